@@ -1,0 +1,94 @@
+"""The one distribution over spikes: Bernoulli in every bin, with logits that see the past."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from dfp.core.draw import Draw
+from dfp.core.noise import logistic_noise
+from dfp.distributions.terms import CausalTerm
+from dfp.samplers.base import Sampler
+from dfp.samplers.relaxations import Relaxation
+
+
+@dataclass(frozen=True)
+class CausalBernoulli:
+    """``p(z) = Π_t Π_n Bernoulli(z[t, n]; σ(u[t, n]))`` with ``u[t] = drive[t] + Σ_k term_k(z[<t])``.
+
+    Within a bin the cells are independent given the past. Priors and posteriors are both of this class.
+
+    Args:
+        drive: the part of the logits that ignores z, ``(B, T, N)``, or ``(S, B, T, N)``.
+        terms: causal terms; none makes the distribution factorised.
+    """
+
+    drive: Tensor
+    terms: tuple[CausalTerm, ...] = ()
+
+    @property
+    def memory(self) -> int:
+        """Bins looked back by the longest term."""
+        return max((term.memory for term in self.terms), default=0)
+
+    @property
+    def couples_cells(self) -> bool:
+        """Whether any term carries one cell's past to another."""
+        return any(term.couples_cells for term in self.terms)
+
+    def logits(self, z: Tensor) -> Tensor:
+        """All logits u, ``(S, B, T, N)``, given all values z ``(S, B, T, N)``."""
+        total = self.drive.expand_as(z)
+        for term in self.terms:
+            total = total + term(z)
+        return total
+
+    def step(self, window: Tensor, t: int) -> Tensor:
+        """Logits of bin ``t``, ``(S, B, N)``, given the last ``memory`` values, ``(S, B, memory, N)``, most recent last."""
+        total = self.drive[..., t, :].expand(window.shape[0], window.shape[1], -1)
+        for term in self.terms:
+            total = total + term.step(window[:, :, window.shape[2] - term.memory :], t)
+        return total
+
+    def draw(self, noise: Tensor, sampler: Sampler, relaxation: Relaxation) -> Draw:
+        """Sample with logistic ``noise`` ``(S, B, T, N)``."""
+        return sampler.draw(self, noise, relaxation)
+
+    def noise(self, samples: int, rng: torch.Generator) -> Tensor:
+        """Logistic noise for ``samples`` draws of every trial, ``(S, B, T, N)``."""
+        return logistic_noise((samples, *self.drive.shape[-3:]), rng, self.drive.dtype).to(self.drive.device)
+
+    def log_prob(self, z: Tensor, logits: Tensor | None = None) -> Tensor:
+        """``log p(z[t, n] | z[<t])``, one entry per bin and cell, ``(S, B, T, N)``; sum over (T, N) for ``log p(z)``.
+
+        For relaxed z this is the relaxed pmf ``z·u − softplus(u)``, which is not a probability.
+        """
+        return bernoulli_log_prob(z, self.logits(z) if logits is None else logits)
+
+    def with_drive(self, drive: Tensor) -> CausalBernoulli:
+        """The same terms on another drive."""
+        return replace(self, drive=drive)
+
+    def with_terms(self, terms: Iterable[CausalTerm]) -> CausalBernoulli:
+        """The same drive with other terms."""
+        return replace(self, terms=tuple(terms))
+
+
+def bernoulli_log_prob(z: Tensor, logits: Tensor) -> Tensor:
+    """``z·u − softplus(u)``: the log of σ(u) for z = 1, of 1 − σ(u) for z = 0, linear between."""
+    return z * logits - softplus(logits)
+
+
+def bernoulli_entropy(logits: Tensor) -> Tensor:
+    """``H(σ(u)) = softplus(u) − u σ(u)`` in nats."""
+    return softplus(logits) - logits * torch.sigmoid(logits)
+
+
+def logistic_log_density(noise: Tensor) -> Tensor:
+    """``log Logistic(ℓ; 0, 1) = −ℓ − 2 softplus(−ℓ)``, in the form symmetric in ±ℓ that does not overflow."""
+    size = noise.abs()
+    return -size - 2.0 * softplus(-size)

@@ -1,0 +1,130 @@
+"""Causal terms: what the past adds to a logit.
+
+Each term has a parallel form, ``term(z) -> (S, B, T, N)``, and an incremental one, ``term.step(window, t) -> (S, B, N)``, which
+must agree: ``term(z)[:, :, t] == term.step(z[:, :, t−memory:t], t)``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dfp.core.filters import causal_filter
+
+
+class CausalTerm(ABC):
+    """A contribution to the logits at bin t from values before t."""
+
+    #: whether cell i's contribution may depend on another cell's past
+    couples_cells: bool = False
+
+    @property
+    @abstractmethod
+    def memory(self) -> int:
+        """Bins looked back."""
+
+    @abstractmethod
+    def __call__(self, z: Tensor) -> Tensor:
+        """Contributions at every bin, ``(S, B, T, N)``, from values ``(S, B, T, N)``."""
+
+    @abstractmethod
+    def step(self, window: Tensor, t: int) -> Tensor:
+        """Contributions at bin ``t``, ``(S, B, N)``, from the last ``memory`` values ``(S, B, memory, N)``, most recent last."""
+
+
+@dataclass(frozen=True)
+class OwnHistory(CausalTerm):
+    """``Σ_τ h[n, τ] z[t − τ, n]``, τ = 1..L.
+
+    Args:
+        taps: ``(N, L)``, or ``(1, L)`` for all cells alike; ``taps[:, 0]`` is lag 1. In logits per spike.
+    """
+
+    taps: Tensor
+
+    @property
+    def memory(self) -> int:
+        return int(self.taps.shape[1])
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return causal_filter(z, self.taps, offset=1)
+
+    def step(self, window: Tensor, t: int) -> Tensor:
+        return torch.einsum("sbln,ln->sbn", window, self.taps.flip(1).t().expand(-1, window.shape[-1]))
+
+
+@dataclass(frozen=True)
+class Coupling(CausalTerm):
+    """``Σ_r Σ_j W[r, i, j] (φ_r * z_j)[t]`` with strictly causal φ_r: lag 1 is ``basis[:, 0]``.
+
+    Args:
+        weights: ``(R, N, N)``; ``[r, i, j]`` acts from cell j onto cell i. In logits.
+        basis: ``(R, L)``.
+    """
+
+    weights: Tensor
+    basis: Tensor
+    couples_cells = True
+
+    @property
+    def memory(self) -> int:
+        return int(self.basis.shape[1])
+
+    def __call__(self, z: Tensor) -> Tensor:
+        total = torch.zeros_like(z)
+        for weight, taps in zip(self.weights, self.basis, strict=True):
+            total = total + causal_filter(z, taps[None], offset=1) @ weight.t()
+        return total
+
+    def step(self, window: Tensor, t: int) -> Tensor:
+        features = torch.einsum("sblj,rl->rsbj", window, self.basis.flip(1))
+        return torch.einsum("rsbj,rij->sbi", features, self.weights)
+
+
+@dataclass(frozen=True)
+class NonlinearHistory(CausalTerm):
+    """``w · tanh(context[t] + Σ_τ A[τ] z[t − τ])``: a small network of the trace around t and the cell's own last spikes.
+
+    The exact conditional of a spike given the past asks how much of the recent fluorescence the sampled spikes already explain,
+    which is not linear in them; the hidden layer sees both. The part that depends on the trace only, ``context``, is computed once.
+
+    Args:
+        inward: ``(N, L, H)`` or ``(1, L, H)``; lag 1 is ``inward[:, 0]``.
+        context: ``(B, T, N, H)``.
+        outward: ``(N, H)`` or ``(1, H)``.
+    """
+
+    inward: Tensor
+    context: Tensor
+    outward: Tensor
+
+    @property
+    def memory(self) -> int:
+        return int(self.inward.shape[1])
+
+    def __call__(self, z: Tensor) -> Tensor:
+        padded = torch.nn.functional.pad(z, (0, 0, self.memory, 0))[:, :, :-1]
+        windows = padded.unfold(2, self.memory, 1)  # (S, B, T, N, L), most recent last
+        return self._readout(self._hidden(windows) + self.context)
+
+    def step(self, window: Tensor, t: int) -> Tensor:
+        return self._readout(self._hidden(window.transpose(2, 3)) + self.context[:, t])
+
+    def _hidden(self, windows: Tensor) -> Tensor:
+        inward = self.inward.flip(1)
+        if inward.shape[0] == 1:
+            return windows @ inward[0]
+        return (windows.unsqueeze(-2) @ inward).squeeze(-2) if windows.dim() == 4 else self._per_cell(windows, inward)
+
+    @staticmethod
+    def _per_cell(windows: Tensor, inward: Tensor) -> Tensor:
+        # one matrix product per cell instead of one per bin
+        samples, trials, bins, cells, memory = windows.shape
+        rows = windows.permute(3, 0, 1, 2, 4).reshape(cells, -1, memory)
+        return (rows @ inward).reshape(cells, samples, trials, bins, -1).permute(1, 2, 3, 0, 4)
+
+    def _readout(self, hidden: Tensor) -> Tensor:
+        return (torch.tanh(hidden) * self.outward).sum(-1)

@@ -1,0 +1,62 @@
+"""Importance-weighted forms of the pathwise objectives."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from dfp.core.errors import UserError
+from dfp.distributions.causal_bernoulli import CausalBernoulli
+from dfp.objectives.base import Loss, Objective, Problem
+from dfp.objectives.logistic_density import LogisticDensity
+from dfp.objectives.relaxed_pmf import RelaxedPmf
+from dfp.samplers.base import Sampler
+from dfp.samplers.relaxations import Relaxation
+
+
+@dataclass(frozen=True)
+class MultiSample(Objective):
+    """``−E[log (1/S) Σ_s p(x, z_s)/q(z_s)]``, S ≥ 2, at relaxed samples. A bound on log p(x) only where the samples are hard.
+
+    Args:
+        samples: importance samples S.
+        of: ``relaxed_pmf`` or ``logistic_density``, which gives the log-weights.
+
+    Source: Burda, Grosse & Salakhutdinov 2016.
+    """
+
+    samples: int = 8
+    of: str = "relaxed_pmf"
+    name: ClassVar[str] = "multi_sample"
+
+    def __post_init__(self) -> None:
+        if self.samples < 2:
+            raise UserError(
+                f"multi_sample samples: found {self.samples}, expected at least 2 (with one sample use {self.of} itself)"
+            )
+        if self.of not in ("relaxed_pmf", "logistic_density"):
+            raise UserError(f"multi_sample of: found {self.of!r}, expected 'relaxed_pmf' or 'logistic_density'")
+
+    @property
+    def single(self) -> RelaxedPmf | LogisticDensity:
+        """The objective whose log-weights are averaged."""
+        return RelaxedPmf(self.samples) if self.of == "relaxed_pmf" else LogisticDensity(self.samples)
+
+    def check(self, relaxation: Relaxation) -> None:
+        self.single.check(relaxation)
+
+    def loss(
+        self, problem: Problem, q: CausalBernoulli, sampler: Sampler, relaxation: Relaxation, rng: torch.Generator
+    ) -> Loss:
+        draw = q.draw(q.noise(self.samples, rng), sampler, relaxation)
+        log_weights = problem.total(sum(self.single.parts(problem, q, draw)))  # type: ignore[arg-type]
+        bound = torch.logsumexp(log_weights, 0) - math.log(self.samples)  # (B, N) or (B, 1)
+        per_bin = bound.mean(0) / (problem.weights.sum() / problem.weights.shape[0])
+        cells = problem.x.shape[-1]
+        shares = per_bin.detach().expand(cells) / (1 if problem.independent else cells)
+        normalised = torch.softmax(log_weights.detach(), 0)
+        terms = {"effective_samples": (1.0 / normalised.square().sum(0)).mean().item()}
+        return Loss(-per_bin.sum(), -shares, terms, draw)

@@ -1,0 +1,1 @@
+"""Floor 3: approximate posteriors, one file a family; a new file here is found without being listed anywhere."""

@@ -1,0 +1,82 @@
+"""What every posterior family is."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from dfp.distributions.causal_bernoulli import CausalBernoulli
+from dfp.samplers.relaxations import Relaxation
+
+#: a differentiable surrogate of the bound, raised by refined posteriors: (q, relaxation) -> nats summed over everything
+Bound = Callable[[CausalBernoulli, Relaxation], Tensor]
+
+
+@dataclass(frozen=True)
+class TraceSummary:
+    """What a posterior may know of the data before it is trained: sizes and the scale of the traces.
+
+    Attributes:
+        cells: N.
+        centre, scale: ``(N,)`` of every cell's trace, used to standardise the recognition network's input.
+    """
+
+    cells: int
+    centre: Tensor
+    scale: Tensor
+
+    @staticmethod
+    def of(x: Tensor) -> TraceSummary:
+        """Mean and standard deviation of traces ``(B, T, N)`` over trials and bins, NaN left out."""
+        flat = x.reshape(-1, x.shape[-1]).double()
+        centre = flat.nanmean(0)
+        spread = (flat - centre).square().nanmean(0).sqrt()
+        return TraceSummary(x.shape[-1], centre.float().cpu(), spread.clamp_min(1e-6).float().cpu())
+
+
+@dataclass(frozen=True)
+class Conditioned:
+    """A posterior for given traces.
+
+    Attributes:
+        q: the distribution over spikes.
+        amortised: for refined posteriors, the recognition network's own distribution before refinement; else None.
+        distil: whether the recognition network learns from KL(q ‖ amortised) instead of from the objective.
+    """
+
+    q: CausalBernoulli
+    amortised: CausalBernoulli | None = None
+    distil: bool = False
+
+
+class Posterior(nn.Module, ABC):
+    """An approximate posterior ``q(z | x)``.
+
+    Subclasses define ``name``, a dataclass ``Config`` whose fields are the family's settings, and ``__init__(config, summary, rng)``,
+    where ``rng`` is the generator that the initial weights are drawn from.
+
+    Attributes:
+        per_cell: whether every parameter has a leading cell dimension, that is no weight is shared between cells.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type]
+    per_cell: bool = False
+
+    @abstractmethod
+    def condition(self, x: Tensor, bound: Bound | None = None) -> Conditioned:
+        """The posterior for traces ``(B, T, N)``; NaN frames are allowed.
+
+        Args:
+            x: traces.
+            bound: the objective as a callable; used by refined posteriors only, and required by them.
+        """
+
+    @property
+    def continuous(self) -> bool:
+        """Whether the family's latents are logistic variables and not spikes."""
+        return False

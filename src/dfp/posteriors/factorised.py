@@ -1,0 +1,37 @@
+"""Factorised posterior: every spike on its own given the traces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from dfp.distributions.causal_bernoulli import CausalBernoulli
+from dfp.posteriors.base import Bound, Conditioned, Posterior, TraceSummary
+from dfp.posteriors.recognition import Recognition, RecognitionConfig
+
+
+@dataclass(frozen=True)
+class FactorisedConfig:
+    """Settings of the factorised posterior."""
+
+    recognition: RecognitionConfig = field(default_factory=RecognitionConfig)
+
+
+class Factorised(Posterior):
+    """``q(z | x) = Π_t Π_n Bernoulli(z[t, n]; σ(g(x)[t, n]))``, g the recognition network."""
+
+    name: ClassVar[str] = "factorised"
+    Config: ClassVar[type] = FactorisedConfig
+
+    def __init__(self, config: FactorisedConfig, summary: TraceSummary, rng: torch.Generator) -> None:
+        super().__init__()
+        self.config = config
+        self.per_cell = config.recognition.per_cell
+        self.recognition = Recognition(config.recognition, summary, rng)
+
+    def condition(self, x: Tensor, bound: Bound | None = None) -> Conditioned:
+        drive, _ = self.recognition(x)
+        return Conditioned(CausalBernoulli(drive))

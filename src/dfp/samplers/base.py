@@ -1,0 +1,35 @@
+"""What a sampler is, and all that it knows of what it samples."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Protocol
+
+from torch import Tensor
+
+from dfp.core.draw import Draw
+from dfp.samplers.relaxations import Relaxation
+
+
+class CausalProcess(Protocol):
+    """Logits at bin t that depend on values before t only, at most ``memory`` bins back."""
+
+    @property
+    def memory(self) -> int:
+        """Bins looked back."""
+
+    def logits(self, z: Tensor) -> Tensor:
+        """All logits ``(S, B, T, N)`` given all values ``(S, B, T, N)``."""
+
+    def step(self, window: Tensor, t: int) -> Tensor:
+        """Logits of bin ``t``, ``(S, B, N)``, given the last ``memory`` values ``(S, B, memory, N)``, most recent last."""
+
+
+class Sampler(ABC):
+    """Solves ``z = relax(logits(z), noise)`` for a causal process. The solution is unique, because z[t] sees z[<t] only."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def draw(self, process: CausalProcess, noise: Tensor, relaxation: Relaxation) -> Draw:
+        """Sample ``process`` with ``noise`` ``(S, B, T, N)``."""

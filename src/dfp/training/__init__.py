@@ -1,0 +1,1 @@
+"""Floor 5: the one training loop, with its schedules and windows."""

@@ -1,0 +1,102 @@
+"""One stretch of training with one objective."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dfp.core.errors import UserError, suggest
+from dfp.objectives.base import Objective
+from dfp.objectives.score_function import ScoreFunction
+from dfp.posteriors.base import Posterior
+from dfp.posteriors.refined import Refined
+from dfp.samplers.base import Sampler
+from dfp.samplers.fixed_point import FixedPoint
+from dfp.samplers.relaxations import Concrete, Hard, MeanField, Relaxation, StraightThrough
+from dfp.training.schedules import Schedule
+
+RELAXATIONS = ("concrete", "hard", "mean_field", "straight_through", "straight_through_sigma")
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Steps of Adam on one objective. A run is a list of phases; each starts with a fresh optimiser.
+
+    Attributes:
+        objective, sampler: what is minimised, and how q is sampled.
+        relaxation: ``concrete``, ``hard``, ``mean_field``, ``straight_through`` or ``straight_through_sigma``.
+        temperature: of the concrete relaxation, by step.
+        steps: Adam steps.
+        learning_rate: of the posterior, by step.
+        model_learning_rate: of the model's learned parameters, relative to the posterior's.
+        batch, window, burn_in: see ``Windows``.
+        clip: largest gradient norm (of each cell's own parameters in a panel); 0 for none.
+        learn_model: learn the model's parameters in this phase.
+        refinement_steps: for refined posteriors, refinement steps in this phase; None as configured.
+    """
+
+    objective: Objective
+    sampler: Sampler
+    relaxation: str = "concrete"
+    temperature: Schedule = field(default_factory=lambda: Schedule(0.5))
+    steps: int = 1000
+    learning_rate: Schedule = field(default_factory=lambda: Schedule(3e-3, 3e-4, "cosine"))
+    model_learning_rate: float = 1.0
+    batch: int = 16
+    window: int = 0
+    burn_in: int = 0
+    clip: float = 1.0
+    learn_model: bool = True
+    refinement_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.relaxation not in RELAXATIONS:
+            hint = suggest(self.relaxation, RELAXATIONS)
+            raise UserError(f"relaxation: unknown {self.relaxation!r}{hint}; known: {', '.join(RELAXATIONS)}")
+        if self.steps < 1:
+            raise UserError(f"steps: found {self.steps}, expected at least 1")
+        if self.clip < 0 or self.model_learning_rate <= 0:
+            raise UserError(
+                f"clip, model_learning_rate: found {self.clip}, {self.model_learning_rate}, "
+                "expected a clip of at least 0 and a relative rate above 0"
+            )
+        if self.relaxation == "concrete" and not self.temperature.smallest > 0:
+            raise UserError(f"temperature: found {self.temperature.smallest:g}, expected numbers above 0")
+        self.objective.check(self.relaxation_at(0))
+
+    def relaxation_at(self, step: int) -> Relaxation:
+        """The relaxation at ``step`` of this phase."""
+        match self.relaxation:
+            case "concrete":
+                return Concrete(self.temperature.at(step, self.steps))
+            case "hard":
+                return Hard()
+            case "mean_field":
+                return MeanField()
+            case "straight_through":
+                return StraightThrough("literal")
+            case _:
+                return StraightThrough("sigma")
+
+    def check(self, posterior: Posterior) -> None:
+        """Raise ``UserError`` for a combination of posterior, objective and sampler that has no meaning."""
+        if posterior.continuous and not self.objective.continuous:
+            raise UserError(
+                f"objective {self.objective.name}: found with posterior {posterior.name}, whose latents are logistic variables; "
+                "expected logistic_density (for spikes as latents use the autoregressive posterior)"
+            )
+        if isinstance(posterior, Refined):
+            self._check_refined(posterior)
+
+    def _check_refined(self, posterior: Refined) -> None:
+        steps = posterior.config.steps if self.refinement_steps is None else self.refinement_steps
+        if steps and (self.objective.continuous or isinstance(self.objective, ScoreFunction)):
+            raise UserError(
+                f"objective {self.objective.name}: found with a refined posterior, whose steps need a bound with a gradient "
+                "in its own relaxation; expected relaxed_pmf or multi_sample"
+            )
+        second_order = posterior.config.through and posterior.config.of == "autoregressive"
+        if steps and second_order and isinstance(self.sampler, FixedPoint) and self.sampler.gradient == "implicit":
+            raise UserError(
+                "sampler gradient: found 'implicit' with a refinement of an autoregressive posterior that is differentiated "
+                "through, expected 'unrolled' (the implicit gradient cannot be differentiated again)"
+            )
