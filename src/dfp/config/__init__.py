@@ -1,0 +1,5 @@
+"""Floor 6: typed configuration, and the only place that turns names into classes."""
+
+from dfp.config.experiment import Experiment, list_experiments, load_experiment
+
+__all__ = ["Experiment", "list_experiments", "load_experiment"]

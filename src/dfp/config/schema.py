@@ -1,0 +1,217 @@
+"""The typed configuration: what an experiment's ``config.yaml`` may say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from dfp.core.errors import UserError, suggest
+from dfp.models.calcium import CalciumParameters
+from dfp.training.schedules import Schedule
+
+SCALES = ("smoke", "default", "paper")
+KINDS = ("simulated", "recordings", "timing")
+
+
+@dataclass(frozen=True)
+class SimulationSpec:
+    """A simulated data set.
+
+    Attributes:
+        network: the generator's ``kind`` (``independent``, ``sparse_random``, ``peer``, ``edges``) and its settings.
+        seeds: for ``independent`` one cell per seed, side by side in one file; for networks exactly one seed.
+        frame_rate: bins per second.
+        bins, trials, test_trials: length, number of training and of held-out trials. Every trial starts without spikes before it.
+        rise, decay: seconds; decay per bin d corresponds to −1/(frame_rate·ln d) seconds.
+        amplitude, baseline, noise: fluorescence units.
+        kernel_bins: the calcium response is cut after this many bins; 0 leaves it uncut.
+        target_rate_hz: move all biases together until the mean rate is this; 0 leaves them.
+        allow_supercritical: simulate even where flipped spikes multiply (spectral radius ρ ≥ 1).
+    """
+
+    network: dict[str, Any]
+    seeds: list[int]
+    frame_rate: float = 30.0
+    bins: int = 300
+    trials: int = 64
+    test_trials: int = 16
+    rise: float = 0.0
+    decay: float = 0.15
+    amplitude: float = 1.0
+    baseline: float = 0.0
+    noise: float = 0.5
+    kernel_bins: int = 0
+    target_rate_hz: float = 0.0
+    allow_supercritical: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
+            raise UserError(f"seeds: found {self.seeds}, expected a list of different numbers of at least 0")
+        for name, lowest in (("bins", 1), ("trials", 1), ("test_trials", 0), ("kernel_bins", 0)):
+            if getattr(self, name) < lowest:
+                raise UserError(f"{name}: found {getattr(self, name)}, expected at least {lowest}")
+        for name in ("frame_rate", "decay", "amplitude", "noise"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name}: found {getattr(self, name):g}, expected a number above 0")
+        if self.rise < 0 or self.target_rate_hz < 0:
+            raise UserError(f"rise, target_rate_hz: found {self.rise:g}, {self.target_rate_hz:g}, expected numbers of at least 0")
+
+
+@dataclass(frozen=True)
+class RecordingsSpec:
+    """Real recordings with known spikes, cell by cell (a panel of independent cells).
+
+    Attributes:
+        cells: keys of the cells (``DS09_c00_s00``).
+        seconds: use at most this much of each recording.
+        rate_hz: frames are averaged down to this rate; cells recorded more slowly are refused.
+        bins_per_frame: latent bins per frame. Several spikes can fall into one frame of a real recording while a bin holds one at
+            most; the frame is then the fluorescence in the last of its bins, and the bins before are not observed.
+        baseline_seconds: width of the rolling baseline that is subtracted; 0 for none.
+        rate_guess_hz: firing rate that inference starts from.
+        history: lags of the own-history filter, started at 0.
+        rise, decay: seconds by indicator; where learned, the start.
+    """
+
+    cells: list[str]
+    seconds: float = 120.0
+    rate_hz: float = 30.0
+    bins_per_frame: int = 1
+    baseline_seconds: float = 30.0
+    rate_guess_hz: float = 1.0
+    history: int = 2
+    rise: dict[str, float] = field(default_factory=dict)
+    decay: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.cells:
+            raise UserError("cells: found none, expected at least one cell's key")
+        if not (self.seconds > 0 and self.rate_hz > 0 and self.rate_guess_hz > 0):
+            raise UserError("seconds, rate_hz, rate_guess_hz: expected numbers above 0")
+        if self.bins_per_frame < 1 or self.history < 0 or self.baseline_seconds < 0:
+            raise UserError("bins_per_frame, history, baseline_seconds: expected at least 1, 0 and 0")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The model that is fitted.
+
+    Attributes:
+        learn: parameters to learn; the others keep the value they start from.
+        start: ``truth`` starts every parameter at the data set's own (the simulator's, or for recordings the estimates); ``data`` starts
+            learned parameters from estimates that know no truth.
+    """
+
+    learn: list[str] = field(default_factory=list)
+    start: str = "truth"
+
+    def __post_init__(self) -> None:
+        if self.start not in ("truth", "data"):
+            raise UserError(f"start: found {self.start!r}, expected 'truth' or 'data'")
+        for name in self.learn:
+            if name not in CalciumParameters.names:
+                hint = suggest(name, CalciumParameters.names)
+                raise UserError(f"learn: unknown parameter {name!r}{hint}; known: {', '.join(CalciumParameters.names)}")
+
+
+@dataclass(frozen=True)
+class PhaseSpec:
+    """One phase of training, by names; see ``dfp.training.phase.Phase`` for the meaning of each key."""
+
+    objective: dict[str, Any] = field(default_factory=lambda: {"kind": "relaxed_pmf"})
+    sampler: dict[str, Any] = field(default_factory=lambda: {"kind": "fixed_point"})
+    relaxation: str = "concrete"
+    temperature: Schedule = field(default_factory=lambda: Schedule(0.5))
+    steps: int = 1000
+    learning_rate: Schedule = field(default_factory=lambda: Schedule(3e-3, 3e-4, "cosine"))
+    model_learning_rate: float = 1.0
+    batch: int = 16
+    window: int = 0
+    burn_in: int = 0
+    clip: float = 1.0
+    learn_model: bool = True
+    refinement_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """What is measured on held-out trials, from hard samples.
+
+    Attributes:
+        samples: posterior samples per trial.
+        iwae_samples: samples of the importance-weighted bound (at most ``samples``).
+        exact: compare with the exact posterior (independent cells with a cut kernel).
+        two_sample: run the classifier two-sample test against exact samples.
+        two_sample_samples: samples of each kind per trial for it.
+        max_sweeps: cap of the fixed point; hitting it is an error.
+        at_sweeps: also evaluate after exactly this many sweeps (0: converged only).
+        examples: trials whose traces and probabilities are kept for pictures.
+    """
+
+    samples: int = 200
+    iwae_samples: int = 100
+    exact: bool = True
+    two_sample: bool = False
+    two_sample_samples: int = 32
+    max_sweeps: int = 0
+    at_sweeps: int = 0
+    examples: int = 1
+
+    def __post_init__(self) -> None:
+        if self.samples < 2 or not 1 <= self.iwae_samples <= self.samples:
+            raise UserError(
+                f"samples, iwae_samples: found {self.samples}, {self.iwae_samples}, "
+                "expected at least 2 samples and no more importance samples than those"
+            )
+        for name in ("two_sample_samples", "max_sweeps", "at_sweeps", "examples"):
+            if getattr(self, name) < 0:
+                raise UserError(f"{name}: found {getattr(self, name)}, expected at least 0")
+
+
+@dataclass(frozen=True)
+class TimingSpec:
+    """The wall-clock measurement.
+
+    Attributes:
+        bins, cells: lengths T and numbers of cells N to measure at.
+        batch, history: trials per step and lags of the own-history filter.
+        repeats: timed steps per case, after two that are not; medians are reported.
+        threads: CPU threads; 0 for all cores.
+    """
+
+    bins: list[int]
+    cells: list[int] = field(default_factory=lambda: [1])
+    batch: int = 16
+    history: int = 10
+    repeats: int = 10
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.bins or not self.cells or min([*self.bins, *self.cells, self.batch, self.repeats]) < 1:
+            raise UserError("bins, cells, batch, repeats: expected numbers of at least 1")
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One training: a posterior on a data set, in phases.
+
+    Attributes:
+        model, posterior, phases: what is trained and how; ``posterior`` has a ``kind`` and that family's settings.
+        labels: columns that tell this run from others in the tables.
+        datasets: names of the data sets it is trained on; empty for all.
+        warm_start: another run whose posterior (and model) this one starts from, on the same data set.
+        seed: of windows and training noise, added to the data set's first seed.
+    """
+
+    posterior: dict[str, Any]
+    phases: list[PhaseSpec]
+    model: ModelSpec = field(default_factory=ModelSpec)
+    evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
+    labels: dict[str, Any] = field(default_factory=dict)
+    datasets: list[str] = field(default_factory=list)
+    warm_start: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.phases:
+            raise UserError("phases: found none, expected at least one")

@@ -1,0 +1,104 @@
+"""The simulator: spikes and fluorescence drawn from the generative model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from dfp.core.noise import generator, logistic_noise
+from dfp.data.dataset import Dataset
+from dfp.data.networks import Network
+from dfp.data.stability import check_stability, simulate_logits, spectral_radius
+from dfp.models.calcium import CalciumNetwork, CalciumParameters
+from dfp.samplers.fixed_point import FixedPoint
+from dfp.samplers.relaxations import Hard
+
+
+def simulate(
+    network: Network,
+    seeds: Sequence[int],
+    *,
+    frame_rate: float,
+    bins: int,
+    trials: int,
+    test_trials: int,
+    rise: float,
+    decay: float,
+    amplitude: float,
+    baseline: float,
+    noise: float,
+    kernel_bins: int,
+    allow_supercritical: bool = False,
+) -> Dataset:
+    """Draw trials of ``network`` from the calcium model, by fixed-point sweeps until nothing changes (exact).
+
+    Args:
+        network: N cells; without any coupling they are a panel of N one-cell problems.
+        seeds: one for the whole network, or one per cell of a panel: a cell's data then depend on its own
+            seed only.
+        frame_rate: bins per second.
+        bins, trials, test_trials: T, and the numbers of training and held-out trials.
+        rise, decay: seconds; amplitude, baseline, noise: fluorescence; the same for all cells.
+        kernel_bins: cut of the calcium response, 0 for none.
+        allow_supercritical: accept a network whose spectral radius is 1 or more.
+
+    Raises:
+        UserError: for a supercritical network, unless allowed.
+    """
+    coupled = bool(np.any(network.coupling))
+    rng = np.random.default_rng([seeds[0], 7])
+    _, logits = simulate_logits(network, 500, 8, rng)
+    radius = spectral_radius(network, logits)
+    check_stability(radius, allow_supercritical)
+    each = np.ones(network.cells)
+    parameters = CalciumParameters(
+        bias=network.bias,
+        history=network.history,
+        coupling=network.coupling if coupled else np.zeros((0, network.cells, network.cells)),
+        basis=network.basis if coupled else np.zeros((0, 1)),
+        rise=rise * each,
+        decay=decay * each,
+        amplitude=amplitude * each,
+        baseline=baseline * each,
+        noise=noise * each,
+    )
+    model = CalciumNetwork(parameters, frame_rate, kernel_bins=kernel_bins)
+    z, x = [], []
+    with torch.no_grad():
+        for trial in range(trials + test_trials):
+            spikes, measurement = _noise(seeds, network.cells, bins, trial)
+            draw = model.prior(1, bins).draw(spikes, FixedPoint(), Hard())
+            z.append(draw.z[0, 0])
+            x.append(model.fluorescence(draw.z)[0, 0] + model.value("noise") * measurement)
+    traces, truth = torch.stack(x).numpy(), torch.stack(z).to(torch.int8).numpy()
+    per_cell = np.array(seeds if len(seeds) == network.cells else [seeds[0]] * network.cells)
+    return Dataset(
+        x=traces[:trials],
+        z=truth[:trials],
+        x_test=traces[trials:],
+        z_test=truth[trials:],
+        frame_rate=frame_rate,
+        seed=per_cell,
+        names=network.names,
+        start=parameters,
+        known=True,
+        kernel_bins=kernel_bins,
+        facts={"spectral_radius": float(radius), "mean_rate_hz": float(truth.mean() * frame_rate)},
+    )
+
+
+def _noise(seeds: Sequence[int], cells: int, bins: int, trial: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logistic ``(1, 1, T, N)`` and standard normal ``(T, N)`` noise of one trial."""
+    if len(seeds) == 1:
+        rng = generator(_mixed(seeds[0], trial))
+        return logistic_noise((1, 1, bins, cells), rng), torch.randn(bins, cells, generator=rng)
+    rngs = [generator(_mixed(seed, trial)) for seed in seeds]
+    spikes = torch.cat([logistic_noise((1, 1, bins, 1), rng) for rng in rngs], -1)
+    return spikes, torch.cat([torch.randn(bins, 1, generator=rng) for rng in rngs], -1)
+
+
+def _mixed(seed: int, trial: int) -> int:
+    """A seed that differs for every (seed, trial)."""
+    return int(np.random.SeedSequence([seed, trial]).generate_state(1, np.uint64)[0] >> np.uint64(1))

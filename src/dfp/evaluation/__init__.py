@@ -1,0 +1,1 @@
+"""Floor 5: exact references, bounds, metrics."""

@@ -1,0 +1,92 @@
+"""Bounds from hard samples."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dfp.core.errors import NumericalError
+from dfp.core.noise import logistic_noise
+from dfp.distributions.causal_bernoulli import CausalBernoulli
+from dfp.models.calcium import CalciumNetwork
+from dfp.samplers.fixed_point import FixedPoint
+from dfp.samplers.relaxations import Hard
+
+#: numbers held at once while sampling, per tensor; keeps evaluation within a few hundred MB
+_CHUNK = 1_000_000
+
+
+@dataclass(frozen=True)
+class HardSamples:
+    """Exact samples of a posterior, and what they say of the bound.
+
+    Attributes:
+        z: ``(S, B, T, N)`` int8.
+        log_weights: ``log p(x, z) − log q(z)``, ``(S, B, N)``, summed over bins; for coupled cells the sum over all cells stands in every column.
+        probability: ``E_q P(z[t] = 1 | z[<t])``, ``(B, T, N)``: the marginals, with less variance than the mean of z.
+        sweeps: sweeps of every chunk.
+    """
+
+    z: Tensor
+    log_weights: Tensor
+    probability: Tensor
+    sweeps: tuple[int, ...]
+
+    def elbo(self) -> Tensor:
+        """``E_q[log p(x, z) − log q(z)]`` per trial, ``(B, N)``, nats; a bound on the log-evidence in expectation."""
+        return self.log_weights.mean(0)
+
+    def iwae(self, samples: int) -> Tensor:
+        """``E log (1/K) Σ_k p(x, z_k)/q(z_k)`` with K = ``samples``, averaged over as many groups as there are, ``(B, N)``, nats."""
+        groups = self.log_weights.shape[0] // samples
+        grouped = self.log_weights[: groups * samples].reshape(groups, samples, *self.log_weights.shape[1:])
+        return (torch.logsumexp(grouped, 1) - math.log(samples)).mean(0)
+
+
+def sample_hard(
+    model: CalciumNetwork,
+    q: CausalBernoulli,
+    x: Tensor,
+    samples: int,
+    rng: torch.Generator,
+    *,
+    independent: bool,
+    sweeps: int | None = None,
+    max_sweeps: int | None = None,
+) -> HardSamples:
+    """Draw hard samples until nothing changes, and weigh them.
+
+    Args:
+        model, q: in the precision and on the device of ``x`` (float64 for reported numbers).
+        x: ``(B, T, N)``.
+        samples: S.
+        independent: cells are problems of their own, so that log-weights are kept per cell.
+        sweeps: make exactly this many sweeps instead; then z need not be a sample of q and the bounds are not bounds.
+        max_sweeps: cap.
+
+    Raises:
+        NumericalError: when the cap is hit: such samples are not exact.
+    """
+    sampler = FixedPoint(sweeps=sweeps, max_sweeps=max_sweeps)
+    size = max(1, _CHUNK // max(1, x.numel()))
+    z, weights, used = [], [], []
+    probability = torch.zeros_like(x)
+    for first in range(0, samples, size):
+        count = min(size, samples - first)
+        noise = logistic_noise((count, *x.shape), rng, x.dtype)
+        draw = q.draw(noise, sampler, Hard())
+        if sweeps is None and not draw.converged:
+            raise NumericalError(
+                f"evaluation: samples still changed after {draw.sweeps} sweeps, so they are not exact; raise "
+                "evaluation.max_sweeps (0 allows as many as bins), or ask for at_sweeps"
+            )
+        logits = draw.logits if draw.converged else q.logits(draw.z)
+        terms = (model.log_joint(x, draw.z) - q.log_prob(draw.z, logits)).sum(2)
+        weights.append(terms if independent else terms.sum(-1, keepdim=True).expand_as(terms))
+        probability += torch.sigmoid(logits).sum(0) / samples
+        z.append(draw.z.to(torch.int8))
+        used.append(draw.sweeps)
+    return HardSamples(torch.cat(z), torch.cat(weights), probability, tuple(used))

@@ -1,0 +1,90 @@
+"""The peers: other tools for the same question, called through their own packages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfp.core.errors import UserError
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Deconvolved:
+    """What OASIS makes of traces ``(T,)`` or ``(T, N)``: arrays of that shape, or ``()`` or ``(N,)``.
+
+    Attributes:
+        spikes: s ≥ 0 in the units of the trace: no probability and no count; it may exceed 1.
+        calcium: the denoised trace without its baseline.
+        baseline: one number a cell.
+        decay: first autoregressive coefficient, one number a cell: exp(−1 / (τ · frame rate)) in the AR(1)
+            model.
+    """
+
+    spikes: Array
+    calcium: Array
+    baseline: Array
+    decay: Array
+
+
+def oasis_deconvolve(x: NDArray[Any], **options: Any) -> Deconvolved:
+    """OASIS: sparse non-negative deconvolution.
+
+    Friedrich, Zhou & Paninski 2017, PLoS Comput. Biol. 13:e1005423. min ‖s‖₁ subject to ‖c + b − x‖² = σ² T,
+    s[t] = c[t] − g c[t − 1] ≥ 0. With no options, g, σ and b are found from the trace, as in
+    ``oasis.functions.deconvolve(y, penalty=1)``, which is the setting that its published scores come from.
+    NaN frames are replaced by straight lines between their neighbours, since OASIS has no notion of a missing
+    frame; the result is finite there.
+
+    Args:
+        x: ``(T,)`` or ``(T, N)``; each cell is deconvolved by itself.
+        options: handed on to ``deconvolve``: ``tau_d`` (s) with ``framerate`` (Hz), ``sn``, ``b``,
+            ``optimize_g``, ``penalty``, ….
+
+    Raises:
+        UserError: when the package is missing, an option is unknown, or a trace is constant or has no finite
+            frames.
+    """
+    try:
+        from oasis.functions import deconvolve
+    except ImportError:
+        raise UserError(
+            "oasis: the package oasis-deconv is not installed, expected it for this peer; install it with "
+            "'pip install oasis-deconv'"
+        ) from None
+    values = np.asarray(x, dtype=np.float64)
+    if values.ndim not in (1, 2):
+        raise UserError(f"oasis: traces of shape {values.shape}, expected (frames,) or (frames, cells)")
+    columns = values[:, None] if values.ndim == 1 else values
+    spikes, calcium = np.empty_like(columns), np.empty_like(columns)
+    baseline, decay = np.empty(columns.shape[1]), np.empty(columns.shape[1])
+    for n in range(columns.shape[1]):
+        trace = _filled(columns[:, n], n)
+        try:
+            result = deconvolve(trace, **{"penalty": 1, **options})
+        except (TypeError, ValueError) as error:
+            raise UserError(f"oasis: refused its options {sorted(options)} for trace {n} ({error})") from None
+        # Differences of the denoised trace: rounding leaves some at −1e-24.
+        calcium[:, n], spikes[:, n] = result[0], np.maximum(result[1], 0.0)
+        baseline[n] = result[2]
+        decay[n] = np.ravel(result[3])[0]
+    if values.ndim == 1:
+        return Deconvolved(spikes[:, 0], calcium[:, 0], baseline[0, ...], decay[0, ...])
+    return Deconvolved(spikes, calcium, baseline, decay)
+
+
+def _filled(trace: Array, number: int) -> Array:
+    """The trace as contiguous float64 with its missing frames interpolated."""
+    if np.isinf(trace).any():
+        raise UserError(f"oasis: trace {number} holds infinite values, expected numbers or NaN")
+    finite = np.isfinite(trace)
+    if finite.sum() < 2 or np.ptp(trace[finite]) == 0:
+        raise UserError(
+            f"oasis: trace {number} is constant or has no finite frames, expected fluorescence that varies"
+        )
+    frames = np.arange(len(trace))
+    return np.ascontiguousarray(np.interp(frames, frames[finite], trace[finite]))

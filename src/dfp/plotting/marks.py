@@ -1,0 +1,330 @@
+"""The parts that figures are made of: a point per seed, a mean with its interval, a line over a label.
+
+Nothing is drawn at random: the points of a group are spread by their order, so that a seed sits at the same
+height in every group and two drawings have the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.transforms import blended_transform_factory, offset_copy
+
+from dfp.evaluation.intervals import mean_interval
+from dfp.plotting import style
+
+SPREAD = (-0.36, -0.14)  # where a row's small points lie: above its bar, so that none hides under it
+BAR = 0.06
+LEVEL = 0.95
+BOOTSTRAP_FROM = 10
+
+
+@dataclass(frozen=True)
+class Group:
+    """One posterior's values, one a seed (or cell), and how they are drawn."""
+
+    label: str
+    values: np.ndarray
+    colour: str
+    marker: str = "o"
+
+
+def interval(values: Iterable[float]) -> tuple[float, float, float]:
+    """Mean and 95% interval of the mean; the bounds are NaN for fewer than two values."""
+    array = np.asarray(list(values), dtype=float)
+    if array.size < 2:
+        return (float(array[0]) if array.size else np.nan), np.nan, np.nan
+    mean, low, high = mean_interval(array, level=LEVEL)
+    return float(mean), float(low), float(high)
+
+
+def interval_note(counts: Iterable[int], unit: str = "seed") -> str:
+    """A caption's sentence: which interval, over how many seeds, cells or repeats."""
+    sizes = sorted({int(count) for count in counts})
+    if not sizes:
+        return ""
+    low, high = sizes[0], sizes[-1]
+    if high < 2:
+        return f"One {unit}: no interval."
+    if high < BOOTSTRAP_FROM:
+        kind = "95% t-interval"
+    elif low >= BOOTSTRAP_FROM:
+        kind = "95% bootstrap interval"
+    else:
+        kind = "95% interval (t below n = 10, bootstrap above)"
+    number = f"n = {high}" if low == high else f"n = {low} to {high}"
+    return f"Small points: {unit}s ({number}). Large point and bar: mean and {kind} of the mean."
+
+
+def number(value: float) -> str:
+    """Two significant digits, never in scientific notation above 1e-4."""
+    if value == 0 or not np.isfinite(value):
+        return "0" if value == 0 else "–"
+    digits = max(0, 1 - int(np.floor(np.log10(abs(value)))))
+    return f"{value:.{digits}f}" if abs(value) >= 1e-4 else f"{value:.0e}"
+
+
+def small(values: np.ndarray) -> np.ndarray:
+    """The values to draw as small points: none for a single seed, whose large point says it all."""
+    return values if len(values) > 1 else values[:0]
+
+
+def _spread(count: int) -> np.ndarray:
+    return np.linspace(*SPREAD, count) if count > 1 else np.full(count, np.mean(SPREAD))
+
+
+def log_limits(groups: Iterable[np.ndarray]) -> tuple[float, float]:
+    """Limits of a log axis that hold every positive value with some room."""
+    values = np.concatenate([np.asarray(group, dtype=float) for group in groups])
+    positive = values[np.isfinite(values) & (values > 0)]
+    if positive.size == 0:
+        return 1e-3, 1.0
+    low, high = float(positive.min()), float(positive.max())
+    room = max((high / low) ** 0.07, 1.25)
+    return low / room, high * room
+
+
+def rows(axes: Axes, groups: Sequence[Group], log: bool = False) -> None:
+    """One row per group: seeds as small points, the mean and its interval on top.
+
+    On a log axis a value at or below zero (an estimate of a tiny gap can be) and an interval that reaches
+    below the axis are drawn as a triangle at the left edge.
+    """
+    if log:
+        highs = [np.array([interval(group.values)[2]]) for group in groups]
+        limits = log_limits([*(group.values for group in groups), *highs])
+        axes.set_xlim(*limits)
+        style.log_axis(axes, "x")
+    edge = axes.get_xlim()[0] if log else -np.inf
+    for place, group in enumerate(groups):
+        points = small(group.values)
+        heights = place + _spread(len(points))
+        inside = points > edge
+        axes.plot(
+            points[inside],
+            heights[inside],
+            ls="none",
+            marker=group.marker,
+            ms=3.6,
+            mew=0,
+            alpha=0.45,
+            color=group.colour,
+            zorder=2,
+        )
+        if (~inside).any():
+            axes.plot(
+                np.full((~inside).sum(), edge),
+                heights[~inside],
+                ls="none",
+                marker="<",
+                ms=4,
+                mew=0,
+                alpha=0.6,
+                color=group.colour,
+                clip_on=False,
+                zorder=2,
+            )
+        mean, low, high = interval(group.values)
+        if np.isfinite(low) and high > edge:
+            axes.plot(
+                [max(low, edge), high],
+                [place + BAR] * 2,
+                color=group.colour,
+                lw=2.2,
+                solid_capstyle="butt",
+                zorder=3,
+            )
+            if low < edge:
+                axes.plot(
+                    edge, place + BAR, marker="<", ms=5.5, color=group.colour, mew=0, clip_on=False, zorder=3
+                )
+        if mean > edge or len(group.values) == 1:
+            axes.plot(
+                max(mean, edge),
+                place + BAR,
+                marker=group.marker,
+                ms=7,
+                color=group.colour,
+                mec="white",
+                mew=0.9,
+                zorder=4,
+            )
+    axes.set_ylim(len(groups) - 0.45, -0.55)
+    axes.set_yticks(range(len(groups)), [group.label for group in groups])
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    for place in range(len(groups)):
+        axes.axhline(place + BAR, color="#e9e9e9", lw=0.7, zorder=0)
+
+
+def row_texts(axes: Axes, texts: Sequence[str], heading: str, x: float = 1.02) -> None:
+    """A column of numbers to the right of the rows, with a heading above it."""
+    where = blended_transform_factory(axes.transAxes, axes.transData)
+    for place, text in enumerate(texts):
+        axes.text(x, place, text, transform=where, va="center", ha="left", fontsize=8)
+    axes.text(x, 1.01, heading, transform=axes.transAxes, va="bottom", ha="left", fontsize=8, color="#4d4d4d")
+
+
+def guide(axes: Axes, value: float, text: str = "", which: str = "x", colour: str = style.GUIDE) -> None:
+    """A reference line; its text stands at the end of the line, outside the data."""
+    if which == "x":
+        axes.axvline(value, color=colour, lw=1.0, ls=(0, (4, 3)), zorder=1)
+        axes.annotate(
+            text,
+            (value, 1.0),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 2),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=7.5,
+            color="#5a5a5a",
+            annotation_clip=False,
+        )
+    else:
+        axes.axhline(value, color=colour, lw=1.0, ls=(0, (4, 3)), zorder=1)
+        if text:
+            axes.annotate(
+                text,
+                (1.0, value),
+                xycoords=("axes fraction", "data"),
+                xytext=(3, 0),
+                textcoords="offset points",
+                ha="left",
+                va="center",
+                fontsize=7.5,
+                color="#5a5a5a",
+                annotation_clip=False,
+            )
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line over a label: `points` holds (place on the x axis, values over seeds).
+
+    `bars` replaces the intervals of the mean, one (low, high) per point.
+    """
+
+    label: str
+    points: Sequence[tuple[float, np.ndarray]]
+    colour: str
+    marker: str = "o"
+    line: str = "-"
+    bars: Sequence[tuple[float, float]] | None = None
+
+    @property
+    def counts(self) -> list[int]:
+        return [len(values) for _, values in self.points]
+
+    def summary(self) -> np.ndarray:
+        """Mean, low and high of each point, `(points, 3)`."""
+        found = np.array([interval(values) for _, values in self.points])
+        if self.bars is not None:
+            found[:, 1:] = self.bars
+        return found
+
+
+def curves(axes: Axes, drawn: Sequence[Curve], dodge: float = 0.0, log: bool = False) -> None:
+    """Mean and interval along each curve with the seeds behind; `dodge` shifts the curves apart along x.
+
+    With `log` the y axis is a log axis, and a bar that reaches below it ends at its edge.
+    """
+    if log:
+        everything = [values for curve in drawn for _, values in curve.points]
+        highs = [curve.summary()[:, 2] for curve in drawn]
+        axes.set_ylim(*log_limits([*everything, *highs]))
+        style.log_axis(axes, "y")
+    edge = axes.get_ylim()[0] if log else -np.inf
+    aside = offset_copy(axes.transData, fig=cast(Figure, axes.figure), x=-4.5, units="points")
+    shifts = (np.arange(len(drawn)) - (len(drawn) - 1) / 2) * dodge
+    for shift, curve in zip(shifts, drawn, strict=True):
+        places = np.array([place for place, _ in curve.points], dtype=float) + shift
+        summary = curve.summary()
+        axes.plot(
+            places,
+            np.maximum(summary[:, 0], edge),
+            curve.line,
+            color=curve.colour,
+            lw=1.3,
+            alpha=0.75,
+            zorder=2,
+        )
+        for place, (_, values), (mean, low, high) in zip(places, curve.points, summary, strict=True):
+            axes.plot(
+                np.full(len(small(values)), place),
+                np.maximum(small(values), edge),
+                ls="none",
+                marker=curve.marker,
+                ms=2.8,
+                mew=0,
+                alpha=0.4,
+                color=curve.colour,
+                transform=aside,
+                zorder=2,
+            )
+            if np.isfinite(low):
+                axes.plot(
+                    [place] * 2,
+                    [max(low, edge), max(high, edge)],
+                    color=curve.colour,
+                    lw=2,
+                    solid_capstyle="butt",
+                    zorder=3,
+                )
+            if mean >= edge:
+                axes.plot(
+                    place, mean, marker=curve.marker, ms=6, color=curve.colour, mec="white", mew=0.8, zorder=4
+                )
+
+
+def legend_handles(drawn: Iterable[Curve | Group]) -> list[Any]:
+    """Handles for a legend, one per curve or group, in order and without repeats."""
+    handles: dict[str, Line2D] = {}
+    for item in drawn:
+        line = item.line if isinstance(item, Curve) else "-"
+        handles.setdefault(
+            item.label,
+            Line2D(
+                [],
+                [],
+                color=item.colour,
+                marker=item.marker,
+                ms=6,
+                mec="white",
+                mew=0.8,
+                lw=1.3,
+                ls=line,
+                label=item.label,
+            ),
+        )
+    return list(handles.values())
+
+
+def legend_beside(figure: Any, drawn: Iterable[Curve | Group]) -> None:
+    """A legend to the right of the panels, in a column of its own."""
+    figure.legend(handles=legend_handles(drawn), loc="outside right center")
+
+
+def paired_lines(
+    axes: Axes, names: Sequence[str], columns: Sequence[np.ndarray], colours: Sequence[str]
+) -> None:
+    """A line per seed or cell across the columns (row i of every column is one cell), the means and intervals
+    on top."""
+    values = np.stack(columns, axis=1)
+    for row in values:
+        axes.plot(range(len(names)), row, color="#b5b5b5", lw=0.9, zorder=1)
+    for place, (column, colour) in enumerate(zip(columns, colours, strict=True)):
+        axes.plot(np.full(len(column), place), column, "o", ms=4, mew=0, alpha=0.5, color=colour, zorder=2)
+        mean, low, high = interval(column)
+        shifted = place + (0.16 if place else -0.16)
+        if np.isfinite(low):
+            axes.plot([shifted] * 2, [low, high], color=colour, lw=2.2, solid_capstyle="butt", zorder=3)
+        axes.plot(shifted, mean, "o", ms=7, color=colour, mec="white", mew=0.9, zorder=4)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_xlim(-0.5, len(names) - 0.5)

@@ -1,0 +1,206 @@
+"""One colour per posterior family, one name per run, one look for every figure.
+
+The palette is seaborn's `colorblind` one. A family keeps its colour in every figure; the objective is told by
+the marker.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+_PALETTE = sns.color_palette("colorblind").as_hex()
+INK = "#222222"
+GUIDE = "#8a8a8a"
+
+FAMILIES: dict[str, tuple[str, str]] = {
+    "factorised": ("factorised", _PALETTE[3]),
+    "sequential": ("autoregressive, sequential", _PALETTE[9]),
+    "fixed_point": ("autoregressive, fixed point", _PALETTE[0]),
+    "logistic_flow": ("logistic flow", _PALETTE[1]),
+    "refined": ("gradient-refined", _PALETTE[2]),
+    "oasis": ("OASIS", "#6f6f6f"),
+    "exact": ("exact posterior", "#000000"),
+}
+_ALIASES = {"gradient_refined": "refined", "logistic": "logistic_flow", "peer": "oasis"}
+
+OBJECTIVES = {
+    "relaxed_pmf": ("relaxed pmf", "o"),
+    "logistic_density": ("logistic density", "s"),
+    "score_function": ("score function", "D"),
+    "multi_sample": ("multi-sample", "v"),
+}
+
+RUNS = {
+    "factorised": "Factorised, relaxed pmf",
+    "factorised_score": "Factorised, score function",
+    "sequential": "Sequential, relaxed pmf",
+    "fixed_point": "Fixed point, relaxed pmf",
+    "fixed_point_score": "Fixed point, score function",
+    "fixed_point_nonlinear": "Fixed point, nonlinear history",
+    "logistic_flow": "Logistic flow",
+    "refined_mean": "Refined, mean-passing",
+    "refined_straight": "Refined, straight-through",
+    "refined_sigma": "Refined, straight-through σ′",
+    "refined_autoregressive": "Refined autoregressive",
+    "oasis": "OASIS",
+}
+
+METRICS = {
+    "gap_per_bin": "Gap to the exact log-evidence (nats per bin)",
+    "gap_at_k_per_bin": "Gap with K sweeps in evaluation too (nats per bin)",
+    "rate_bias": "Resting logit b\n(learned − true)",
+    "history_bias_1": "History, lag 1\n(learned − true)",
+    "history_bias_2": "History, lag 2\n(learned − true)",
+    "amplitude_bias": "Amplitude\n(error, % of true)",
+    "noise_bias": "Noise sd\n(error, % of true)",
+}
+
+
+def family(row: pd.Series[Any] | dict[str, Any]) -> str:
+    """The family of a table's row: its `family` label where given, else told from posterior, objective and
+    sampler."""
+    for column in ("family", "posterior"):
+        name = row.get(column)
+        if isinstance(name, str) and name:
+            name = _ALIASES.get(name, name)
+            if name in FAMILIES:
+                return name
+            if name.startswith("refined"):
+                return "refined"
+    if str(row.get("run", "")) in FAMILIES:
+        return str(row["run"])
+    if row.get("objective") == "logistic_density":
+        return "logistic_flow"
+    return "sequential" if row.get("sampler") == "sequential" else "fixed_point"
+
+
+def colour(name: str) -> str:
+    """The colour of a family, the same in every figure."""
+    return FAMILIES[name][1]
+
+
+def family_name(name: str) -> str:
+    """The name of a family in a legend."""
+    text = FAMILIES[name][0]
+    return text[0].upper() + text[1:]
+
+
+def objective_name(name: str) -> str:
+    return OBJECTIVES[name][0] if name in OBJECTIVES else str(name).replace("_", " ")
+
+
+def marker(objective: str, family: str = "") -> str:
+    """The marker of an objective; a triangle for refinement and for any objective without one of its own."""
+    return "^" if family == "refined" else OBJECTIVES.get(objective, ("", "^"))[1]
+
+
+def run_name(run: str) -> str:
+    """The name of a run on an axis."""
+    return RUNS.get(run, run.replace("_", " ").capitalize())
+
+
+def setting(labels: Sequence[str], values: Sequence[object]) -> str:
+    """The text of a measurement's setting, such as `T = 300, 1 cell, 4 samples, CPU, 2 threads`."""
+    parts = []
+    for label, value in zip(labels, values, strict=True):
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+        if label == "bins":
+            parts.append(f"T = {text}")
+        elif label == "batch":
+            parts.append(f"batch {text}")
+        elif label == "device":
+            parts.append({"cpu": "CPU", "cuda": "GPU"}.get(text, text))
+        else:
+            parts.append(f"{text} {label.removesuffix('s') if text == '1' else label}")
+    return ", ".join(parts)
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """The settings of every figure, in force inside the block only."""
+    settings: Any = {
+        **sns.axes_style("ticks"),
+        **sns.plotting_context("paper"),
+        "axes.edgecolor": INK,
+        "axes.labelcolor": INK,
+        "axes.labelsize": 9,
+        "axes.titlesize": 9.5,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.linewidth": 0.8,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.unicode_minus": True,
+        "figure.dpi": 100,
+        "font.family": ["sans-serif"],
+        "font.sans-serif": ["DejaVu Sans"],  # shipped with matplotlib: the same bytes on every machine
+        "font.size": 9,
+        "legend.fontsize": 8.5,
+        "legend.frameon": False,
+        "pdf.fonttype": 42,
+        "savefig.dpi": 150,
+        "svg.hashsalt": "dfp",
+        "text.color": INK,
+        "xtick.labelsize": 8.5,
+        "ytick.labelsize": 8.5,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "xtick.major.width": 0.8,
+        "ytick.major.width": 0.8,
+        "xtick.major.size": 3.5,
+        "ytick.major.size": 3.5,
+        "xtick.minor.size": 2,
+        "ytick.minor.size": 2,
+    }
+    with mpl.rc_context(settings):
+        yield
+
+
+def figure(width: float, height: float) -> Figure:
+    """An empty figure of `width` × `height` inches with a layout that keeps texts apart; no global state."""
+    layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.04)
+    made = Figure(figsize=(width, height), layout=layout)
+    FigureCanvasAgg(made)
+    return made
+
+
+def caption(drawn: Figure, text: str) -> None:
+    """Put a wrapped caption below the panels; the layout makes room for it."""
+    width = int(drawn.get_figwidth() * 17.5)
+    drawn.supxlabel(
+        "\n".join(textwrap.wrap(" ".join(text.split()), width)),
+        x=0.012,
+        ha="left",
+        fontsize=7.5,
+        color="#4d4d4d",
+    )
+
+
+def title(drawn: Figure, text: str) -> None:
+    """What the figure shows, in one line above the panels."""
+    drawn.suptitle(text, x=0.012, ha="left", fontsize=11, fontweight="bold", color=INK)
+
+
+def log_axis(axes: Axes, which: str) -> None:
+    """A log axis with plain numbers: 1-2-5 ticks under about two decades, decades above."""
+    (axes.set_xscale if which == "x" else axes.set_yscale)("log")
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    narrow = high / max(low, 1e-300) < 300
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,), numticks=30))
+    axis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:g}" if 1e-4 <= value < 1e5 else f"{value:.0e}")
+    )
+    axis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,145 @@
+"""Stage `claims`: every table of a scale to one table of claims, measured figures, intervals and verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from dfp.claims.base import NOT_TESTED, Claim, Finding, number, verdict
+from dfp.claims.registry import CLAIMS
+from dfp.core.errors import UserError
+from dfp.core.files import atomic_path, write_text
+from dfp.plotting.tables import MissingResult, ResultTables
+
+COLUMNS = (
+    "claim",
+    "statement",
+    "source",
+    "measured",
+    "unit",
+    "value",
+    "low",
+    "high",
+    "n",
+    "threshold",
+    "verdict",
+    "where",
+    "claim_verdict",
+    "experiment",
+    "scale",
+)
+
+
+def not_tested(reason: str) -> Finding:
+    return Finding("", "", np.nan, np.nan, np.nan, 0, "", f"{NOT_TESTED} ({reason})")
+
+
+def findings(claim: Claim, tables: dict[str, ResultTables], scale: str) -> list[Finding]:
+    """What the claim's experiment says about it; `not tested` with the reason where it says nothing."""
+    if claim.experiment not in tables:
+        return [not_tested(f"no table of the experiment '{claim.experiment}' at the scale '{scale}'")]
+    try:
+        found = list(claim.judge(tables[claim.experiment]))
+    except MissingResult as error:
+        reason = str(error).removeprefix(f"{tables[claim.experiment].path}: ")
+        return [not_tested(reason)]
+    return found or [not_tested(f"no run of the experiment '{claim.experiment}' tests it")]
+
+
+def judge(tables: dict[str, ResultTables], scale: str, registry: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
+    """One row per finding of every registered claim; `claim_verdict` sums up all findings of a claim id."""
+    found = [(claim, finding) for claim in registry for finding in findings(claim, tables, scale)]
+    overall = {
+        claim.id: verdict([finding for other, finding in found if other.id == claim.id]) for claim, _ in found
+    }
+    rows = [
+        (
+            claim.id,
+            claim.statement,
+            claim.source,
+            finding.measured,
+            finding.unit,
+            finding.value,
+            finding.low,
+            finding.high,
+            finding.n,
+            finding.threshold,
+            finding.verdict,
+            finding.where,
+            overall[claim.id],
+            claim.experiment,
+            scale,
+        )
+        for claim, finding in found
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def markdown(frame: pd.DataFrame, scale: str, registry: Sequence[Claim] = CLAIMS) -> str:
+    """The table of claims to read: a summary, the figures behind it, and how each claim is judged."""
+    lines = [
+        f"# Claims at the scale `{scale}`",
+        "",
+        "| claim | statement | source | verdict |",
+        "|---|---|---|---|",
+    ]
+    for _, row in frame.drop_duplicates("claim").iterrows():
+        lines.append(
+            f"| {row['claim']} | {row['statement']} | {row['source']} | **{row['claim_verdict']}** |"
+        )
+    lines += [
+        "",
+        "## Figures behind the verdicts",
+        "Means over seeds, paired by seed where two posteriors are compared, with 95% intervals (t below n "
+        "= 10, bootstrap above).",
+        "",
+        "| claim | measured | value [interval] | n | wanted | verdict | where | experiment |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for _, row in frame.iterrows():
+        interval = f" [{number(row['low'])}, {number(row['high'])}]" if np.isfinite(row["low"]) else ""
+        value = f"{number(row['value'])}{interval} {row['unit']}".strip() if row["n"] else "–"
+        cells = [
+            row["claim"],
+            row["measured"] or "–",
+            value,
+            row["n"] or "–",
+            row["threshold"] or "–",
+            row["verdict"],
+            row["where"] or "–",
+            row["experiment"],
+        ]
+        lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
+    lines += [
+        "",
+        "## How each claim is judged",
+        "A figure holds only when its whole interval is on the wanted side, fails only when its whole "
+        "interval is on the other side,"
+        " and is undecided otherwise. A claim holds where every figure of a condition holds, and fails "
+        "where any of them fails.",
+        "",
+    ]
+    lines += [f"- **{claim.id}** (`{claim.experiment}`): {claim.rule}" for claim in registry]
+    return "\n".join(lines) + "\n"
+
+
+def claims(results: Path, out_csv: Path, out_md: Path) -> None:
+    """Judge every registered claim from the tables under `results` (`results/<scale>`).
+
+    Writes one row per measured figure to `out_csv` and the same to read to `out_md`, each whole or not at
+    all. A claim whose experiment has no table is reported as not tested. Raises `UserError` for a missing
+    folder or a table that is broken.
+    """
+    results = Path(results)
+    if not results.is_dir():
+        raise UserError(
+            f"{results}: no such folder (expected results/<scale> with a table.csv per experiment)"
+        )
+    tables = {path.parent.name: ResultTables(path.parent) for path in sorted(results.glob("*/table.csv"))}
+    frame = judge(tables, results.name)
+    with atomic_path(out_csv) as temporary:
+        frame.to_csv(temporary, index=False)
+    write_text(out_md, markdown(frame, results.name))

@@ -1,0 +1,105 @@
+"""What is measured against the exact posterior of one cell."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dfp.core.noise import generator
+from dfp.evaluation.bounds import HardSamples
+from dfp.evaluation.exact import CellParameters, ExactPosterior
+from dfp.evaluation.statistics import (
+    count_coverage,
+    expected_calibration_error,
+    neighbour_covariance,
+)
+from dfp.evaluation.two_sample import two_sample_accuracy
+from dfp.models.calcium import CalciumNetwork
+from dfp.stages.fitted import Fitted
+
+Row = tuple[int, str, float]
+
+
+def cell_parameters(model: CalciumNetwork) -> CellParameters:
+    """The model's parameters as the exact reference wants them, float64."""
+    return CellParameters(
+        bias=model.value("bias").detach().double(),
+        history=model.value("history").detach().double(),
+        kernel=model.kernel(model.kernel_bins).detach().double(),
+        amplitude=model.value("amplitude").detach().double(),
+        baseline=model.value("baseline").detach().double(),
+        noise=model.value("noise").detach().double(),
+    )
+
+
+def exact_metrics(
+    fitted: Fitted, samples: HardSamples, x: Tensor, spikes: np.ndarray | None
+) -> tuple[list[Row], Tensor]:
+    """Per cell: the gap to the log-evidence, counts, marginals, covariances, calibration; and the exact marginals ``(B, T, N)``.
+
+    The reference is the exact posterior under the *fitted* model: with learned parameters it measures inference alone.
+    """
+    exact = ExactPosterior(cell_parameters(fitted.model), x)
+    bins, cells = x.shape[1], x.shape[2]
+    settings = fitted.spec.evaluation
+    evidence = exact.log_evidence.mean(0) / bins
+    elbo = samples.elbo().mean(0) / bins
+    iwae = samples.iwae(settings.iwae_samples).mean(0) / bins
+    mean, sd = exact.count_moments()
+    counts = samples.z.sum(2, dtype=torch.float64)
+    error = (samples.probability - exact.marginals).square().mean((0, 1)).sqrt()
+    rows: list[Row] = []
+    for n in range(cells):
+        rows += [
+            (n, "log_evidence_per_bin", float(evidence[n])),
+            (n, "gap_per_bin", float(evidence[n] - elbo[n])),
+            (n, "iwae_gap_per_bin", float(evidence[n] - iwae[n])),
+            (n, "count_mean_exact", float(mean[:, n].mean())),
+            (n, "count_sd_exact", float(sd[:, n].mean())),
+            (n, "count_bias", float(counts[..., n].mean() / mean[:, n].mean() - 1.0)),
+            (n, "marginal_rmse", float(error[n])),
+        ]
+    for lag in (1, 2, 3):
+        q, p = neighbour_covariance(samples.z, lag), exact_covariance(exact, lag)
+        rows += [(n, f"covariance_lag{lag}", float(q[n])) for n in range(cells)]
+        rows += [(n, f"covariance_lag{lag}_exact", float(p[n])) for n in range(cells)]
+    if spikes is not None:
+        rows += _calibration(samples, torch.as_tensor(spikes, device=x.device))
+    if settings.two_sample:
+        rows += _two_sample(exact, samples, x, settings.two_sample_samples)
+    return rows, exact.marginals
+
+
+def exact_covariance(exact: ExactPosterior, lag: int) -> Tensor:
+    """``cov(z[t], z[t + lag])`` under the exact posterior, averaged over bins and trials, ``(N,)``."""
+    early, late = exact.marginals[:, :-lag], exact.marginals[:, lag:]
+    return (exact.pairwise(lag) - early * late).mean((0, 1))
+
+
+def _calibration(samples: HardSamples, truth: Tensor) -> list[Row]:
+    rows: list[Row] = []
+    rng = generator(3, truth.device)
+    for level in (0.5, 0.9):
+        whole = count_coverage(samples.z, truth, level, rng)
+        windowed = count_coverage(samples.z, truth, level, rng, window=30)
+        for n in range(truth.shape[-1]):
+            rows += [(n, f"coverage_{round(100 * level)}", float(whole[n]))]
+            rows += [(n, f"coverage_{round(100 * level)}_windowed", float(windowed[n]))]
+    error = expected_calibration_error(samples.probability, truth)
+    return rows + [(n, "ece", float(value)) for n, value in enumerate(error)]
+
+
+def _two_sample(exact: ExactPosterior, samples: HardSamples, x: Tensor, size: int) -> list[Row]:
+    reference = exact.sample(size, generator(4, x.device))
+    rows: list[Row] = []
+    for n in range(x.shape[-1]):
+        accuracy = two_sample_accuracy(
+            samples.z[:size, ..., n].cpu().numpy(),
+            reference[..., n].cpu().numpy(),
+            exact.marginals[..., n].cpu().numpy(),
+            x[..., n].cpu().numpy(),
+            seed=n,
+        )
+        rows.append((n, "two_sample_accuracy", float(accuracy)))
+    return rows

@@ -1,0 +1,95 @@
+"""Whole experiments without Snakemake: the same functions, one after the other, skipping what is done."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dfp.config import Experiment, list_experiments, load_experiment
+from dfp.core.errors import UserError, suggest
+from dfp.stages.aggregate import aggregate
+from dfp.stages.claims import claims
+from dfp.stages.evaluate import evaluate
+from dfp.stages.peers import peers
+from dfp.stages.plot import plot
+from dfp.stages.simulate import simulate
+from dfp.stages.timing import timing
+from dfp.stages.train import train
+
+
+def run(
+    root: Path,
+    scale: str,
+    only: Sequence[str] = (),
+    device: str = "auto",
+    wandb: str = "offline",
+    overrides: Path | None = None,
+    figures: bool = True,
+) -> None:
+    """Run experiments at ``scale`` into ``results/<scale>`` and ``figures/<scale>`` below ``root``.
+
+    A run whose checkpoint was made with the same settings is not trained again; one that was cut off resumes.
+
+    Args:
+        only: names of experiments; empty for all that are part of ``all`` and whose data are there.
+    """
+    names = list_experiments(root)
+    for name in only:
+        if name not in names:
+            raise UserError(f"--only: unknown experiment {name!r}{suggest(name, names)}; known: {', '.join(names)}")
+    experiments = [load_experiment(root / "experiments" / name / "config.yaml", scale, overrides) for name in names]
+    for exp in experiments:
+        if (only and exp.name not in only) or (not only and not exp.in_all):
+            continue
+        available, sentence = exp.available()
+        if not available:
+            print(sentence, file=sys.stderr)
+            continue
+        _run_one(exp, root / "results" / scale / exp.name, device, wandb, overrides)
+        if figures:
+            plot(exp.path.parent, root / "results" / scale / exp.name, root / "figures" / scale / exp.name, exp.figures)
+    claims(root / "results" / scale, root / "results" / scale / "claims.csv", root / "results" / scale / "claims.md")
+
+
+def _run_one(exp: Experiment, folder: Path, device: str, wandb: str, overrides: Path | None) -> None:
+    if exp.kind == "timing":
+        timing(exp.path, exp.scale, folder / "table.csv", device, overrides)
+        return
+    for dataset in exp.datasets:
+        target, mark = folder / "data" / f"{dataset}.npz", folder / "data" / f".{dataset}.made"
+        if not (target.exists() and mark.exists() and mark.read_text() == exp.data_fingerprint(dataset)):
+            print(f"{exp.name}: simulate {dataset}", file=sys.stderr)
+            simulate(exp.path, exp.scale, dataset, target, overrides)
+            mark.write_text(exp.data_fingerprint(dataset))
+    tables = []
+    for name, dataset in _in_order(exp):
+        run_folder, data = folder / "runs" / name / dataset, folder / "data" / f"{dataset}.npz"
+        checkpoint, metrics = run_folder / "checkpoint.pt", run_folder / "metrics.csv"
+        if not (metrics.exists() and _made_with(run_folder, exp.run_fingerprint(name, dataset))):
+            print(f"{exp.name}: train {name} on {dataset}", file=sys.stderr)
+            above = exp.warm_start(name)
+            start = folder / "runs" / above / dataset / "checkpoint.pt" if above else None
+            train(exp.path, exp.scale, name, dataset, data, checkpoint, start, device, wandb, overrides)
+            evaluate(checkpoint, data, metrics, device)
+        tables.append(metrics)
+    for dataset in exp.datasets if exp.kind == "recordings" else ():
+        tables.append(folder / "peers" / "oasis" / dataset / "metrics.csv")
+        peers(exp.path, exp.scale, dataset, folder / "data" / f"{dataset}.npz", tables[-1], overrides)
+    aggregate(tables, folder / "table.csv")
+
+
+def _in_order(exp: Experiment) -> list[tuple[str, str]]:
+    """All jobs, runs that others start from first."""
+
+    def depth(name: str) -> int:
+        above = exp.warm_start(name)
+        return 0 if above is None else 1 + depth(above)
+
+    return sorted(exp.jobs(), key=lambda job: depth(job[0]))
+
+
+def _made_with(folder: Path, fingerprint: str) -> bool:
+    config = folder / "config.json"
+    return config.exists() and json.loads(config.read_text()).get("fingerprint") == fingerprint

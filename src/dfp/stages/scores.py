@@ -1,0 +1,60 @@
+"""What is measured against known parameters, and against recorded spikes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from dfp.data.dataset import Dataset
+from dfp.evaluation.bounds import HardSamples
+from dfp.evaluation.spikes import cell_scores
+from dfp.stages.fitted import Fitted
+
+Row = tuple[int, str, float]
+
+
+def parameter_metrics(fitted: Fitted, data: Dataset) -> list[Row]:
+    """Learned minus true, per cell: ``rate_bias`` (logits), ``history_bias_1``, … (logits); relative for ``amplitude_bias`` and
+    ``noise_bias``; ``baseline_bias`` in units of the amplitude."""
+    learned, truth = fitted.model.parameters_now(), data.start
+    rows: list[Row] = []
+    for n in range(truth.cells):
+        found: dict[str, float] = {}
+        if "bias" in fitted.model.learned:
+            found["rate_bias"] = learned.bias[n] - truth.bias[n]
+        if "history" in fitted.model.learned:
+            for lag in range(truth.history.shape[1]):
+                found[f"history_bias_{lag + 1}"] = learned.history[n, lag] - truth.history[n, lag]
+        for name in ("amplitude", "noise"):
+            if name in fitted.model.learned:
+                found[f"{name}_bias"] = getattr(learned, name)[n] / getattr(truth, name)[n] - 1.0
+        if "baseline" in fitted.model.learned:
+            found["baseline_bias"] = (learned.baseline[n] - truth.baseline[n]) / truth.amplitude[n]
+        rows += [(n, name, float(value)) for name, value in found.items()]
+    return rows
+
+
+def recording_metrics(samples: HardSamples, data: Dataset) -> list[Row]:
+    """Agreement of the expected spikes per frame with the recorded ones, per cell.
+
+    ``correlation_25ms`` (25 ms Gaussian, lag 0), ``correlation_40ms`` (40 ms bins), ``correlation_1s``, ``error``, ``bias`` (of smoothed
+    rates, relative), ``count_ratio``.
+    """
+    expected = samples.probability[0].cpu().numpy()
+    _, spikes = data.evaluation
+    assert spikes is not None
+    step = int(data.facts.get("bins_per_frame", 1))
+    rows: list[Row] = []
+    for n in range(expected.shape[1]):
+        seen = np.isfinite(data.x[0, step - 1 :: step, n])
+        last = int(np.flatnonzero(seen)[-1]) + 1
+        inferred = expected[: last * step, n].reshape(last, step).sum(1)
+        recorded = spikes[0, step - 1 :: step, n][:last].astype(float)
+        rows += named_scores(n, inferred, recorded, data.frame_rate / step)
+    return rows
+
+
+def named_scores(cell: int, inferred: np.ndarray, recorded: np.ndarray, frame_rate: float) -> list[Row]:
+    """Rows of one cell's scores under the names used in the tables."""
+    names = {"r_25ms": "correlation_25ms", "r_40ms": "correlation_40ms", "r_1s": "correlation_1s"}
+    scores = cell_scores(inferred, recorded, frame_rate)
+    return [(cell, names.get(name, name), float(value)) for name, value in scores.items()]

@@ -1,0 +1,171 @@
+"""Stage: train one posterior on one data set."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from dfp.config import load_experiment
+from dfp.core.errors import NumericalError, UserError, suggest
+from dfp.core.files import atomic_path, write_json
+from dfp.data.dataset import Dataset
+from dfp.stages.fitted import Fitted, choose_device, fresh, warm_start
+from dfp.stages.provenance import environment
+from dfp.tracking.tracker import Tracker, open_tracker
+from dfp.training.loop import Trainer
+
+#: seconds between two saved states from which a killed run resumes
+SAVE_EVERY = 20.0
+#: rows of history.csv that a run is thinned to; each is the mean of its steps
+HISTORY_ROWS = 250
+
+
+def train(
+    experiment: Path,
+    scale: str,
+    run: str,
+    dataset: str,
+    data: Path,
+    out: Path,
+    start: Path | None = None,
+    device: str = "auto",
+    wandb: str = "offline",
+    overrides: Path | None = None,
+) -> None:
+    """Train ``run`` on ``data`` and write the checkpoint ``out``, with config.json, history.csv and summary.json beside it.
+
+    A run that was cut off resumes from ``progress.pt`` beside the checkpoint, to the same result.
+
+    Args:
+        start: checkpoint to start from, for runs with a ``warm_start``.
+        wandb: ``offline``, ``online`` or ``disabled``; never the place that results are read from.
+
+    Raises:
+        UserError, NumericalError: see the library; nothing half-written stays behind.
+    """
+    exp = load_experiment(experiment, scale, overrides)
+    if run not in exp.runs:
+        raise UserError(f"{experiment}: unknown run {run!r}{suggest(run, exp.runs)}; known: {', '.join(exp.runs)}")
+    if (exp.warm_start(run) is None) != (start is None):
+        expected = f"the checkpoint of '{exp.warm_start(run)}'" if exp.warm_start(run) else "none"
+        raise UserError(f"{experiment}: runs.{run}: found warm start {start}, expected {expected}")
+    where = choose_device(device)
+    loaded = Dataset.load(data)
+    settings = exp.raw_runs[run]
+    facts = {"experiment": exp.name, "scale": scale, "run": run, "dataset": dataset, "settings": settings}
+    fitted = fresh(facts, loaded, where)
+    if start is not None:
+        warm_start(fitted, start, where)
+    identity = exp.run_fingerprint(run, dataset)
+    trainer = Trainer(
+        fitted.model,
+        fitted.posterior,
+        torch.as_tensor(loaded.x, device=where),
+        fitted.phases,
+        seed=fitted.spec.seed + int(loaded.seed[0]),
+    )
+    folder = out.parent
+    write_json(folder / "config.json", {**facts, "fingerprint": identity, "environment": environment()})
+    tracker = open_tracker(
+        wandb,
+        folder,
+        project="dfp",
+        group=f"{exp.name}-{scale}",
+        name=f"{exp.name}/{run}/{dataset}",
+        tags=[str(fitted.spec.posterior["kind"]), dataset, *(f"seed{seed}" for seed in sorted(set(loaded.seed.tolist())))],
+        config={**settings, "scale": scale, "run": run, "dataset": dataset},
+    )
+    try:
+        history = _train(trainer, folder / "progress.pt", identity, tracker)
+        summary = _summary(history, trainer, where)
+        _write_history(history, folder / "history.csv")
+        write_json(folder / "summary.json", summary)
+        fitted.save(out, summary)
+        tracker.summary(summary)
+    except NumericalError as error:
+        raise NumericalError(f"{exp.name}: run {run} on {dataset}: {error}") from None
+    finally:
+        tracker.close()
+    (folder / "progress.pt").unlink(missing_ok=True)
+
+
+def _train(trainer: Trainer, progress: Path, identity: str, tracker: Tracker) -> list[dict[str, Any]]:
+    history: list[dict[str, Any]] = _resume(trainer, progress, identity)
+    saved = time.monotonic()
+    for metrics in _shown(trainer):
+        history.append({key: value for key, value in metrics.items() if key != "loss_per_cell"})
+        if metrics["step"] % max(1, trainer.steps // HISTORY_ROWS) == 0:
+            tracker.log({key: value for key, value in history[-1].items() if key != "step"}, step=metrics["step"])
+        if time.monotonic() - saved > SAVE_EVERY:
+            with atomic_path(progress) as temporary:
+                torch.save({"identity": identity, "trainer": trainer.state(), "history": history}, temporary)
+            saved = time.monotonic()
+    return history
+
+
+def _resume(trainer: Trainer, progress: Path, identity: str) -> list[dict[str, Any]]:
+    if not progress.exists():
+        return []
+    try:
+        state = torch.load(progress, map_location="cpu", weights_only=True)
+    except Exception:  # a damaged file only costs the time that it would have saved
+        print(f"{progress}: not readable, training starts anew", file=sys.stderr)
+        return []
+    if state.get("identity") != identity:
+        print(f"{progress}: belongs to other settings, training starts anew", file=sys.stderr)
+        return []
+    trainer.load_state(state["trainer"])
+    print(f"{progress}: resuming after step {trainer.step} of {trainer.steps}", file=sys.stderr)
+    return list(state["history"])
+
+
+def _shown(trainer: Trainer) -> Iterator[dict[str, Any]]:
+    """The trainer's metrics, with a progress bar: loss, sweeps, time left."""
+    interval = 0.5 if sys.stderr.isatty() else 15.0
+    with tqdm(total=trainer.steps, initial=trainer.step, mininterval=interval, unit="step", dynamic_ncols=True) as bar:
+        for metrics in trainer.run():
+            bar.set_postfix(loss=f"{metrics['loss']:.4f}", sweeps=metrics["sweeps"], refresh=False)
+            bar.update()
+            yield metrics
+
+
+def _write_history(history: list[dict[str, Any]], path: Path) -> None:
+    """Thin the steps to means of equal stretches; a stretch never crosses from one phase into the next."""
+    frame = pd.DataFrame(history)
+    width = max(1, math.ceil(len(frame) / HISTORY_ROWS))
+    stretch = frame["phase"] * 10**9 + frame["step"] // width
+    frame["unconverged"] = ~frame.pop("converged").astype(bool)
+    keep = {name: "mean" for name in frame.columns if name not in ("step", "seconds", "phase", "objective")}
+    keep |= {"step": "max", "seconds": "max", "phase": "first", "objective": "first"}
+    thinned = frame.groupby(stretch, sort=True).agg(keep)  # type: ignore[arg-type]
+    first = ["step", "phase", "objective", "seconds", "loss"]
+    thinned = thinned[first + [name for name in thinned.columns if name not in first]]
+    with atomic_path(path) as temporary:
+        thinned.to_csv(temporary, index=False, float_format="%.8g")
+
+
+def _summary(history: list[dict[str, Any]], trainer: Trainer, device: torch.device) -> dict[str, Any]:
+    """Plain numbers of the whole run. Times leave out imports, data loading and the first two steps."""
+    seconds = np.diff([entry["seconds"] for entry in history[1:]]) if len(history) > 2 else np.zeros(1)
+    sweeps = [entry["sweeps"] for entry in history]
+    capped = [not entry["converged"] for entry in history]
+    return {
+        "steps": trainer.steps,
+        "train_seconds": float(history[-1]["seconds"]),
+        "seconds_per_step": float(np.median(seconds)),
+        "train_sweeps_mean": float(np.mean(sweeps)),
+        "train_sweeps_max": float(np.max(sweeps)),
+        "train_capped_share": float(np.mean(capped)),
+        "final_loss": float(np.mean([entry["loss"] for entry in history[-max(1, len(history) // 50) :]])),
+        "threads": float(torch.get_num_threads()),
+        "on_gpu": float(device.type == "cuda"),
+    }
