@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dfp import __version__
 from dfp.core.errors import NumericalError, UserError
+from dfp.core.memory import keep_freed_memory
 
 SCALES = ("smoke", "default", "paper")
 
@@ -31,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
+    if options.command in ("train", "evaluate", "timing", "infer", "run"):
+        keep_freed_memory()
     # stages are imported when they are needed: figures and claims do not wait for torch
     match options.command:
         case "simulate":

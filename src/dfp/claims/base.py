@@ -72,7 +72,8 @@ def number(value: float) -> str:
 
 
 def interval(values: Iterable[float], log: bool = False) -> tuple[float, float, float]:
-    """Mean (with `log`: geometric mean) and its 95% interval; the bounds are NaN for fewer than two values."""
+    """Mean (with `log`: geometric mean) and its 95% interval; the bounds are NaN for fewer than two
+    values."""
     array = np.asarray(list(values), dtype=float)
     if log:
         mean, low, high = interval(np.log(array))
@@ -84,7 +85,8 @@ def interval(values: Iterable[float], log: bool = False) -> tuple[float, float, 
 
 
 def judge(value: float, low: float, high: float, n: int, bounds: tuple[float, float], **told: str) -> Finding:
-    """Judge that a figure whose interval is `[low, high]` lies between `bounds`; `told` names it (see `Finding`)."""
+    """Judge that a figure whose interval is `[low, high]` lies between `bounds`; `told` names it (see
+    `Finding`)."""
     lower, upper = bounds
     if not (np.isfinite(low) and np.isfinite(high)):
         verdict = f"{UNDECIDED} (n = {n}: no interval)"

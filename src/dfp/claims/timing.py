@@ -33,12 +33,13 @@ def _side(results: ResultTables, metric: str, sampler: str, labels: list[str]) -
 
 
 def speedups(results: ResultTables) -> pd.DataFrame:
-    """(seconds per step, sequential) ÷ (the same, fixed point) of the autoregressive posterior, one row per setting.
+    """(seconds per step, sequential) ÷ (the same, fixed point) of the autoregressive posterior, one row per
+    setting.
 
-    Columns: the labels of the setting, `value`, `low`, `high`, `n`, `kind`. With several repeats the value is their geometric
-    mean and the bounds its 95% interval. With one, the bounds are the widest ratio of the two samplers' quartiles over steps
-    (`seconds_per_step_low`, `_high`) where the table has them: wider than an interval of the median. Raises `MissingResult`
-    when no setting has both samplers.
+    Columns: the labels of the setting, `value`, `low`, `high`, `n`, `kind`. With several repeats the value is
+    their geometric mean and the bounds its 95% interval. With one, the bounds are the widest ratio of the two
+    samplers' quartiles over steps (`seconds_per_step_low`, `_high`) where the table has them: wider than an
+    interval of the median. Raises `MissingResult` when no setting has both samplers.
     """
     labels = settings(results.rows(METRIC))
     sides = {sampler: _side(results, METRIC, sampler, labels) for sampler in SAMPLERS}
@@ -89,9 +90,9 @@ def ratios(results: ResultTables, edge: float) -> Iterator[Finding]:
 
 
 def order_of_magnitude(results: ResultTables) -> Iterator[Finding]:
-    """(Seconds per training step, sequential) ÷ (the same, fixed point) above 10, at each length, number of cells, device and
-    number of threads: geometric mean over repeats, or the median of one measurement with the widest ratio of quartiles over
-    steps for an interval. Equal accuracy at equal steps is C2's part."""
+    """(Seconds per training step, sequential) ÷ (the same, fixed point) above 10, at each length, number of
+    cells, device and number of threads: geometric mean over repeats, or the median of one measurement with
+    the widest ratio of quartiles over steps for an interval. Equal accuracy at equal steps is C2's part."""
     yield from ratios(results, ORDER_OF_MAGNITUDE)
 
 

@@ -1,4 +1,5 @@
-"""Claims C1, C2, C5 and the goals, from `uncertainty`: one cell, known parameters, exact posterior at hand."""
+"""Claims C1, C2, C5 and the goals, from `uncertainty`: one cell, known parameters, exact posterior at
+hand."""
 
 from __future__ import annotations
 

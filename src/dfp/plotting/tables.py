@@ -68,7 +68,8 @@ class ResultTables:
         if twice.any():
             row = table[twice].iloc[0]
             raise UserError(
-                f"{self.path}: expected one row per run, dataset, seed, label and metric, found '{row['metric']}' "
+                f"{self.path}: expected one row per run, dataset, seed, label and metric, found "
+                f"'{row['metric']}' "
                 "of run "
                 f"'{row['run']}', dataset '{row['dataset']}', seed {row['seed']} twice"
             )

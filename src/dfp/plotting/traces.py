@@ -33,7 +33,8 @@ def bin_width(times: np.ndarray) -> float:
 
 
 def fluorescence(axes: Axes, rows: pd.DataFrame, unit: str) -> None:
-    """The trace (bins without an observation left out), with a tick under it for every bin with a true spike."""
+    """The trace (bins without an observation left out), with a tick under it for every bin with a true
+    spike."""
     times, trace = rows["time_s"].to_numpy(), rows["x"].to_numpy()
     seen = np.isfinite(trace)
     axes.plot(times[seen], trace[seen], color="#3f3f3f", lw=1.0)

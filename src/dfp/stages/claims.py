@@ -93,8 +93,8 @@ def markdown(frame: pd.DataFrame, scale: str, registry: Sequence[Claim] = CLAIMS
     lines += [
         "",
         "## Figures behind the verdicts",
-        "Means over seeds, paired by seed where two posteriors are compared, with 95% intervals (t below n "
-        "= 10, bootstrap above).",
+        "Means over seeds, paired by seed where two posteriors are compared, with 95% intervals (t below "
+        "n = 10, bootstrap above).",
         "",
         "| claim | measured | value [interval] | n | wanted | verdict | where | experiment |",
         "|---|---|---|---|---|---|---|---|",
@@ -117,9 +117,8 @@ def markdown(frame: pd.DataFrame, scale: str, registry: Sequence[Claim] = CLAIMS
         "",
         "## How each claim is judged",
         "A figure holds only when its whole interval is on the wanted side, fails only when its whole "
-        "interval is on the other side,"
-        " and is undecided otherwise. A claim holds where every figure of a condition holds, and fails "
-        "where any of them fails.",
+        "interval is on the other side, and is undecided otherwise. A claim holds where every figure of a "
+        "condition holds, and fails where any of them fails.",
         "",
     ]
     lines += [f"- **{claim.id}** (`{claim.experiment}`): {claim.rule}" for claim in registry]

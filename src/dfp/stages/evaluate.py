@@ -46,7 +46,7 @@ def evaluate(checkpoint: Path, data: Path, out: Path, device: str = "auto") -> N
     traces, spikes = loaded.evaluation
     x = torch.as_tensor(traces, dtype=torch.float64, device=where)
     samples = draw_samples(fitted, x, seed=10_000 + int(loaded.seed[0]))
-    rows = _basic_metrics(samples, x)
+    rows = _basic_metrics(samples, x, fitted.spec.evaluation.iwae_samples, fitted.independent)
     reference = None
     if fitted.spec.evaluation.exact and fitted.independent and loaded.known and loaded.kernel_bins:
         found, reference = exact_metrics(fitted, samples, x, spikes)
@@ -56,7 +56,7 @@ def evaluate(checkpoint: Path, data: Path, out: Path, device: str = "auto") -> N
     else:
         rows += recording_metrics(samples, loaded)
     if fitted.spec.evaluation.at_sweeps:
-        rows += _at_sweeps(fitted, x, loaded)
+        rows += _at_sweeps(fitted, x, loaded, rows)
     rows += _training_metrics(checkpoint.parent, x.shape[-1])
     write_table(_table(fitted, loaded, rows), out)
     examples = _examples(fitted, loaded, x, spikes, samples, reference)
@@ -85,18 +85,17 @@ def draw_samples(fitted: Fitted, x: Tensor, seed: int, sweeps: int | None = None
         )
 
 
-def _basic_metrics(samples: HardSamples, x: Tensor) -> list[Row]:
+def _basic_metrics(samples: HardSamples, x: Tensor, iwae_samples: int, independent: bool) -> list[Row]:
     """Bounds and spike counts, per cell (for coupled cells the bounds are per bin and cell of the whole network)."""
     bins, cells = x.shape[1], x.shape[2]
-    size = samples.z.shape[0]
-    iwae = samples.iwae(min(100, size))
-    share = bins if samples.log_weights.shape[-1] == 1 else bins
+    share = bins if independent else bins * cells
+    elbo, iwae = samples.elbo().mean(0) / share, samples.iwae(iwae_samples).mean(0) / share
     counts = samples.z.sum(2, dtype=torch.float64)
     rows: list[Row] = []
     for n in range(cells):
         rows += [
-            (n, "elbo_per_bin", float(samples.elbo()[:, n].mean()) / share),
-            (n, "iwae_per_bin", float(iwae[:, n].mean()) / share),
+            (n, "elbo_per_bin", float(elbo[n])),
+            (n, "iwae_per_bin", float(iwae[n])),
             (n, "count_mean", float(counts[..., n].mean())),
             (n, "count_sd", float(counts[..., n].std(0).mean())),
             (n, "sweeps_mean", float(np.mean(samples.sweeps))),
@@ -105,12 +104,14 @@ def _basic_metrics(samples: HardSamples, x: Tensor) -> list[Row]:
     return rows
 
 
-def _at_sweeps(fitted: Fitted, x: Tensor, data: Dataset) -> list[Row]:
-    """The same estimate of the bound from samples after exactly K sweeps, which need not be samples of q."""
+def _at_sweeps(fitted: Fitted, x: Tensor, data: Dataset, known: list[Row]) -> list[Row]:
+    """The same estimates from samples after exactly K sweeps, which need not be samples of q, so that they bound nothing."""
     sweeps = fitted.spec.evaluation.at_sweeps
     samples = draw_samples(fitted, x, seed=10_000 + int(data.seed[0]), sweeps=sweeps)
-    mean = samples.elbo().mean(0) / x.shape[1]
-    return [(n, "elbo_at_k_per_bin", float(value)) for n, value in enumerate(mean)]
+    elbo = samples.elbo().mean(0) / x.shape[1]
+    evidence = {n: value for n, metric, value in known if metric == "log_evidence_per_bin"}
+    rows = [(n, "elbo_at_k_per_bin", float(value)) for n, value in enumerate(elbo)]
+    return rows + [(n, "gap_at_k_per_bin", evidence[n] - float(elbo[n])) for n in evidence]
 
 
 def _training_metrics(folder: Path, cells: int) -> list[Row]:

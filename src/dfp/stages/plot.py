@@ -84,15 +84,13 @@ def plot(experiment_dir: Path, results: Path, out: Path, names: list[str]) -> No
                 found = ", ".join(drawn) or "none"
                 raise UserError(
                     f"{source}: the configuration lists the figure '{name}', but the figures drawn are "
-                    f"{found}"
-                    f"{suggest(name, drawn)}"
+                    f"{found}{suggest(name, drawn)}"
                 )
         for name in drawn:
             if name not in names:
                 raise UserError(
                     f"{source}: draws the figure '{name}', which the configuration does not list under "
-                    "'figures'"
-                    f"{suggest(name, names)}"
+                    f"'figures'{suggest(name, names)}"
                 )
         for name in names:
             save(drawn[name], out, name)
