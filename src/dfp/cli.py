@@ -65,8 +65,10 @@ def _run(options: argparse.Namespace) -> None:
             timing(options.experiment, options.scale, options.out, options.device, options.overrides)
         case "plot":
             from dfp.stages.plot import plot
+            from dfp.tracking.tracker import mirror_figures
 
             plot(options.experiment.parent, options.results, options.out, options.figures)
+            mirror_figures(options.experiment.parent.name, options.out, options.figures, options.wandb)
         case "claims":
             from dfp.stages.claims import claims
 
@@ -112,8 +114,8 @@ def _parser() -> argparse.ArgumentParser:
     def device(made: argparse.ArgumentParser) -> None:
         made.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu or cuda")
 
-    def wandb(made: argparse.ArgumentParser) -> None:
-        made.add_argument("--wandb", default="offline", choices=("offline", "online", "disabled"))
+    def wandb(made: argparse.ArgumentParser, default: str = "offline") -> None:
+        made.add_argument("--wandb", default=default, choices=("offline", "online", "disabled"))
 
     made = command("simulate", "make a data set")
     made.add_argument("--dataset", required=True)
@@ -146,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     made = command("plot", "draw an experiment's figures from its tables", experiment=False)
     path(made, "--experiment", "--results", "--out")
     made.add_argument("--figures", nargs="+", required=True, help="the names of the figures expected")
+    wandb(made, "disabled")
 
     made = command("claims", "hold the registered claims against the tables", experiment=False)
     path(made, "--results", "--out")

@@ -5,20 +5,15 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 
 import dfp.objectives
 import dfp.posteriors
 import dfp.samplers
 from dfp.config.parse import build, settings
-from dfp.config.schema import PhaseSpec, RunSpec, SimulationSpec
+from dfp.config.schema import PhaseSpec, RunSpec
 from dfp.core.discovery import discover, pick
-from dfp.core.errors import UserError, suggest
-from dfp.data.bases import exponential_basis
-from dfp.data.networks import Network, independent, peer_setting, sparse_random
-from dfp.data.stability import tune_bias_to_rate
-from dfp.data.topology import from_topology, load_topology
+from dfp.core.errors import UserError
 from dfp.objectives.base import Objective
 from dfp.posteriors.base import Posterior, TraceSummary
 from dfp.samplers.base import Sampler
@@ -100,56 +95,3 @@ def check_run(spec: RunSpec, where: str) -> None:
             phase.check(posterior)
         except UserError as error:
             raise UserError(f"{where}.phases[{index}]: {error}") from None
-
-
-def make_network(spec: SimulationSpec, where: str) -> Network:
-    """The network of a simulated data set: generated, or read from an edge list, with its biases tuned where asked."""
-    kind, rest = _kind(dict(spec.network), f"{where}.network")
-    makers = {
-        "independent": lambda options: _panel(spec, options),
-        "sparse_random": lambda options: sparse_random(generator=_rng(spec), frame_rate=spec.frame_rate, **options),
-        "peer": lambda options: peer_setting(_rng(spec), **options),
-        "edges": lambda options: _from_file(spec, options),
-    }
-    if kind not in makers:
-        raise UserError(f"{where}.network.kind: unknown network {kind!r}{suggest(str(kind), makers)}; known: {', '.join(makers)}")
-    if "time_constants" in rest:
-        rest["basis"] = exponential_basis(rest.pop("time_constants"), spec.frame_rate)
-    try:
-        network = makers[kind](rest)
-    except TypeError as error:
-        raise UserError(f"{where}.network: not understood by '{kind}' ({error})") from None
-    except UserError as error:
-        raise UserError(f"{where}.network: {error}") from None
-    if spec.target_rate_hz:
-        network = tune_bias_to_rate(network, spec.target_rate_hz, spec.frame_rate, _rng(spec))
-    return network
-
-
-def _rng(spec: SimulationSpec) -> np.random.Generator:
-    return np.random.default_rng(spec.seeds[0])
-
-
-def _panel(spec: SimulationSpec, options: dict[str, Any]) -> Network:
-    """One cell per seed, each drawn from its own seed."""
-    cells = [
-        independent(1, np.random.default_rng(seed), frame_rate=spec.frame_rate, **options) for seed in spec.seeds
-    ]
-    size = len(cells)
-    return Network(
-        bias=np.concatenate([cell.bias for cell in cells]),
-        history=np.concatenate([cell.history for cell in cells]),
-        coupling=np.zeros((1, size, size)),
-        basis=cells[0].basis,
-        names=tuple(f"seed{seed}" for seed in spec.seeds),
-    )
-
-
-def _from_file(spec: SimulationSpec, options: dict[str, Any]) -> Network:
-    """A network on the edges of a file of topologies."""
-    path, name = options.pop("path"), options.pop("name", "normal1")
-    topology = load_topology(path, name)
-    cells = options.pop("cells", None)
-    if cells is not None:
-        topology = topology.subnetwork(cells)
-    return from_topology(topology, _rng(spec), frame_rate=spec.frame_rate, **options)

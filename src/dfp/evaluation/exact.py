@@ -1,4 +1,4 @@
-"""The exact posterior over one cell's spikes, by forward-backward over the last L bins."""
+"""The exact posterior over the spikes of cells without coupling, by forward-backward over the last L bins."""
 
 from __future__ import annotations
 
@@ -8,24 +8,32 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from dfp.core.errors import UserError
 
 #: the longest memory in bins (65,536 states)
 LONGEST = 16
-#: bytes of conditional logits held at once; trials are worked off in chunks that fit
+#: bytes of conditional logits held at once; cells and trials are worked off in chunks that fit
 _CHUNK_BYTES = 200_000_000
+#: arrays of one number per state that a step holds besides, for the same account
+_STEP_ARRAYS = 16
 
 
 @dataclass(frozen=True)
 class CellParameters:
-    """Independent cells under the calcium model, all torch float64.
+    """Cells without coupling under the calcium model, all torch float64 on one device.
 
     Attributes:
         bias: ``(N,)`` logits.
-        history: ``(N, Lh)`` logits per spike, lag 1 first.
-        kernel: ``(N, Lk)`` calcium response, lag 0 first.
-        amplitude, baseline, noise: ``(N,)`` fluorescence.
+        history: ``(N, Lh)`` logits per spike, lag 1 first; Lh may be 0.
+        kernel: ``(N, Lk)`` calcium response, lag 0 first; Lk ≥ 1.
+        amplitude: ``(N,)`` fluorescence per unit of calcium.
+        baseline: ``(N,)`` fluorescence.
+        noise: ``(N,)`` standard deviation of a frame, fluorescence, > 0.
+
+    Raises:
+        UserError: when shapes disagree, or a number is not finite, not float64, or a noise not above 0.
     """
 
     bias: Tensor
@@ -35,137 +43,199 @@ class CellParameters:
     baseline: Tensor
     noise: Tensor
 
+    def __post_init__(self) -> None:
+        cells = self.bias.shape[0]
+        for name, value in vars(self).items():
+            dimensions = 2 if name in ("history", "kernel") else 1
+            if value.dim() != dimensions or value.shape[0] != cells:
+                shape = f"({cells}, bins)" if dimensions == 2 else f"({cells},)"
+                raise UserError(f"cell parameters, {name}: found shape {tuple(value.shape)}, expected {shape}")
+            if value.dtype != torch.float64:
+                raise UserError(f"cell parameters, {name}: found {value.dtype}, expected torch.float64")
+            if not torch.isfinite(value).all():
+                raise UserError(f"cell parameters, {name}: found a value that is not finite, expected numbers")
+        if not self.kernel.shape[1]:
+            raise UserError("cell parameters, kernel: found 0 bins, expected at least 1")
+        if not (self.noise > 0).all():
+            lowest = float(self.noise.min())
+            raise UserError(f"cell parameters, noise: found {lowest:g}, expected numbers above 0")
+
     @property
     def memory(self) -> int:
-        """Bins L that the state has to hold: what the likelihood of a bin and the next spike depend on."""
-        return max(self.kernel.shape[1], self.history.shape[1], 1)
+        """Bins L that a state has to hold: as many as a frame, or the next spike, depends on."""
+        return max(self.kernel.shape[1], self.history.shape[1])
 
 
 class ExactPosterior:
-    """``p(z | x)`` for cells without coupling, exactly.
+    """``p(z | x)``, exactly, for cells that do not influence each other.
 
-    The state after bin t holds z[t], z[t−1], …, z[t−L+1] as the bits 0, 1, …, L−1 of an integer; a step shifts them, so no transition matrix is
-    needed. Backward, in the log domain, ``β_t(s) = log p(x[t+1..] | s_t = s)`` gives the exact conditional law of every spike given the
-    past, ``logit P(z[t] = 1 | s_{t−1}, x) = u(s) + e_t(s1) − e_t(s0) + β_t(s1) − β_t(s0)``, e the log-likelihood of a frame. With it the
-    posterior is a Markov chain that is run forward, in probabilities, for marginals and moments, or sampled.
+    ``z[t] ~ Bernoulli(σ(bias + Σ_{τ=1..Lh} history[τ−1] z[t−τ]))``, ``c[t] = Σ_{j<Lk} kernel[j] z[t−j]``,
+    ``x[t] = baseline + amplitude · c[t] + noise · ε``; no spikes before t = 0.
 
-    Cost O(T · B · N · 2^L); memory at most about 200 MB of conditional logits at a time (trials are worked off in chunks) plus a few
-    ``(B, N, 2^L)`` arrays.
+    The state s after bin t holds z[t], z[t−1], …, z[t−L+1] as the bits 0, 1, …, L−1 of an integer. A step
+    shifts them and drops the oldest, so that no transition matrix is needed. Backward, in the log domain,
+    ``β_t(s) = log p(x[t+1..] | s)`` gives the exact law of every spike given the spikes before it:
+
+        ``logit P(z[t] = 1 | s, x) = u(s) + e_t(s1) − e_t(s0) + β_t(s1) − β_t(s0)``,
+
+    where u is the prior's logit, s1 and s0 are the states that a spike and a silent bin lead to, and e_t is
+    the log-likelihood of the frame. With these logits the posterior is a Markov chain, which is run forward
+    in probabilities for marginals and moments, or sampled. (The backward-filtering, forward-sampling form
+    of the usual recursions, Rabiner 1989; the shift structure is that of a de Bruijn graph.)
+
+    Cost O(B · N · T · 2^L). Memory: the logits take 8 · T · 2^L bytes a trial and cell (2.5 MB for T = 300,
+    L = 10; 157 MB for L = 16). As many trials and cells as fit into 200 MB are worked off together, at least
+    one; they are not kept, so that ``sample`` goes through the backward pass once more. What is kept is
+    8 · B · T · N · L bytes.
 
     Args:
         parameters: of the cells.
-        x: ``(B, T, N)`` traces, float64; NaN frames are not observed.
+        x: ``(B, T, N)`` traces on the parameters' device; a frame that is not finite is not observed.
 
     Attributes:
+        memory: L, bins.
         log_evidence: ``(B, N)`` log p(x), nats.
         marginals: ``(B, T, N)`` P(z[t] = 1 | x).
 
     Raises:
-        UserError: when L exceeds 16 or shapes disagree.
+        UserError: when L exceeds 16 or the traces do not fit the parameters.
     """
 
     def __init__(self, parameters: CellParameters, x: Tensor) -> None:
-        memory = parameters.memory
+        memory, cells = parameters.memory, parameters.bias.shape[0]
         if memory > LONGEST:
             raise UserError(
-                f"exact posterior: found a memory of {memory} bins, expected at most {LONGEST} (cut the kernel with kernel_bins)"
+                f"exact posterior: found a memory of {memory} bins, expected at most {LONGEST} "
+                "(cut the kernel with kernel_bins)"
             )
-        if x.dim() != 3 or x.shape[2] != parameters.bias.shape[0]:
+        if x.dim() != 3 or x.shape[2] != cells or not x.numel():
             raise UserError(
-                f"exact posterior: found traces of shape {tuple(x.shape)}, expected (trials, bins, {parameters.bias.shape[0]} cells)"
+                f"exact posterior: found traces of shape {tuple(x.shape)}, "
+                f"expected (trials, bins, {cells} cells), none of them 0"
             )
         self.memory = memory
-        self._x = x.double()
-        states = torch.arange(2**memory, device=x.device)
-        self._bits = ((states[:, None] >> torch.arange(memory, device=x.device)) & 1).double()  # (2^L, L)
-        self._noise = parameters.noise
-        # spike logits given the state before, and mean fluorescence given the state after: (N, 2^L)
-        history = self._bits[:, : parameters.history.shape[1]]
-        self._logits = parameters.bias[:, None] + parameters.history @ history.t()
-        calcium = parameters.kernel @ self._bits[:, : parameters.kernel.shape[1]].t()
+        self._shape = tuple(x.shape)
+        # a trial of a cell is a chain of its own: (T, B·N), the cell of a chain its number modulo N
+        self._x = x.double().transpose(0, 1).flatten(1)
+        lags = torch.arange(memory, device=x.device)
+        self._bits = ((torch.arange(2**memory, device=x.device)[:, None] >> lags) & 1).double()  # (2^L, L)
+        # the prior's logit in the state before a bin, the mean fluorescence in the state after it: (N, 2^L)
+        history, kernel = parameters.history, parameters.kernel
+        self._logits = parameters.bias[:, None] + history @ self._bits[:, : history.shape[1]].t()
+        calcium = kernel @ self._bits[:, : kernel.shape[1]].t()
         self._mean = parameters.baseline[:, None] + parameters.amplitude[:, None] * calcium
-        pieces = [self._forward(conditional, evidence) for conditional, evidence in self._chunks()]
-        self.log_evidence = torch.cat([piece[0] for piece in pieces])
-        self._pairs = torch.cat([piece[1] for piece in pieces])  # (B, T, N, L): P(z[t] = 1, z[t − j] = 1)
-        self.marginals = self._pairs[..., 0]
-        self._count_mean = torch.cat([piece[2] for piece in pieces])
-        self._count_square = torch.cat([piece[3] for piece in pieces])
+        self._noise = parameters.noise[:, None]
+
+        forward = [(evidence, *self._forward(conditional)) for conditional, evidence in self._chunks()]
+        evidence, pairs, mean, square = (torch.cat(parts) for parts in zip(*forward, strict=True))
+        trials, bins, cells = self._shape
+        self.log_evidence = evidence.reshape(trials, cells)
+        # P(z[t] = 1, z[t − j] = 1) for the L lags j that the state holds: (B, T, N, L)
+        self._pairs = pairs.reshape(trials, cells, bins, memory).transpose(1, 2)
+        self.marginals = self._pairs[..., 0].contiguous()
+        self._count_mean = mean.reshape(trials, cells)
+        self._count_square = square.reshape(trials, cells)
 
     def pairwise(self, lag: int = 1) -> Tensor:
-        """``P(z[t] = 1, z[t + lag] = 1 | x)``, ``(B, T − lag, N)``, for 0 ≤ lag < L."""
+        """``P(z[t] = 1, z[t + lag] = 1 | x)``, ``(B, T − lag, N)``, for 0 ≤ lag < L.
+
+        Raises:
+            UserError: for a lag that the state does not hold.
+        """
         if not 0 <= lag < self.memory:
-            raise UserError(f"pairwise lag: found {lag}, expected 0 to {self.memory - 1}")
+            raise UserError(f"pairwise lag: found {lag} bins, expected 0 to {self.memory - 1}")
         return self._pairs[:, lag:, :, lag]
 
     def count_moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the number of spikes in a trial, each ``(B, N)``."""
+        """Mean and standard deviation of the number of spikes in a trial, each ``(B, N)``, both exact."""
         variance = (self._count_square - self._count_mean**2).clamp_min(0)
         return self._count_mean, variance.sqrt()
 
     def sample(self, samples: int, rng: torch.Generator) -> Tensor:
-        """Exact samples, ``(S, B, T, N)`` int8. The generator lives on the traces' device."""
+        """Independent exact samples, ``(S, B, T, N)`` int8. The generator lives on the traces' device."""
+        trials, bins, cells = self._shape
+        mask = 2**self.memory - 1
         drawn = []
         for conditional, _ in self._chunks():
-            bins, trials, cells, _ = conditional.shape
-            state = torch.zeros(samples, trials, cells, dtype=torch.long, device=self._x.device)
-            z = torch.empty(samples, trials, bins, cells, dtype=torch.int8, device=self._x.device)
-            mask = 2**self.memory - 1
+            chains = conditional.shape[1]
+            state = torch.zeros(chains, samples, dtype=torch.long, device=self._x.device)
+            z = torch.empty(bins, chains, samples, dtype=torch.int8, device=self._x.device)
             for t in range(bins):
-                logit = conditional[t].expand(samples, -1, -1, -1).gather(-1, state[..., None])[..., 0]
-                uniform = torch.rand(logit.shape, generator=rng, dtype=torch.float64, device=self._x.device)
-                spike = uniform < torch.sigmoid(logit)
-                z[:, :, t] = spike
-                state = ((state << 1) | spike.long()) & mask
+                probability = torch.sigmoid(conditional[t].gather(1, state))
+                uniform = torch.rand(state.shape, generator=rng, dtype=torch.float64, device=state.device)
+                spike = uniform < probability
+                z[t] = spike
+                state = ((state << 1) | spike) & mask
             drawn.append(z)
-        return torch.cat(drawn, 1)
+        paths = torch.cat(drawn, 1).reshape(bins, trials, cells, samples)
+        return paths.permute(3, 1, 0, 2).contiguous()
 
     def _chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        trials, bins, cells = self._x.shape
-        size = max(1, _CHUNK_BYTES // (bins * cells * 2**self.memory * 8))
-        for first in range(0, trials, size):
-            yield self._backward(self._x[first : first + size])
+        """Backward pass over as many chains as fit into the memory; then the next."""
+        bins, chains = self._x.shape
+        size = max(1, _CHUNK_BYTES // (8 * (bins + _STEP_ARRAYS) * 2**self.memory))
+        for first in range(0, chains, size):
+            yield self._backward(slice(first, min(first + size, chains)))
 
-    def _backward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Exact conditional logits ``(T, B, N, 2^L)`` by state before the bin, and log-evidence ``(B, N)``."""
-        trials, bins, cells = x.shape
+    def _backward(self, chunk: slice) -> tuple[Tensor, Tensor]:
+        """Exact logits of bin t given the state before it, ``(T, C, 2^L)``; log-evidence, ``(C,)``."""
+        x = self._x[:, chunk]
+        cell = torch.arange(chunk.start, chunk.stop, device=x.device) % self._shape[2]
+        bins, chains = x.shape
         half = 2 ** (self.memory - 1)
-        log_spike = torch.nn.functional.logsigmoid(self._logits)
-        log_silent = torch.nn.functional.logsigmoid(-self._logits)
-        conditional = x.new_empty(bins, trials, cells, 2 * half)
-        beta = x.new_zeros(trials, cells, 2 * half)
+        # a state is (oldest bit, the others): both values of the oldest lead to the same two states
+        logits = self._logits[cell].reshape(chains, 2, half)
+        log_spike, log_silent = logsigmoid(logits), logsigmoid(-logits)
+        mean, noise = self._mean[cell], self._noise[cell]
+        conditional = x.new_empty(bins, chains, 2, half)
+        beta = x.new_zeros(chains, 2 * half)
+        evidence = x.new_zeros(chains)
         for t in reversed(range(bins)):
-            # the state after the bin is (lower bits of the state before, z); the oldest bit, b, falls out
-            onwards = (beta + self._frame(x[:, t])).reshape(trials, cells, half, 2).repeat(1, 1, 2, 1)
+            onwards = (beta + _frame(x[t], mean, noise)).reshape(chains, 1, half, 2)
             silent, spike = log_silent + onwards[..., 0], log_spike + onwards[..., 1]
-            conditional[t] = spike - silent
-            beta = torch.logaddexp(silent, spike)
-        return conditional, beta[..., 0]  # no spikes before the trial: state 0
+            torch.sub(spike, silent, out=conditional[t])
+            beta = torch.logaddexp(silent, spike).reshape(chains, 2 * half)
+            # kept near 0, so that no digits are lost over a long trace; state 0 is where the trace begins
+            level = beta[:, :1].clone()
+            beta -= level
+            evidence += level[:, 0]
+        return conditional.reshape(bins, chains, 2 * half), evidence
 
-    def _frame(self, x: Tensor) -> Tensor:
-        """Log-likelihood of a frame ``(B, N)`` in every state after the bin, ``(B, N, 2^L)``; 0 if not observed."""
-        noise = self._noise[:, None]
-        density = -0.5 * ((x[..., None] - self._mean) / noise) ** 2 - noise.log() - 0.5 * math.log(2 * math.pi)
-        return torch.where(torch.isfinite(x)[..., None], density, torch.zeros_like(density))
+    def _forward(self, conditional: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Run the chain of the logits ``(T, C, 2^L)``.
 
-    def _forward(self, conditional: Tensor, evidence: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Run the posterior chain: evidence, P(z[t] z[t − j]) for all lags in the state, and the count's first two moments."""
-        bins, trials, cells, size = conditional.shape
-        weight = conditional.new_zeros(trials, cells, size)  # P(state)
-        weight[..., 0] = 1.0
-        first, second = torch.zeros_like(weight), torch.zeros_like(weight)  # E[count; state], E[count²; state]
-        # z[t] and z[t − j] both spiked, from the state's bits
+        Returns:
+            P(z[t] = 1, z[t − j] = 1) ``(C, T, L)``, and the mean and mean square of the count, each ``(C,)``.
+        """
+        bins, chains, size = conditional.shape
+        weight = conditional.new_zeros(chains, size)  # P(s)
+        weight[:, 0] = 1.0
+        first, second = torch.zeros_like(weight), torch.zeros_like(weight)  # E[n; s], E[n²; s]
         both = self._bits * self._bits[:, :1]
-        pairs = conditional.new_empty(trials, bins, cells, self.memory)
+        pairs = conditional.new_empty(chains, bins, self.memory)
         for t in range(bins):
             p = torch.sigmoid(conditional[t])
-
-            def shift(silent: Tensor, spike: Tensor) -> Tensor:
-                """Sum over the bit that falls out; append z as the lowest bit."""
-                stacked = torch.stack([silent, spike], -1).reshape(trials, cells, 2, size // 2, 2)
-                return stacked.sum(2).reshape(trials, cells, size)
-
-            second = shift((1 - p) * second, p * (second + 2 * first + weight))
-            first = shift((1 - p) * first, p * (first + weight))
-            weight = shift((1 - p) * weight, p * weight)
+            quiet = torch.sigmoid(-conditional[t])
+            second = _shift(quiet * second, p * (second + 2 * first + weight))
+            first = _shift(quiet * first, p * (first + weight))
+            weight = _shift(quiet * weight, p * weight)
+            # rounding alone moves the sum from 1, but over thousands of bins it adds up
+            total = weight.sum(1, keepdim=True)
+            weight, first, second = weight / total, first / total, second / total
             pairs[:, t] = weight @ both
-        return evidence, pairs, first.sum(-1), second.sum(-1)
+        return pairs.clamp_(0, 1), first.sum(1), second.sum(1)
+
+
+def _frame(x: Tensor, mean: Tensor, noise: Tensor) -> Tensor:
+    """``log N(x; mean, noise²)`` of a frame ``(C,)`` in every state ``(C, 2^L)``; 0 if it is not observed."""
+    observed = torch.isfinite(x)[:, None]
+    residual = torch.where(observed, x[:, None] - mean, torch.zeros_like(mean)) / noise
+    constant = torch.where(observed, -noise.log() - 0.5 * math.log(2 * math.pi), torch.zeros_like(noise))
+    return constant - 0.5 * residual**2
+
+
+def _shift(silent: Tensor, spike: Tensor) -> Tensor:
+    """Masses by state before, ``(C, 2^L)`` → by state after: sum over the bit that falls out, append z."""
+    chains, size = silent.shape
+    masses = torch.stack([silent, spike], -1).reshape(chains, 2, size // 2, 2)
+    return masses.sum(1).reshape(chains, size)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from dfp.config import load_experiment
-from dfp.config.build import make_network
 from dfp.config.experiment import Experiment, recordings_folder
+from dfp.config.networks import make_network
 from dfp.config.schema import RecordingsSpec
 from dfp.core.errors import UserError, suggest
 from dfp.data.simulate import simulate as draw

@@ -77,8 +77,6 @@ def train(
     write_json(folder / "config.json", {**facts, "fingerprint": identity, "environment": environment()})
     tracker = open_tracker(
         wandb,
-        folder,
-        project="dfp",
         group=f"{exp.name}-{scale}",
         name=f"{exp.name}/{run}/{dataset}",
         tags=[str(fitted.spec.posterior["kind"]), dataset, *(f"seed{seed}" for seed in sorted(set(loaded.seed.tolist())))],

@@ -1,0 +1,208 @@
+"""A user's own files: what is read, and what is refused in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+
+from dfp.core.errors import UserError
+from dfp.data.traces import check_traces, load_suite2p, load_traces
+
+
+@pytest.fixture
+def x() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
+
+
+def test_npy(tmp_path: Path, x: np.ndarray) -> None:
+    np.save(tmp_path / "a.npy", x.astype(float))
+    traces = load_traces(tmp_path / "a.npy", 30.0)
+    assert traces.x.dtype == np.float32 and np.array_equal(traces.x, x)
+    assert traces.frame_rate == 30.0 and traces.names == ("cell0", "cell1", "cell2")
+    np.save(tmp_path / "one.npy", x[:, 0])
+    assert load_traces(tmp_path / "one.npy", 30.0).x.shape == (50, 1)
+
+
+def test_npz_by_key_and_with_its_own_frame_rate(tmp_path: Path, x: np.ndarray) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, dff=x, frame_rate=25.0)
+    assert load_traces(path).frame_rate == 25.0
+    assert load_traces(path, 25.1).frame_rate == 25.1
+    with pytest.raises(UserError, match="holds a frame rate of 25 Hz, but frame_rate is given as 30 Hz"):
+        load_traces(path, 30.0)
+    np.savez(path, dff=x, other=x + 1)
+    assert np.array_equal(load_traces(path, 25.0, key="other").x, x + 1)
+    with pytest.raises(UserError, match=r"holds 2 arrays that could be traces \(dff, other\)"):
+        load_traces(path, 25.0)
+    with pytest.raises(UserError, match=r"no key 'othr' \(did you mean 'other'\?\)"):
+        load_traces(path, 25.0, key="othr")
+
+
+def test_csv_with_header_and_time(tmp_path: Path, x: np.ndarray) -> None:
+    path = tmp_path / "a.csv"
+    rows = [f"{t / 20.0},{a},{b},{c}" for t, (a, b, c) in enumerate(x)]
+    path.write_text("Time,soma 1,soma 2,soma 3\n" + "\n".join(rows) + "\n")
+    traces = load_traces(path)
+    assert traces.frame_rate == pytest.approx(20.0) and traces.names == ("soma 1", "soma 2", "soma 3")
+    assert np.allclose(traces.x, x)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_csv_without_header(tmp_path: Path, x: np.ndarray, delimiter: str) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(delimiter.join(str(value) for value in row) for row in x))
+    assert np.allclose(load_traces(path, 10.0).x, x)
+    with pytest.raises(UserError, match="does not tell its frame rate"):
+        load_traces(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n3\n5,6", "line 3 has 1 columns, expected 2"),
+        ("a,b\n1,2\n\n3,oops\n", "line 4, column 2 holds 'oops', expected a number"),
+        ("", "an empty file"),
+        ("time,a\n0,1\n1,2\n1,3\n", "does not rise"),
+        ("time,a\n0,1\n1,2\n2,4\n9,3\n", "steps by 7 s at row 3"),
+    ],
+)
+def test_csv_that_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_traces(tmp_path / "a.csv", 1.0)
+
+
+def test_csv_with_empty_fields_has_missing_frames(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n,3\n4,5\n6,NaN\n")
+    with pytest.raises(UserError, match="2 NaN values in 2 of 2 cells, first at frame 1 of a"):
+        load_traces(tmp_path / "a.csv", 1.0)
+    traces = load_traces(tmp_path / "a.csv", 1.0, allow_nan=True)
+    assert np.array_equal(np.isnan(traces.x), [[0, 0], [1, 0], [0, 0], [0, 1]])
+
+
+def test_mat(tmp_path: Path, x: np.ndarray) -> None:
+    path = tmp_path / "a.mat"
+    scipy.io.savemat(path, {"dff": x, "fs": 15.0, "note": "made up"})
+    traces = load_traces(path)
+    assert traces.frame_rate == 15.0 and np.array_equal(traces.x, x)
+    scipy.io.savemat(path, {"row": x[:, 0], "more": x})
+    assert np.array_equal(load_traces(path, 15.0, key="row").x[:, 0], x[:, 0])
+    header = b"MATLAB 7.3 MAT-file, Platform: GLNXA64" + b" " * 78 + b"\x00" * 8 + b"\x00\x02IM"
+    path.write_bytes(header + b"\x89HDF" + b"\x00" * 400)
+    with pytest.raises(UserError, match=r"version 7.3"):
+        load_traces(path, 15.0)
+
+
+def test_a_transposed_array_is_noticed(tmp_path: Path, x: np.ndarray) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, x.T)
+    with pytest.raises(UserError, match=r"3 frames × 50 cells looks transposed.*'cells_first'.*'time_first'"):
+        load_traces(path, 30.0)
+    assert np.array_equal(load_traces(path, 30.0, orientation="cells_first").x, x)
+    assert load_traces(path, 30.0, orientation="time_first").x.shape == (3, 50)
+    with pytest.raises(UserError, match="orientation is 'rows'"):
+        load_traces(path, 30.0, orientation="rows")  # type: ignore[arg-type]
+
+
+def test_files_that_cannot_be_traces(tmp_path: Path, x: np.ndarray) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        load_traces(tmp_path / "absent.npy", 30.0)
+    (tmp_path / "a.xlsx").write_text("x")
+    with pytest.raises(UserError, match=r"unknown kind of file '.xlsx', expected one of .npy"):
+        load_traces(tmp_path / "a.xlsx", 30.0)
+    for name in ("bad.npy", "bad.npz"):
+        (tmp_path / name).write_bytes(b"PK\x03\x04 not really")
+        with pytest.raises(UserError, match=f"{name}: could not be read"):
+            load_traces(tmp_path / name, 30.0)
+    np.save(tmp_path / "words.npy", np.array(["a", "b"]))
+    with pytest.raises(UserError, match="expected real numbers"):
+        load_traces(tmp_path / "words.npy", 30.0)
+    np.save(tmp_path / "objects.npy", np.array([{"a": 1}], dtype=object))
+    with pytest.raises(UserError, match="could not be read as an array"):
+        load_traces(tmp_path / "objects.npy", 30.0)
+    np.save(tmp_path / "a.npy", x)
+    with pytest.raises(UserError, match=r"a frame rate of -1.0"):
+        load_traces(tmp_path / "a.npy", -1.0)
+
+
+def spoil(place: tuple[int | slice, int], value: float) -> Callable[[np.ndarray], np.ndarray]:
+    def apply(x: np.ndarray) -> np.ndarray:
+        x = x.copy()
+        x[place] = value
+        return x
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: x[None], r"shape \(1, 50, 3\), expected two dimensions"),
+        (lambda x: x[:1], "expected at least 2 frames"),
+        (spoil((7, 1), np.inf), "1 infinite values, first at frame 7 of cell1"),
+        (spoil((4, 2), np.nan), "1 NaN values in 1 of 3 cells, first at frame 4 of cell2"),
+        (spoil((slice(None), 1), np.nan), "every frame of cell1 is NaN"),
+        (spoil((slice(None), 0), 3.0), "the trace of cell0 is constant"),
+    ],
+)
+def test_check_traces_refuses(
+    x: np.ndarray, change: Callable[[np.ndarray], np.ndarray], message: str
+) -> None:
+    check_traces(x, "a.npy")
+    with pytest.raises(UserError, match=f"^a.npy: .*{message}"):
+        check_traces(change(x), "a.npy")
+
+
+def test_check_traces_bounds_the_share_of_missing_frames(x: np.ndarray) -> None:
+    x[:20, 1] = np.nan
+    check_traces(x, "a.npy", allow_nan=True)
+    with pytest.raises(UserError, match="40% of the frames of cell1 are NaN, expected at most 30%"):
+        check_traces(x, "a.npy", allow_nan=True, max_nan_fraction=0.3)
+    x[:, 2] = np.where(np.arange(50) % 2, np.nan, 1.0)
+    with pytest.raises(UserError, match="cell2 is constant"):
+        check_traces(x, "a.npy", allow_nan=True)
+
+
+@pytest.fixture
+def suite2p(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(1)
+    neuropil = 100 + 10 * np.sin(np.arange(900) / 15.0) + np.zeros((4, 1))
+    rest = np.array([[500.0], [300.0], [200.0], [400.0]])
+    transient = np.zeros((4, 900))
+    transient[:, 300:330] = 0.5 * rest
+    np.save(tmp_path / "F.npy", rest + transient + 0.7 * neuropil + 0.01 * rng.standard_normal((4, 900)))
+    np.save(tmp_path / "Fneu.npy", neuropil)
+    np.save(tmp_path / "iscell.npy", np.array([[1, 0.9], [0, 0.1], [1, 0.8], [1, 0.7]]))
+    return tmp_path
+
+
+def test_suite2p_gives_dff_of_the_accepted_cells(suite2p: Path) -> None:
+    traces = load_traces(suite2p, 30.0)
+    assert traces.names == ("roi0", "roi2", "roi3") and traces.x.shape == (900, 3)
+    assert np.allclose(traces.x[310], 0.5, atol=0.01), "half above rest, whatever the rest and the neuropil"
+    assert np.abs(traces.x[:290]).max() < 0.01
+    everything = load_suite2p(suite2p, 30.0, cells_only=False)
+    assert everything.names == ("roi0", "roi1", "roi2", "roi3")
+    chosen = load_suite2p(suite2p, 30.0, cells=[1])
+    assert np.array_equal(chosen.x[:, 0], everything.x[:, 1])
+    mixed = load_suite2p(suite2p, 30.0, neuropil_coefficient=0.0)
+    assert mixed.x[:290].max() > 0.015, "without the subtraction the neuropil is left in"
+
+
+def test_suite2p_says_what_is_wrong(suite2p: Path) -> None:
+    with pytest.raises(UserError, match=r"'fs' in ops.npy"):
+        load_suite2p(suite2p, None)
+    with pytest.raises(UserError, match=r"roi0 falls to -.*lower neuropil_coefficient"):
+        load_suite2p(suite2p, 30.0, neuropil_coefficient=9.0)
+    with pytest.raises(UserError, match="no row 4, expected 0 to 3"):
+        load_suite2p(suite2p, 30.0, cells=[4])
+    np.save(suite2p / "iscell.npy", np.zeros((4, 2)))
+    with pytest.raises(UserError, match="no cells are left"):
+        load_suite2p(suite2p, 30.0)
+    (suite2p / "Fneu.npy").unlink()
+    with pytest.raises(UserError, match=r"Fneu.npy: no such file"):
+        load_suite2p(suite2p, 30.0)

@@ -1,0 +1,317 @@
+"""The claims table: verdicts follow from intervals, both ways, and nothing untested holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dfp.claims import base
+from dfp.claims.base import FAILS, HOLDS, NOT_TESTED, Finding, above, below, verdict, within
+from dfp.claims.registry import CLAIMS
+from dfp.core.errors import UserError
+from dfp.stages.claims import claims
+
+SEEDS = 5
+RELAXED = {"objective": "relaxed_pmf", "posterior": "autoregressive", "sampler": "fixed_point"}
+
+
+def rows(
+    run: str, metric: str, values: list[float] | np.ndarray, **labels: object
+) -> list[dict[str, object]]:
+    common = {"run": run, "dataset": "d", "metric": metric, **RELAXED, **labels}
+    return [{**common, "seed": seed, "value": value} for seed, value in enumerate(values)]
+
+
+def write(folder: Path, experiment: str, table: list[dict[str, object]]) -> None:
+    (folder / experiment).mkdir(parents=True, exist_ok=True)
+    frame = pd.DataFrame(table).assign(experiment=experiment, scale=folder.name)
+    frame.to_csv(folder / experiment / "table.csv", index=False)
+
+
+def judged(folder: Path) -> pd.DataFrame:
+    claims(folder, folder / "claims.csv", folder / "claims.md")
+    return pd.read_csv(folder / "claims.csv", keep_default_na=False)
+
+
+def overall(frame: pd.DataFrame, claim: str) -> str:
+    (found,) = frame.loc[frame["claim"] == claim, "claim_verdict"].unique()
+    return str(found)
+
+
+def noisy(mean: float, sd: float = 0.02, seeds: int = SEEDS) -> np.ndarray:
+    """Values whose spread is `sd` relative to `mean`, the same for every call."""
+    return mean * (1 + sd * np.linspace(-1, 1, seeds))
+
+
+def uncertainty(gaps: dict[str, float], sds: dict[str, float], seeds: int = SEEDS) -> list[dict[str, object]]:
+    """A table with the metrics of C1, C2, C4, C5 and the goals; `gaps` in nats per bin, `sds` as ratios to
+    the exact sd."""
+    objectives = {"factorised_score": "score_function", "fixed_point_score": "score_function"}
+    table = []
+    for run, gap in gaps.items():
+        labels = {
+            "objective": objectives.get(run, "relaxed_pmf"),
+            "posterior": "factorised"
+            if run.startswith("factorised")
+            else run
+            if run == "logistic_flow"
+            else "autoregressive",
+            "sampler": "sequential" if run == "sequential" else "fixed_point",
+            "bins": 300,
+        }
+        ratio = sds.get(run, 1.0)
+        for metric, values in {
+            "gap_per_bin": noisy(gap, seeds=seeds),
+            "elbo_per_bin": -0.7 - noisy(gap, seeds=seeds),
+            "count_bias": noisy(ratio - 1 + 1e-3, seeds=seeds),
+            "count_sd": noisy(2.2 * ratio, 0.01, seeds),
+            "count_sd_exact": np.full(seeds, 2.2),
+            "covariance_lag1": noisy(-2e-3 / ratio**2, seeds=seeds),
+            "covariance_lag1_exact": np.full(seeds, -2e-3),
+            "two_sample_accuracy": noisy(0.5 + 0.4 * abs(ratio - 1), 0.01, seeds),
+            "coverage_50": noisy(0.5 * ratio, 0.01, seeds),
+            "coverage_90": noisy(min(0.9 * ratio, 1.0), 0.005, seeds),
+            "sweeps_mean": noisy(9.0, seeds=seeds),
+        }.items():
+            table += rows(run, metric, values, **labels)
+    return table
+
+
+GAPS = {
+    "factorised": 0.05,
+    "factorised_score": 0.047,
+    "sequential": 0.0071,
+    "fixed_point": 0.0071,
+    "fixed_point_score": 0.0029,
+    "fixed_point_nonlinear": 0.0005,
+    "logistic_flow": 0.085,
+}
+SDS = {
+    "factorised": 1.57,
+    "factorised_score": 1.5,
+    "sequential": 1.25,
+    "fixed_point": 1.25,
+    "fixed_point_score": 1.13,
+    "fixed_point_nonlinear": 1.02,
+    "logistic_flow": 1.7,
+}
+
+
+def test_holds_needs_the_whole_interval() -> None:
+    assert above(noisy(1.0), 0.5, "", "").verdict == HOLDS
+    assert above(noisy(1.0), 1.5, "", "").verdict == FAILS
+    assert above(noisy(1.0), 1.001, "", "").verdict == "undecided (interval includes 1.00)"
+    assert below(noisy(1.0), 1.5, "", "").verdict == HOLDS
+    assert below(noisy(1.0), 0.5, "", "").verdict == FAILS
+    assert within(noisy(1.0), 0.9, 1.1, "", "").verdict == HOLDS
+    assert within(noisy(1.0), 1.2, 1.4, "", "").verdict == FAILS
+    assert within(noisy(1.0), 0.6, 0.8, "", "").verdict == FAILS
+    assert within(noisy(1.0), 0.5, 1.01, "", "").outcome == "undecided"
+
+
+@pytest.mark.parametrize("values", [[], [1.0]])
+def test_fewer_than_two_seeds_decide_nothing(values: list[float]) -> None:
+    finding = above(values, 0.0, "", "")
+    assert finding.outcome == "undecided"
+    assert np.isnan(finding.low) and finding.n == len(values)
+
+
+def test_a_geometric_mean_lies_inside_its_interval() -> None:
+    values = [8.0, 9.0, 12.5, 10.0]
+    mean, low, high = base.interval(values, log=True)
+    assert mean == pytest.approx(np.prod(values) ** 0.25)
+    assert low < mean < high
+    assert low * high == pytest.approx(mean**2)  # symmetric in the logarithm
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ([("", HOLDS), ("", HOLDS)], "holds"),
+        ([("", HOLDS), ("", FAILS)], "fails"),
+        ([("", HOLDS), ("", "undecided (interval includes 0)")], "undecided"),
+        ([("a", HOLDS), ("b", FAILS)], "holds where a; fails where b"),
+        (
+            [("a", HOLDS), ("b", HOLDS), ("c", "undecided (x)")],
+            "holds where a / b; undecided where c",
+        ),
+        ([("a", HOLDS), ("a", FAILS), ("b", FAILS)], "fails"),
+        ([("a", FAILS), ("b", "undecided (x)")], "fails where a; undecided where b"),
+        ([("", "not tested (no table)")], "not tested"),
+        ([("", "not tested (no table)"), ("a", HOLDS)], "holds"),
+    ],
+)
+def test_a_claim_sums_up_its_findings(found: list[tuple[str, str]], expected: str) -> None:
+    findings = [Finding("", "", 0.0, 0.0, 0.0, 5, "", outcome, where) for where, outcome in found]
+    assert verdict(findings) == expected
+
+
+def test_without_tables_nothing_is_tested(tmp_path: Path) -> None:
+    frame = judged(tmp_path)
+    assert set(frame["claim"]) == {"C1", "C2", "C3", "C3a", "C4", "C5", "C6", "G1", "G2"}
+    assert set(frame["claim_verdict"]) == {NOT_TESTED}
+    assert frame["verdict"].str.startswith("not tested (no table of the experiment").all()
+
+
+def test_the_pilots_numbers(tmp_path: Path) -> None:
+    write(tmp_path, "uncertainty", uncertainty(GAPS, SDS))
+    frame = judged(tmp_path)
+    assert overall(frame, "C1") == "holds"
+    assert overall(frame, "C2") == "holds"
+    assert overall(frame, "C4") == "holds"
+    assert overall(frame, "C5") == (
+        "holds where fixed point, nonlinear history; fails where fixed point, relaxed pmf "
+        "/ fixed point, score function"
+    )
+    assert overall(frame, "G1") == overall(frame, "G2") == "holds"
+    assert overall(frame, "C3") == overall(frame, "C6") == NOT_TESTED
+    goal = frame[frame["claim"] == "G1"].iloc[0]
+    assert float(goal["value"]) == pytest.approx(1 - 0.0071 / 0.05)
+    assert int(goal["n"]) == SEEDS
+
+
+def test_the_opposite_numbers_fail(tmp_path: Path) -> None:
+    swap = {
+        "factorised": "fixed_point",
+        "fixed_point": "factorised",
+        "factorised_score": "fixed_point_score",
+        "fixed_point_score": "factorised_score",
+    }
+    gaps = {swap.get(run, run): gap for run, gap in GAPS.items()}
+    sds = {swap.get(run, run): sd for run, sd in SDS.items()}
+    gaps |= {"fixed_point_nonlinear": 0.004, "logistic_flow": 0.001}
+    write(tmp_path, "uncertainty", uncertainty(gaps, {**sds, "logistic_flow": 1.001}))
+    frame = judged(tmp_path)
+    for claim in ("C1", "C2", "C4", "G1", "G2"):
+        assert overall(frame, claim) == FAILS, claim
+
+
+def test_one_worse_objective_restricts_c1(tmp_path: Path) -> None:
+    write(tmp_path, "uncertainty", uncertainty({**GAPS, "factorised_score": 0.001}, SDS))
+    assert overall(judged(tmp_path), "C1") == (
+        "holds where both are trained by the relaxed pmf; fails where both are trained by the score function"
+    )
+
+
+def test_one_seed_leaves_everything_undecided(tmp_path: Path) -> None:
+    write(tmp_path, "uncertainty", uncertainty(GAPS, SDS, seeds=1))
+    frame = judged(tmp_path)
+    tested = frame[(frame["experiment"] == "uncertainty")]
+    assert set(tested["verdict"]) == {"undecided (n = 1: no interval)"}
+
+
+def test_a_missing_metric_is_told_not_guessed(tmp_path: Path) -> None:
+    table = [row for row in uncertainty(GAPS, SDS) if row["metric"] != "covariance_lag1"]
+    write(tmp_path, "uncertainty", table)
+    frame = judged(tmp_path)
+    (found,) = frame.loc[frame["claim"] == "C1", "verdict"]
+    assert found.startswith("not tested (no metric 'covariance_lag1'")
+
+
+def timing(ratios: dict[int, float]) -> list[dict[str, object]]:
+    table = []
+    for bins, ratio in ratios.items():
+        labels = {"bins": bins, "device": "cpu", "threads": 2}
+        table += rows(
+            f"s{bins}", "seconds_per_step", noisy(0.05 * ratio), **labels, **{"sampler": "sequential"}
+        )
+        table += rows(f"f{bins}", "seconds_per_step", noisy(0.05)[::-1], **labels)
+    return table
+
+
+def test_an_order_of_magnitude_is_ten(tmp_path: Path) -> None:
+    write(tmp_path, "timing", timing({300: 7.0, 500: 14.0}))
+    frame = judged(tmp_path)
+    assert overall(frame, "C3") == "holds where T = 500, CPU, 2 threads; fails where T = 300, CPU, 2 threads"
+    assert overall(frame, "C3a") == "holds"
+
+
+def test_one_measurement_is_judged_by_the_quartiles_over_steps(tmp_path: Path) -> None:
+    table = []
+    for bins, ratio in ((300, 7.0), (500, 14.0), (700, 10.5)):
+        for sampler, seconds in (("sequential", 0.05 * ratio), ("fixed_point", 0.05)):
+            for end, factor in (("", 1.0), ("_low", 0.9), ("_high", 1.1)):
+                metric = f"seconds_per_step{end}"
+                table += rows(f"{sampler}", metric, [factor * seconds], bins=bins, **{"sampler": sampler})
+        # a run without history samples by the fixed point too: it must not enter the ratio
+        table += rows("factorised", "seconds_per_step", [1e-3], bins=bins, **{"posterior": "factorised"})
+    write(tmp_path, "timing", table)
+    frame = judged(tmp_path)
+    assert overall(frame, "C3") == "holds where T = 500; fails where T = 300; undecided where T = 700"
+    row = frame[(frame["claim"] == "C3") & (frame["where"] == "T = 500")].iloc[0]
+    assert float(row["value"]) == pytest.approx(14.0)
+    assert (float(row["low"]), float(row["high"])) == pytest.approx((14 * 0.9 / 1.1, 14 * 1.1 / 0.9))
+    assert "quartiles over steps" in row["measured"]
+
+
+def bias(flow: float, pmf: float, parameters: str, temperature: float) -> list[dict[str, object]]:
+    table = []
+    for family, size in (("logistic_flow", flow), ("fixed_point", pmf)):
+        labels = {"family": family, "parameters": parameters, "temperature": temperature}
+        run = f"{family}_{parameters}_{temperature}"
+        metrics = ["gap_per_bin", "count_bias"]
+        if parameters == "learned":
+            metrics += ["rate_bias", "history_bias_1", "amplitude_bias", "noise_bias"]
+        for metric in metrics:
+            sign = -1 if metric == "amplitude_bias" else 1
+            table += rows(run, metric, sign * noisy(size), **labels)
+    return table
+
+
+def test_logistic_latents_are_judged_at_matched_temperature(tmp_path: Path) -> None:
+    table = bias(0.08, 0.01, "known", 0.5) + bias(0.01, 0.05, "known", 0.15) + bias(0.2, 0.1, "learned", 0.5)
+    write(tmp_path, "bias", table)
+    frame = judged(tmp_path)
+    assert overall(frame, "C4") == (
+        "holds where parameters known, temperature 0.5 / parameters learned, temperature 0.5; "
+        "fails where parameters known, temperature 0.15"
+    )
+
+
+def test_connectivity_is_picked_up_when_its_table_exists(tmp_path: Path) -> None:
+    table = rows("fixed_point", "weight_correlation", noisy(0.9)) + rows(
+        "factorised", "weight_correlation", noisy(0.8)
+    )
+    write(tmp_path, "connectivity", table)
+    assert overall(judged(tmp_path), "C6") == "holds"
+    table = rows("fixed_point", "weight_correlation", noisy(0.7)) + rows(
+        "factorised", "weight_correlation", noisy(0.6)
+    )
+    write(tmp_path, "connectivity", table)
+    assert overall(judged(tmp_path), "C6") == "fails"
+
+
+def test_the_page_tells_every_claim_and_its_rule(tmp_path: Path) -> None:
+    write(tmp_path, "uncertainty", uncertainty(GAPS, SDS))
+    judged(tmp_path)
+    page = (tmp_path / "claims.md").read_text()
+    for claim in CLAIMS:
+        assert claim.statement in page
+        assert claim.rule and claim.rule in page
+    widths = {
+        line.count("|") - line.count("\\|")
+        for line in page.split("## Figures")[0].splitlines()
+        if line[:1] == "|"
+    }
+    assert widths == {5}
+    widths = {
+        line.count("|") - 2 * line.count("\\|")
+        for line in page.split("## Figures")[1].splitlines()
+        if line[:1] == "|"
+    }
+    assert len(widths) <= 2
+
+
+def test_thresholds_are_stated_in_the_docstrings() -> None:
+    rules = {claim.id: claim.rule for claim in CLAIMS}
+    assert "0.001 nats per bin" in rules["C2"] and "above 10" in rules["C3"]
+    assert "0.70" in rules["G1"] and "0.90" in rules["G2"]
+    assert base.number(0.000512) == "0.000512" and base.number(12.345) == "12.3"
+
+
+def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such folder"):
+        claims(tmp_path / "none", tmp_path / "c.csv", tmp_path / "c.md")
