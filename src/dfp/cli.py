@@ -156,7 +156,9 @@ def _parser() -> argparse.ArgumentParser:
     made = command("infer", "spikes from traces of your own, by a trained posterior", experiment=False)
     path(made, "--checkpoint", "--traces", "--out")
     made.add_argument("--frame-rate", type=float, help="Hz; needed unless the file tells it")
-    made.add_argument("--orientation", default="time_first", choices=("time_first", "cells_first"))
+    made.add_argument(
+        "--orientation", choices=("time_first", "cells_first"), help="whether the rows of the array are frames or cells; frames, unless that looks wrong"
+    )
     made.add_argument("--key", help="name of the array in .npz and .mat files")
     made.add_argument("--allow-nan", action="store_true", help="treat NaN frames as not observed")
     device(made)

@@ -59,7 +59,7 @@ def make_sampler(raw: dict[str, Any], where: str) -> Sampler:
 def make_posterior(raw: dict[str, Any], summary: TraceSummary, rng: torch.Generator, where: str) -> Posterior:
     """A posterior, with initial weights drawn from ``rng``."""
     cls, config = posterior_config(raw, where)
-    return cls(config, summary, rng)  # type: ignore[call-arg]
+    return cls(config, summary, rng)
 
 
 def posterior_config(raw: dict[str, Any], where: str) -> tuple[type[Posterior], Any]:

@@ -36,6 +36,7 @@ class Document:
         datasets, runs: by name.
         defaults: settings that every run starts from: ``model``, ``posterior``, ``recognition``, ``training``, ``evaluation``, ….
         axes: runs made by combination: label → value → settings; every combination is a run.
+        only: label → values: of that axis, keep these values only (at a smaller scale, say).
         figures: names of the figures that the experiment's ``plot.py`` makes.
         timing: settings of a timing experiment.
         scales: for each scale but ``default``, settings laid over the whole document.
@@ -51,6 +52,7 @@ class Document:
     defaults: dict[str, Any] = field(default_factory=dict)
     runs: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     axes: dict[str, dict[str, dict[str, Any] | None]] = field(default_factory=dict)
+    only: dict[str, list[str]] = field(default_factory=dict)
     figures: list[str] = field(default_factory=list)
     timing: dict[str, Any] = field(default_factory=dict)
     scales: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -210,9 +212,13 @@ def _dataset(document: Document, name: str, where: str) -> SimulationSpec | Reco
 def _raw_runs(document: Document, where: str) -> dict[str, dict[str, Any]]:
     """Every run's settings: defaults, then the settings of its place on each axis, then its own."""
     combined: dict[str, dict[str, Any]] = {}
+    for label in document.only:
+        if label not in document.axes:
+            raise UserError(f"{where}: only: unknown axis {label!r}{suggest(label, document.axes)}")
     if document.axes:
         labels = list(document.axes)
-        for values in itertools.product(*document.axes.values()):
+        kept = [_kept(document, label, where) for label in labels]
+        for values in itertools.product(*kept):
             settings: dict[str, Any] = {"labels": dict(zip(labels, values, strict=True))}
             for label, value in zip(labels, values, strict=True):
                 settings = merge(settings, document.axes[label][value] or {})
@@ -222,6 +228,15 @@ def _raw_runs(document: Document, where: str) -> dict[str, dict[str, Any]]:
             raise UserError(f"{where}: runs.{run}: found a run of that name made by the axes too, expected different names")
         combined[run] = dict(own or {})
     return {run: _flatten(merge(document.defaults, settings), f"{where}: runs.{run}") for run, settings in combined.items()}
+
+
+def _kept(document: Document, label: str, where: str) -> list[str]:
+    """The values of an axis that ``only`` leaves."""
+    axis = document.axes[label]
+    for value in document.only.get(label, []):
+        if value not in axis:
+            raise UserError(f"{where}: only.{label}: unknown value {value!r}; known: {', '.join(axis)}")
+    return document.only.get(label) or list(axis)
 
 
 def _slug(value: object) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any, TypeVar, Union
 
 from dfp.core.errors import UserError, suggest
@@ -14,7 +14,7 @@ from dfp.core.errors import UserError, suggest
 T = TypeVar("T")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
@@ -40,7 +40,7 @@ def build(cls: type[T], raw: object, where: str) -> T:
         bare = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if bare and name not in raw:
             raise UserError(f"{where}: the key {name!r} is missing")
-    hints = _hints(cls)
+    hints = _hints(typing.cast(type, cls))
     values = {name: convert(hints[name], value, f"{where}.{name}") for name, value in raw.items()}
     try:
         return cls(**values)

@@ -49,11 +49,15 @@ class CellParameters:
             dimensions = 2 if name in ("history", "kernel") else 1
             if value.dim() != dimensions or value.shape[0] != cells:
                 shape = f"({cells}, bins)" if dimensions == 2 else f"({cells},)"
-                raise UserError(f"cell parameters, {name}: found shape {tuple(value.shape)}, expected {shape}")
+                raise UserError(
+                    f"cell parameters, {name}: found shape {tuple(value.shape)}, expected {shape}"
+                )
             if value.dtype != torch.float64:
                 raise UserError(f"cell parameters, {name}: found {value.dtype}, expected torch.float64")
             if not torch.isfinite(value).all():
-                raise UserError(f"cell parameters, {name}: found a value that is not finite, expected numbers")
+                raise UserError(
+                    f"cell parameters, {name}: found a value that is not finite, expected numbers"
+                )
         if not self.kernel.shape[1]:
             raise UserError("cell parameters, kernel: found 0 bins, expected at least 1")
         if not (self.noise > 0).all():
@@ -126,7 +130,7 @@ class ExactPosterior:
         self._mean = parameters.baseline[:, None] + parameters.amplitude[:, None] * calcium
         self._noise = parameters.noise[:, None]
 
-        forward = [(evidence, *self._forward(conditional)) for conditional, evidence in self._chunks()]
+        forward = [self._forward(*self._backward(chunk)) for chunk in self._chunks()]
         evidence, pairs, mean, square = (torch.cat(parts) for parts in zip(*forward, strict=True))
         trials, bins, cells = self._shape
         self.log_evidence = evidence.reshape(trials, cells)
@@ -154,28 +158,29 @@ class ExactPosterior:
     def sample(self, samples: int, rng: torch.Generator) -> Tensor:
         """Independent exact samples, ``(S, B, T, N)`` int8. The generator lives on the traces' device."""
         trials, bins, cells = self._shape
-        mask = 2**self.memory - 1
-        drawn = []
-        for conditional, _ in self._chunks():
-            chains = conditional.shape[1]
-            state = torch.zeros(chains, samples, dtype=torch.long, device=self._x.device)
-            z = torch.empty(bins, chains, samples, dtype=torch.int8, device=self._x.device)
-            for t in range(bins):
-                probability = torch.sigmoid(conditional[t].gather(1, state))
-                uniform = torch.rand(state.shape, generator=rng, dtype=torch.float64, device=state.device)
-                spike = uniform < probability
-                z[t] = spike
-                state = ((state << 1) | spike) & mask
-            drawn.append(z)
-        paths = torch.cat(drawn, 1).reshape(bins, trials, cells, samples)
-        return paths.permute(3, 1, 0, 2).contiguous()
+        drawn = torch.cat([self._draw(chunk, samples, rng) for chunk in self._chunks()], 1)
+        return drawn.reshape(bins, trials, cells, samples).permute(3, 1, 0, 2).contiguous()
 
-    def _chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Backward pass over as many chains as fit into the memory; then the next."""
+    def _draw(self, chunk: slice, samples: int, rng: torch.Generator) -> Tensor:
+        """Samples of some chains, ``(T, C, S)`` int8."""
+        conditional, _ = self._backward(chunk)
+        bins, chains, size = conditional.shape
+        state = torch.zeros(chains, samples, dtype=torch.long, device=self._x.device)
+        z = torch.empty(bins, chains, samples, dtype=torch.int8, device=self._x.device)
+        for t in range(bins):
+            probability = torch.sigmoid(conditional[t].gather(1, state))
+            uniform = torch.rand(state.shape, generator=rng, dtype=torch.float64, device=state.device)
+            spike = uniform < probability
+            z[t] = spike
+            state = ((state << 1) | spike) & (size - 1)
+        return z
+
+    def _chunks(self) -> Iterator[slice]:
+        """As many chains at a time as fit into the memory."""
         bins, chains = self._x.shape
         size = max(1, _CHUNK_BYTES // (8 * (bins + _STEP_ARRAYS) * 2**self.memory))
         for first in range(0, chains, size):
-            yield self._backward(slice(first, min(first + size, chains)))
+            yield slice(first, min(first + size, chains))
 
     def _backward(self, chunk: slice) -> tuple[Tensor, Tensor]:
         """Exact logits of bin t given the state before it, ``(T, C, 2^L)``; log-evidence, ``(C,)``."""
@@ -201,11 +206,12 @@ class ExactPosterior:
             evidence += level[:, 0]
         return conditional.reshape(bins, chains, 2 * half), evidence
 
-    def _forward(self, conditional: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _forward(self, conditional: Tensor, evidence: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Run the chain of the logits ``(T, C, 2^L)``.
 
         Returns:
-            P(z[t] = 1, z[t − j] = 1) ``(C, T, L)``, and the mean and mean square of the count, each ``(C,)``.
+            The evidence as it came ``(C,)``; P(z[t] = 1, z[t − j] = 1) ``(C, T, L)``; mean and mean square of
+            the count, each ``(C,)``.
         """
         bins, chains, size = conditional.shape
         weight = conditional.new_zeros(chains, size)  # P(s)
@@ -223,7 +229,7 @@ class ExactPosterior:
             total = weight.sum(1, keepdim=True)
             weight, first, second = weight / total, first / total, second / total
             pairs[:, t] = weight @ both
-        return pairs.clamp_(0, 1), first.sum(1), second.sum(1)
+        return evidence, pairs.clamp_(0, 1), first.sum(1), second.sum(1)
 
 
 def _frame(x: Tensor, mean: Tensor, noise: Tensor) -> Tensor:

@@ -95,6 +95,10 @@ class CalciumNetwork(nn.Module):
     et al. 2009). Kernel convention ours, see ``calcium_kernel``.
     """
 
+    basis: Tensor
+    off_diagonal: Tensor
+    raw_history: nn.Parameter
+
     def __init__(
         self, initial: CalciumParameters, frame_rate: float, learn: Collection[str] = (), kernel_bins: int = 0
     ) -> None:

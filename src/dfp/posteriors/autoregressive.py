@@ -49,6 +49,8 @@ class Autoregressive(Posterior):
 
     name: ClassVar[str] = "autoregressive"
     Config: ClassVar[type] = AutoregressiveConfig
+    off_diagonal: Tensor
+    lags: Tensor
 
     def __init__(self, config: AutoregressiveConfig, summary: TraceSummary, rng: torch.Generator) -> None:
         super().__init__()

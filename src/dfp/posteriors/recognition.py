@@ -49,6 +49,10 @@ class Recognition(nn.Module):
     enter as the trace's mean; two further inputs tell how near the trial's ends are.
     """
 
+    off_diagonal: Tensor
+    centre: Tensor
+    scale: Tensor
+
     def __init__(self, config: RecognitionConfig, summary: TraceSummary, rng: torch.Generator) -> None:
         super().__init__()
         self.config = config

@@ -29,7 +29,7 @@ class RefinedConfig:
         momentum: of the steps (0.9 in the authors' experiments).
         estimator: how the bound's gradient passes through the spikes: ``mean_passing``, ``straight_through`` (literal),
             ``straight_through_sigma``, or ``concrete`` (ours, for comparison).
-        temperature: of the concrete estimator.
+        temperature: of the concrete estimator; None takes the training's.
         through: differentiate through the steps (semi-amortised inference) instead of training the recognition network on
             KL(q_refined ‖ q_φ).
     """
@@ -41,7 +41,7 @@ class RefinedConfig:
     rate: float = 0.3
     momentum: float = 0.9
     estimator: str = "mean_passing"
-    temperature: float = 0.5
+    temperature: float | None = None
     through: bool = False
 
     def __post_init__(self) -> None:
@@ -76,6 +76,8 @@ class Refined(Posterior):
         self.per_cell = self.base.per_cell
         #: steps made now: the configured number, unless a training phase asks for another
         self.steps = config.steps
+        #: temperature of the concrete estimator now: the configured one, unless it follows the training's
+        self.temperature = 0.5 if config.temperature is None else config.temperature
 
     @property
     def relaxation(self) -> Relaxation:
@@ -88,7 +90,7 @@ class Refined(Posterior):
             case "straight_through_sigma":
                 return StraightThrough("sigma")
             case _:
-                return Concrete(self.config.temperature)
+                return Concrete(self.temperature)
 
     def condition(self, x: Tensor, bound: Bound | None = None) -> Conditioned:
         amortised = self.base.condition(x).q

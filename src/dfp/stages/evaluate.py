@@ -69,6 +69,7 @@ def draw_samples(fitted: Fitted, x: Tensor, seed: int, sweeps: int | None = None
     settings = fitted.spec.evaluation
     rng = generator(seed, x.device)
     problem = Problem(fitted.model, x, torch.ones_like(x[:, :, :1]), fitted.independent)
+    fitted.phases[-1].prepare(fitted.posterior, fitted.phases[-1].steps)
     trained = fitted.phases[-1].objective
     objective = RelaxedPmf() if isinstance(trained, ScoreFunction) or trained.continuous else trained
     conditioned = fitted.posterior.condition(x, bound_for(problem, objective, FixedPoint(), rng))

@@ -14,7 +14,6 @@ from dfp.evaluation.statistics import (
     expected_calibration_error,
     neighbour_covariance,
 )
-from dfp.evaluation.two_sample import two_sample_accuracy
 from dfp.models.calcium import CalciumNetwork
 from dfp.stages.fitted import Fitted
 
@@ -91,6 +90,8 @@ def _calibration(samples: HardSamples, truth: Tensor) -> list[Row]:
 
 
 def _two_sample(exact: ExactPosterior, samples: HardSamples, x: Tensor, size: int) -> list[Row]:
+    from dfp.evaluation.two_sample import two_sample_accuracy  # scikit-learn takes a second to import
+
     reference = exact.sample(size, generator(4, x.device))
     rows: list[Row] = []
     for n in range(x.shape[-1]):

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from dfp.core.errors import UserError
-from dfp.data.traces import load_traces
+from dfp.data.traces import Orientation, load_traces
 from dfp.stages.aggregate import write_table
 from dfp.stages.evaluate import draw_samples
 from dfp.stages.fitted import choose_device, load
@@ -20,7 +20,7 @@ def infer(
     traces: Path,
     out: Path,
     frame_rate: float | None = None,
-    orientation: str = "time_first",
+    orientation: Orientation | None = None,
     key: str | None = None,
     allow_nan: bool = False,
     device: str = "auto",

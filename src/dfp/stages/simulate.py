@@ -7,7 +7,7 @@ from pathlib import Path
 from dfp.config import load_experiment
 from dfp.config.experiment import Experiment, recordings_folder
 from dfp.config.networks import make_network
-from dfp.config.schema import RecordingsSpec
+from dfp.config.schema import RecordingsSpec, SimulationSpec
 from dfp.core.errors import UserError, suggest
 from dfp.data.simulate import simulate as draw
 from dfp.stages.recorded import recorded
@@ -43,7 +43,7 @@ def simulate(experiment: Path, scale: str, dataset: str, out: Path, overrides: P
     data.save(out)
 
 
-def _spec(exp: Experiment, dataset: str) -> object:
+def _spec(exp: Experiment, dataset: str) -> SimulationSpec | RecordingsSpec:
     if dataset not in exp.datasets:
         hint = suggest(dataset, exp.datasets)
         raise UserError(f"{exp.path}: unknown data set {dataset!r}{hint}; known: {', '.join(exp.datasets) or 'none'}")

@@ -14,12 +14,12 @@ from dfp.config import load_experiment
 from dfp.config.schema import TimingSpec
 from dfp.core.errors import UserError
 from dfp.core.files import write_json
+from dfp.core.noise import generator
 from dfp.data.dataset import Dataset
 from dfp.data.networks import independent
 from dfp.data.simulate import simulate
 from dfp.models.calcium import CalciumNetwork
 from dfp.objectives.relaxed_pmf import RelaxedPmf
-from dfp.core.noise import generator
 from dfp.posteriors.autoregressive import Autoregressive, AutoregressiveConfig
 from dfp.posteriors.base import Posterior, TraceSummary
 from dfp.posteriors.factorised import Factorised, FactorisedConfig

@@ -18,7 +18,7 @@ from dfp.config import load_experiment
 from dfp.core.errors import NumericalError, UserError, suggest
 from dfp.core.files import atomic_path, write_json
 from dfp.data.dataset import Dataset
-from dfp.stages.fitted import Fitted, choose_device, fresh, warm_start
+from dfp.stages.fitted import choose_device, fresh, warm_start
 from dfp.stages.provenance import environment
 from dfp.tracking.tracker import Tracker, open_tracker
 from dfp.training.loop import Trainer
@@ -144,7 +144,7 @@ def _write_history(history: list[dict[str, Any]], path: Path) -> None:
     frame["unconverged"] = ~frame.pop("converged").astype(bool)
     keep = {name: "mean" for name in frame.columns if name not in ("step", "seconds", "phase", "objective")}
     keep |= {"step": "max", "seconds": "max", "phase": "first", "objective": "first"}
-    thinned = frame.groupby(stretch, sort=True).agg(keep)  # type: ignore[arg-type]
+    thinned = frame.groupby(stretch, sort=True).agg(keep)
     first = ["step", "phase", "objective", "seconds", "loss"]
     thinned = thinned[first + [name for name in thinned.columns if name not in first]]
     with atomic_path(path) as temporary:

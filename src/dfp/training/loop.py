@@ -15,7 +15,6 @@ from dfp.core.noise import generator
 from dfp.models.calcium import CalciumNetwork
 from dfp.objectives.base import Loss, Problem
 from dfp.posteriors.base import Posterior
-from dfp.posteriors.refined import Refined
 from dfp.training.phase import Phase
 from dfp.training.step import training_loss
 from dfp.training.windows import Windows
@@ -109,9 +108,7 @@ class Trainer:
     def _advance(self, number: int, phase: Phase, local: int) -> dict[str, Any]:
         assert self._optimiser is not None
         started = time.perf_counter()
-        if isinstance(self.posterior, Refined):
-            wanted = phase.refinement_steps
-            self.posterior.steps = self.posterior.config.steps if wanted is None else wanted
+        phase.prepare(self.posterior, local)
         relaxation = phase.relaxation_at(local)
         rate = phase.learning_rate.at(local, phase.steps)
         for group in self._optimiser.param_groups:

@@ -77,6 +77,15 @@ class Phase:
             case _:
                 return StraightThrough("sigma")
 
+    def prepare(self, posterior: Posterior, step: int) -> None:
+        """Tell a refined posterior how it is refined at ``step``: number of steps, and temperature where it follows the training's."""
+        if not isinstance(posterior, Refined):
+            return
+        config = posterior.config
+        posterior.steps = config.steps if self.refinement_steps is None else self.refinement_steps
+        if config.temperature is None:
+            posterior.temperature = self.temperature.at(step, self.steps)
+
     def check(self, posterior: Posterior) -> None:
         """Raise ``UserError`` for a combination of posterior, objective and sampler that has no meaning."""
         if posterior.continuous and not self.objective.continuous:

@@ -1,0 +1,58 @@
+# From nothing but Python 3.11 or newer and make. Every target makes .venv first, once, and again when pyproject.toml changes.
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 4
+ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SNAKEMAKE := $(BIN)/snakemake -j$(JOBS)
+SHELL := /bin/bash
+
+.PHONY: help env all smoke ablations report test lint dashboards unlock clean
+.DEFAULT_GOAL := help
+
+help: ## these lines
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
+
+env: $(STAMP) ## the environment, in .venv
+
+$(STAMP): pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "make: found no '$(PYTHON)', expected Python 3.11 or newer (make PYTHON=/path/to/python3.12 ...)" >&2; exit 2; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "make: found $$($(PYTHON) --version 2>&1), expected Python 3.11 or newer (make PYTHON=/path/to/python3.12 ...)" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "make: $(PYTHON) cannot make environments, expected its 'venv' module (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[dev]'
+	@touch $@
+
+all: $(STAMP) ## every table, figure and claim: `make all JOBS=2 ARGS="--config scale=paper"`
+	$(SNAKEMAKE) all $(ARGS)
+
+smoke: $(STAMP) ## the same at the smallest scale, a few minutes
+	$(SNAKEMAKE) all --config scale=smoke $(ARGS)
+
+ablations: $(STAMP) ## the experiments that are no part of `all`
+	$(SNAKEMAKE) ablations $(ARGS)
+
+report: $(STAMP) ## report.html, self-contained, of what `make all` has made
+	$(SNAKEMAKE) all --report report.html $(ARGS)
+
+test: $(STAMP) ## the tests: `make test ARGS="-m 'not workflow'"`
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(ARGS)
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+dashboards: $(STAMP) ## the training curves in the terminal; no account, no server
+	@[ -d wandb ] || { echo "make: found no folder 'wandb', expected runs there (make all makes them)" >&2; exit 2; }
+	$(BIN)/wandb leet ./wandb
+
+unlock: $(STAMP) ## after Snakemake itself was killed
+	$(BIN)/snakemake --unlock
+
+clean: ## removes what was made, results included; not .venv, nor the reference results
+	find results figures -mindepth 1 -maxdepth 1 ! -name reference ! -name README.md -exec rm -rf {} +
+	rm -rf report.html .snakemake .mypy_cache .ruff_cache .pytest_cache .hypothesis wandb

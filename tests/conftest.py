@@ -1,0 +1,12 @@
+"""Settings of the whole test run. Shared small problems are in ``cases.py``, beside this file."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import settings
+
+# one thread: small tensors are faster so, and sums then have one order
+torch.set_num_threads(1)
+# the same examples at every run; what hypothesis finds by chance is found by its author, not by whoever runs the tests next
+settings.register_profile("dfp", deadline=None, derandomize=True, max_examples=50, database=None)
+settings.load_profile("dfp")

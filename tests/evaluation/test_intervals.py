@@ -1,0 +1,114 @@
+"""Intervals against SciPy, and the coverage that they promise."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from dfp.evaluation.intervals import BOOTSTRAP_FROM, mean_interval, paired_interval
+
+
+@pytest.mark.parametrize("n", [2, 5, BOOTSTRAP_FROM - 1])
+@pytest.mark.parametrize("level", [0.5, 0.95])
+def test_few_values_get_a_t_interval(n: int, level: float) -> None:
+    values = np.random.default_rng(n).normal(3, 2, n)
+    low, high = stats.ttest_1samp(values, 0).confidence_interval(level)
+    assert mean_interval(values, level) == pytest.approx((values.mean(), low, high), rel=1e-12)
+
+
+def test_more_values_get_a_bootstrap_that_leans_with_the_data() -> None:
+    values = np.random.default_rng(0).exponential(1, 40)
+    mean, low, high = mean_interval(values)
+    assert mean == values.mean()
+    assert low < mean < high
+    assert high - mean > 1.1 * (mean - low)  # skewed to the right, which no t-interval is
+    expected = stats.bootstrap((values,), np.mean, method="BCa", n_resamples=20_000, random_state=1)
+    interval = expected.confidence_interval
+    assert (low, high) == pytest.approx((interval.low, interval.high), abs=0.02)
+    assert mean_interval(values) == (mean, low, high)  # always the same resamples
+    narrow = mean_interval(values, 0.5)
+    assert low < narrow[1] < narrow[2] < high
+
+
+def coverage(n: int, experiments: int, seed: int) -> float:
+    """Share of 95% intervals of n normal values that hold the true mean."""
+    values = np.random.default_rng(seed).normal(1.0, 3.0, (experiments, n))
+    intervals = np.array([mean_interval(row) for row in values])
+    return float(((intervals[:, 1] < 1.0) & (intervals[:, 2] > 1.0)).mean())
+
+
+def test_t_interval_of_five_covers_what_it_promises() -> None:
+    experiments = 4000
+    assert abs(coverage(5, experiments, seed=0) - 0.95) < 4 * (0.95 * 0.05 / experiments) ** 0.5
+
+
+def test_bootstrap_of_twenty_covers_nearly_what_it_promises() -> None:
+    """The bootstrap of a mean is somewhat narrow; 0.925 or so is known for n = 20."""
+    assert 0.87 < coverage(20, 300, seed=1) < 0.98
+
+
+def test_one_value_has_no_interval_and_equal_values_no_width() -> None:
+    mean, low, high = mean_interval([2.5])
+    assert mean == 2.5
+    assert np.isnan(low)
+    assert np.isnan(high)
+    for n in (2, 30):
+        assert mean_interval([0.5] * n) == (0.5, 0.5, 0.5)
+
+
+def test_nearly_equal_values_still_have_finite_bounds() -> None:
+    for values in ([0.0] * 29 + [1.0], [1.0] * 11 + [1.0 + 1e-15]):
+        mean, low, high = mean_interval(values)
+        assert np.isfinite([mean, low, high]).all()
+        assert low <= mean <= high
+
+
+def test_pairs_remove_what_they_share() -> None:
+    rng = np.random.default_rng(3)
+    shared, effect = rng.normal(0, 10, 8), rng.normal(1, 0.1, 8)
+    paired = paired_interval(shared + effect, shared)
+    assert paired == pytest.approx(mean_interval(effect), abs=1e-12)
+    assert paired[1] > 0.8
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=12), st.floats(0.1, 100), st.floats(-50, 50))
+def test_interval_moves_with_its_values(values: list[float], scale: float, shift: float) -> None:
+    found = mean_interval(values)
+    assert found[1] <= found[0] + 1e-9
+    assert found[0] <= found[2] + 1e-9
+    if np.ptp(values) > 1e-3:
+        moved = mean_interval(np.array(values) * scale + shift)
+        expected = np.array(found) * scale + shift
+        assert moved == pytest.approx(tuple(expected), rel=1e-6, abs=1e-6 * scale * np.ptp(values))
+
+
+@pytest.mark.parametrize("n", [1, 3, 20])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_values_that_are_not_finite_are_refused(n: int, bad: float) -> None:
+    values = np.ones(n)
+    values[-1] = bad
+    with pytest.raises(ValueError, match=f"found 1 of {n} values not finite"):
+        mean_interval(values)
+    with pytest.raises(ValueError, match="not finite"):
+        paired_interval(np.zeros(n), values)
+
+
+def test_other_mistakes_are_told() -> None:
+    with pytest.raises(ValueError, match="found no values"):
+        mean_interval([])
+    with pytest.raises(ValueError, match="found a level of 95"):
+        mean_interval([1.0, 2.0], 95)
+    with pytest.raises(ValueError, match="found 3 and 2 values"):
+        paired_interval([1, 2, 3], [1, 2])
+
+
+def test_importing_intervals_does_not_import_torch() -> None:
+    code = "import sys, dfp.evaluation.intervals; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

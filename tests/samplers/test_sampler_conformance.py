@@ -1,0 +1,301 @@
+"""What every sampler must satisfy: with the same noise it gives the sample that ancestral sampling gives, and its gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from cases import KINDS, leaves, normal, process
+from torch import Tensor
+
+from dfp.config.build import samplers
+from dfp.core.draw import Draw
+from dfp.core.noise import generator, logistic_noise
+from dfp.distributions.causal_bernoulli import CausalBernoulli
+from dfp.distributions.enumeration import all_paths
+from dfp.samplers.base import Sampler
+from dfp.samplers.fixed_point import FixedPoint
+from dfp.samplers.relaxations import Concrete, Hard, MeanField, Relaxation, StraightThrough
+from dfp.samplers.sequential import Sequential
+
+every_sampler = pytest.mark.parametrize("name", sorted(samplers()))
+RELAXATIONS: tuple[Relaxation, ...] = (
+    Hard(), Concrete(0.7), Concrete(0.2), MeanField(), StraightThrough("literal"), StraightThrough("sigma"),
+)  # fmt: skip
+
+
+def sampler(name: str) -> Sampler:
+    """A discovered sampler as precise as it goes; its tolerance is the only setting that a sampler is assumed to have."""
+    cls = samplers()[name]
+    return cls(tolerance=1e-13) if "tolerance" in getattr(cls, "__dataclass_fields__", {}) else cls()  # type: ignore[call-arg]
+
+
+def case(number: int, kind: str, dtype: torch.dtype = torch.float64, **settings: Any) -> tuple[CausalBernoulli, Tensor]:
+    """A random process of random size and strength, weak to supercritical, and noise for it."""
+    rng = generator(10_000 + number)
+    sizes = [int(torch.randint(low, high, (), generator=rng)) for low, high in ((1, 4), (1, 4), (1, 41), (1, 5), (1, 7))]
+    samples, trials, bins, cells, lags = sizes
+    strength = float(torch.empty(()).uniform_(0.1, 4.0, generator=rng))
+    q = process(kind, number, trials, bins, cells, strength, lags, dtype, **settings)
+    return q, logistic_noise((samples, trials, bins, cells), rng, dtype)
+
+
+def drawn(q: CausalBernoulli, noise: Tensor, how: Sampler, relaxation: Relaxation) -> Draw:
+    with torch.no_grad():
+        return q.draw(noise, how, relaxation)
+
+
+# ---------------------------------------------------------------- samples
+
+
+@every_sampler
+@pytest.mark.parametrize("kind", KINDS)
+def test_hard_samples_are_exactly_the_sequential_ones(name: str, kind: str) -> None:
+    """100 random cases of each kind, 400 in all, 1 to 40 bins and memories that may be longer than the trial."""
+    spikes = hardest = 0
+    for number in range(100):
+        q, noise = case(number, kind)
+        found, expected = drawn(q, noise, sampler(name), Hard()), drawn(q, noise, Sequential(), Hard())
+        assert torch.equal(found.z, expected.z)
+        assert torch.allclose(found.logits, expected.logits, atol=1e-11)
+        assert torch.equal(found.z, Hard()(found.logits, noise)), "z is not what the logits and the noise give"
+        assert found.converged and found.residual == 0 and 1 <= found.sweeps <= noise.shape[2] + 1
+        spikes, hardest = spikes + int(found.z.sum()), max(hardest, found.sweeps)
+    assert spikes > 1000
+    assert name == "sequential" or hardest > 5, "the cases are too easy to tell the samplers apart"
+
+
+@every_sampler
+def test_hard_samples_are_exactly_the_sequential_ones_in_single_precision(name: str) -> None:
+    for number in range(300):
+        q, noise = case(number, "own_history", torch.float32)
+        found = drawn(q, noise, sampler(name), Hard())
+        assert found.z.dtype == torch.float32
+        assert torch.equal(found.z, drawn(q, noise, Sequential(), Hard()).z)
+
+
+@every_sampler
+@pytest.mark.parametrize("relaxation", RELAXATIONS, ids=str)
+def test_relaxed_samples_agree_within_tolerance(name: str, relaxation: Relaxation) -> None:
+    for number in range(24):
+        q, noise = case(number, KINDS[number % 4])
+        found, expected = drawn(q, noise, sampler(name), relaxation), drawn(q, noise, Sequential(), relaxation)
+        assert found.converged
+        assert torch.allclose(found.z, expected.z, atol=1e-9)
+        assert torch.allclose(found.logits, expected.logits, atol=1e-8)
+
+
+@every_sampler
+def test_paths_come_up_as_often_as_they_are_probable(name: str) -> None:
+    """Chi-square over all 64 paths of three bins and two coupled cells; threshold at p = 1e-4."""
+    q = process("all_terms", 3, trials=1, bins=3, cells=2, strength=0.5)
+    paths = all_paths(3, 2)
+    with torch.no_grad():
+        probability = q.log_prob(paths).sum((1, 2, 3)).exp()
+        z = q.draw(q.noise(40_000, generator(5)), sampler(name), Hard()).z
+    codes = (z.reshape(-1, 6) @ (2.0 ** torch.arange(6, dtype=torch.float64))).long()
+    counts = torch.bincount(codes, minlength=64).double()
+    expected = 40_000 * probability
+    assert expected.min() > 2
+    assert float(((counts - expected).square() / expected).sum()) < 118.6  # 63 degrees of freedom
+
+
+# ---------------------------------------------------------------- gradients
+
+
+@every_sampler
+@pytest.mark.parametrize("relaxation", [r for r in RELAXATIONS if r.pathwise], ids=str)
+def test_gradients_are_those_of_backpropagation_through_time(name: str, relaxation: Relaxation) -> None:
+    """A random linear function of values and logits, differentiated in the drive and in every tensor of every term."""
+    for number in range(16):
+        q, noise = case(number, KINDS[number % 4])
+        if noise.shape[2] > 15:  # products of more Jacobians than that may pass what float64 resolves
+            noise, q = noise[:, :, :15], shortened(q, 15)
+        expected = gradients(q, noise, Sequential(), relaxation)
+        found = gradients(q, noise, sampler(name), relaxation)
+        scale = max(float(g.abs().max()) for g in expected)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert torch.allclose(ours, theirs, rtol=1e-10, atol=1e-10 * scale)
+
+
+def shortened(q: CausalBernoulli, bins: int) -> CausalBernoulli:
+    """The first bins of a process."""
+    from dataclasses import replace
+
+    def cut(tensor: Tensor) -> Tensor:
+        return tensor.detach()[:, :bins].clone().requires_grad_()
+
+    terms = [replace(term, context=cut(term.context)) if hasattr(term, "context") else term for term in q.terms]
+    return CausalBernoulli(cut(q.drive), tuple(terms))
+
+
+def gradients(q: CausalBernoulli, noise: Tensor, how: Sampler, relaxation: Relaxation) -> list[Tensor]:
+    draw = q.draw(noise, how, relaxation)
+    rng = generator(77)
+    value = (draw.z * normal(rng, *draw.z.shape)).sum() + 0.1 * (draw.logits * normal(rng, *draw.z.shape)).sum()
+    return list(torch.autograd.grad(value, leaves(q)))
+
+
+@every_sampler
+def test_hard_samples_carry_no_gradient(name: str) -> None:
+    q, noise = case(1, "all_terms")
+    assert not q.draw(noise, sampler(name), Hard()).z.requires_grad
+
+
+@every_sampler
+def test_without_gradients_nothing_is_recorded(name: str) -> None:
+    q, noise = case(2, "all_terms")
+    draw = drawn(q, noise, sampler(name), Concrete(0.5))
+    assert not draw.z.requires_grad and not draw.logits.requires_grad
+
+
+@every_sampler
+def test_a_factorised_process_is_drawn_in_one_pass(name: str) -> None:
+    q = process("factorised", 4, trials=2, bins=9, cells=3)
+    noise = logistic_noise((5, 2, 9, 3), generator(0), torch.float64)
+    for relaxation in RELAXATIONS:
+        draw = q.draw(noise, sampler(name), relaxation)
+        assert q.memory == 0 and draw.sweeps == 1 and draw.converged and draw.residual == 0
+        assert torch.equal(draw.z, relaxation(q.drive.expand_as(noise), noise))
+        if relaxation.pathwise:
+            (found,) = torch.autograd.grad(draw.z.sum(), q.drive)
+            (expected,) = torch.autograd.grad(relaxation(q.drive.expand_as(noise), noise).sum(), q.drive)
+            assert torch.equal(found, expected)
+
+
+@every_sampler
+def test_a_drive_may_differ_between_samples(name: str) -> None:
+    q = process("own_history", 6, trials=2, bins=9, cells=2)
+    rng = generator(1)
+    several = q.with_drive(normal(rng, 4, 2, 9, 2))
+    noise = several.noise(4, rng)
+    whole = drawn(several, noise, sampler(name), Hard()).z
+    for s in range(4):
+        alone = drawn(q.with_drive(several.drive[s]), noise[s : s + 1], Sequential(), Hard()).z
+        assert torch.equal(whole[s : s + 1], alone)
+
+
+# ---------------------------------------------------------------- sweeps of the fixed point
+
+
+@pytest.mark.parametrize("relaxation", [Hard(), Concrete(0.3)], ids=str)
+def test_exactly_k_sweeps_make_the_first_k_bins_right(relaxation: Relaxation) -> None:
+    wrong_beyond = 0
+    for number in range(12):
+        q = process(KINDS[number % 4], number, trials=2, bins=10, cells=2, strength=3.0)
+        noise = logistic_noise((3, 2, 10, 2), generator(number), torch.float64)
+        expected = drawn(q, noise, Sequential(), relaxation).z
+        for sweeps in range(1, 11):
+            draw = drawn(q, noise, FixedPoint(sweeps=sweeps), relaxation)
+            assert draw.sweeps == sweeps
+            assert torch.allclose(draw.z[:, :, :sweeps], expected[:, :, :sweeps], atol=1e-12)
+            wrong_beyond += not torch.allclose(draw.z, expected, atol=1e-6)
+        proof = drawn(q, noise, FixedPoint(sweeps=11), relaxation)
+        assert proof.converged and proof.residual == 0
+    assert wrong_beyond > 20, "the cases do not need their sweeps"
+
+
+def chain(bins: int) -> tuple[CausalBernoulli, Tensor]:
+    """A spike in the first bin that makes the next, and so on: information travels one bin a sweep."""
+    q = process("own_history", 0, trials=1, bins=bins, cells=1, lags=1)
+    with torch.no_grad():
+        q.drive.fill_(-10.0)
+        q.drive[:, 0] = 10.0
+        leaves(q)[1].fill_(20.0)
+    return q, torch.zeros(1, 1, bins, 1, dtype=torch.float64)
+
+
+def test_a_chain_needs_as_many_sweeps_as_bins_and_one_more_to_prove_it() -> None:
+    q, noise = chain(12)
+    draw = drawn(q, noise, FixedPoint(), Hard())
+    assert draw.sweeps == 13 and draw.converged and draw.z.all()
+    assert drawn(q, noise, FixedPoint(max_sweeps=1000), Hard()).sweeps == 13
+    unproven = drawn(q, noise, FixedPoint(max_sweeps=12), Hard())
+    assert unproven.z.all() and not unproven.converged and unproven.residual == 1.0
+
+
+@pytest.mark.parametrize("relaxation", [Hard(), Concrete(0.5), StraightThrough("sigma")], ids=str)
+@pytest.mark.parametrize("gradient", ["implicit", "unrolled"])
+def test_a_cap_that_is_hit_shows(relaxation: Relaxation, gradient: str) -> None:
+    q, noise = chain(12)
+    draw = q.draw(noise, FixedPoint(max_sweeps=5, gradient=gradient), relaxation)
+    assert draw.sweeps == 5 and not draw.converged and draw.residual > 0.5
+    assert draw.z[0, 0, :, 0].round().tolist() == [1.0] * 5 + [0.0] * 7
+
+
+def test_relaxed_sweeps_stop_at_the_tolerance_and_tell_the_residual() -> None:
+    q = process("all_terms", 9, trials=2, bins=60, cells=2, strength=0.5)
+    noise = logistic_noise((2, 2, 60, 2), generator(0), torch.float64)
+    sweeps = []
+    for tolerance in (1e-2, 1e-4, 1e-8, 1e-12):
+        draw = drawn(q, noise, FixedPoint(tolerance=tolerance), Concrete(0.5))
+        again = Concrete(0.5)(q.logits(draw.z), noise)
+        assert draw.converged and draw.residual <= tolerance
+        assert float((again - draw.z).detach().abs().max()) < 3 * tolerance
+        sweeps.append(draw.sweeps)
+    assert sweeps == sorted(sweeps) and sweeps[0] < sweeps[-1] < 61
+
+
+@pytest.mark.parametrize("relaxation", [Concrete(0.4), MeanField(), StraightThrough("sigma")], ids=str)
+def test_implicit_and_unrolled_gradients_agree(relaxation: Relaxation) -> None:
+    for number in range(12):
+        q = process(KINDS[number % 4], 40 + number, trials=2, bins=10, cells=2)
+        noise = logistic_noise((2, 2, 10, 2), generator(number), torch.float64)
+        both = [
+            gradients(q, noise, FixedPoint(tolerance=1e-13, gradient=how), relaxation) for how in ("implicit", "unrolled")
+        ]
+        scale = max(float(g.abs().max()) for g in both[0])
+        for implicit, unrolled in zip(*both, strict=True):
+            assert torch.allclose(implicit, unrolled, rtol=1e-10, atol=1e-10 * scale)
+
+
+def test_exactly_k_sweeps_are_differentiated_as_they_are() -> None:
+    """The gradient of the K-step map, against one written out by hand, not that of the fixed point."""
+    q = process("coupled", 3, trials=1, bins=8, cells=2)
+    noise = logistic_noise((2, 1, 8, 2), generator(2), torch.float64)
+    relaxation = Concrete(0.5)
+    z = torch.zeros_like(noise)
+    for _ in range(2):
+        z = relaxation(q.logits(z), noise)
+    expected = torch.autograd.grad(z.square().sum(), leaves(q))
+    found = torch.autograd.grad(q.draw(noise, FixedPoint(sweeps=2), relaxation).z.square().sum(), leaves(q))
+    converged = torch.autograd.grad(q.draw(noise, FixedPoint(tolerance=1e-12), relaxation).z.square().sum(), leaves(q))
+    assert all(torch.allclose(a, b, rtol=1e-12) for a, b in zip(found, expected, strict=True))
+    assert not all(torch.allclose(a, b, rtol=1e-3) for a, b in zip(converged, expected, strict=True))
+
+
+def test_the_adjoint_is_not_cut_off_where_it_first_looks_small() -> None:
+    """A gradient that shrinks through a saturated bin and grows behind it must not stop at the saturated bin.
+
+    Four bins of a chain with huge sensitivity behind one with a tiny one: the adjoint's changes are 1, 1e-9, then large again.
+    """
+    bins = 5
+    q = process("own_history", 0, trials=1, bins=bins, cells=1, lags=1)
+    with torch.no_grad():
+        leaves(q)[1].fill_(4.0)
+        q.drive.fill_(-2.0)
+        q.drive[0, 3] = 14.0  # saturated: derivative of about 1e-8 at temperature 1
+    noise = torch.zeros(1, 1, bins, 1, dtype=torch.float64)
+    grads = []
+    for how in (Sequential(), FixedPoint(tolerance=1e-4)):
+        z = q.draw(noise, how, Concrete(1.0)).z
+        grads.append(torch.autograd.grad(z[0, 0, -1, 0], q.drive)[0])
+    assert torch.allclose(grads[0], grads[1], rtol=1e-3, atol=1e-6 * float(grads[0].abs().max()))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"sweeps": 0}, "sweeps: found 0"),
+        ({"max_sweeps": 0}, "max_sweeps: found 0"),
+        ({"tolerance": 0.0}, "tolerance: found 0.0"),
+        ({"tolerance": float("nan")}, "tolerance: found nan"),
+        ({"gradient": "exact"}, "gradient: found 'exact'"),
+    ],
+)
+def test_settings_without_meaning_are_refused(settings: dict[str, Any], words: str) -> None:
+    from dfp.core.errors import UserError
+
+    with pytest.raises(UserError, match=words):
+        FixedPoint(**settings)

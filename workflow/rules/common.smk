@@ -1,0 +1,117 @@
+"""Settings, experiments, paths, dependencies and the estimate: what the rules ask of the configurations."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from dfp.config import list_experiments, load_experiment
+from dfp.core.errors import UserError
+from dfp.stages.provenance import code_hash
+from dfp.stages.settings import read_settings
+
+PYTHON = shlex.quote(sys.executable)
+ROOT = Path(workflow.basedir)
+CONFIGS = Path("experiments") if Path.cwd() == ROOT else ROOT / "experiments"
+
+try:
+    SETTINGS = read_settings(config)
+    os.environ.update(DFP_RECORDINGS=SETTINGS.recordings)  # where dfp looks for them, here and in the jobs
+    EXPERIMENTS = {
+        name: load_experiment(CONFIGS / name / "config.yaml", SETTINGS.scale, SETTINGS.overrides)
+        for name in list_experiments(ROOT)
+    }
+except UserError as error:
+    print(f"configuration: {error}", file=sys.stderr)
+    sys.exit(2)
+
+# a variation of a scale has folders of its own, so that neither overwrites the other
+PLACE = SETTINGS.scale + (f"-{Path(SETTINGS.overrides).stem}" if SETTINGS.overrides else "")
+RESULTS = f"results/{PLACE}"
+FIGURES = f"figures/{PLACE}"
+COMMON = f"--scale {SETTINGS.scale}" + (
+    f" --overrides {shlex.quote(SETTINGS.overrides)}" if SETTINGS.overrides else ""
+)
+AVAILABLE = {name: exp.available() for name, exp in EXPERIMENTS.items()}
+PRESENT = [name for name, (present, _) in AVAILABLE.items() if present]
+IN_ALL = [name for name in PRESENT if EXPERIMENTS[name].in_all]
+ABLATIONS = [name for name in PRESENT if name.startswith("ablation_")]
+
+if workflow.is_main_process:
+    for name, (present, sentence) in AVAILABLE.items():
+        if not present:
+            print(sentence, file=sys.stderr)
+            if name in sys.argv[1:]:  # asked for by name
+                sys.exit(2)
+
+
+def gpu_wanted():
+    """1 where a GPU is to be used, so that the scheduler shares it out; a machine without one asks for none."""
+    import torch
+
+    if SETTINGS.device == "auto":
+        return int(torch.cuda.is_available())
+    return int(SETTINGS.device == "cuda")
+
+
+GPU = gpu_wanted()
+
+
+def table(name):
+    return f"{RESULTS}/{name}/table.csv"
+
+
+def figures(name, suffixes=("png", "pdf")):
+    return [
+        f"{FIGURES}/{name}/{figure}.{suffix}" for figure in EXPERIMENTS[name].figures for suffix in suffixes
+    ]
+
+
+def metrics(wildcards):
+    """The metrics of every run of an experiment, and of its peers."""
+    name, exp = wildcards.experiment, EXPERIMENTS[wildcards.experiment]
+    found = [f"{RESULTS}/{name}/runs/{run}/{dataset}/metrics.csv" for run, dataset in exp.jobs()]
+    if exp.kind == "recordings":
+        found += [f"{RESULTS}/{name}/peers/oasis/{dataset}/metrics.csv" for dataset in exp.datasets]
+    return found
+
+
+def warm_start(wildcards):
+    """The checkpoint that a run starts from: a dependency between trainings."""
+    above = EXPERIMENTS[wildcards.experiment].warm_start(wildcards.run)
+    if above is None:
+        return []
+    return f"{RESULTS}/{wildcards.experiment}/runs/{above}/{wildcards.dataset}/checkpoint.pt"
+
+
+def recorded_files(wildcards):
+    """Names and sizes of the recordings that a data set is read from; nothing for a simulation."""
+    if EXPERIMENTS[wildcards.experiment].kind != "recordings":
+        return []
+    found = [path for path in Path(SETTINGS.recordings).rglob("*") if path.suffix in (".npz", ".mat")]
+    return sorted(f"{path.name} {path.stat().st_size}" for path in found)
+
+
+def pattern(names):
+    return "|".join(names) or "(?!)"
+
+
+def of_kind(*kinds):
+    return [name for name, exp in EXPERIMENTS.items() if exp.kind in kinds]
+
+
+def estimate(jobs):
+    """One sentence: the time that the trainings and measurements among ``jobs`` were estimated at."""
+    waiting = {}
+    for job in jobs:
+        if job.rule.name in ("train", "measure_time"):
+            waiting[job.wildcards.experiment] = waiting.get(job.wildcards.experiment, 0) + 1
+    minutes = {
+        name: EXPERIMENTS[name].minutes * waiting[name] / max(1, len(EXPERIMENTS[name].jobs()))
+        for name in EXPERIMENTS
+        if name in waiting
+    }
+    if not minutes:
+        return f"scale {PLACE}: nothing to train; tables, figures and claims take under a minute"
+    parts = ", ".join(f"{name} {value:.2g}" for name, value in minutes.items())
+    return f"scale {PLACE}: about {sum(minutes.values()):.2g} minutes on 2 CPU cores ({parts})"

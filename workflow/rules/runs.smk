@@ -1,0 +1,120 @@
+"""From a configuration to the metrics of each run."""
+
+
+rule simulate:
+    output:
+        f"{RESULTS}/{{experiment}}/data/{{dataset}}.npz",
+    log:
+        f"{RESULTS}/logs/simulate/{{experiment}}/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/simulate/{{experiment}}/{{dataset}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    params:
+        code=code_hash("dfp.stages.simulate"),
+        spec=lambda w: EXPERIMENTS[w.experiment].data_fingerprint(w.dataset),
+        files=recorded_files,
+    shell:
+        "{PYTHON} -m dfp.cli simulate --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
+        " --dataset {wildcards.dataset} --out {output} > {log} 2>&1"
+
+
+# a training that was cut off resumes from progress.pt beside the checkpoint, which is no output and so survives
+rule train:
+    input:
+        data=f"{RESULTS}/{{experiment}}/data/{{dataset}}.npz",
+        start=warm_start,
+    output:
+        checkpoint=f"{RESULTS}/{{experiment}}/runs/{{run}}/{{dataset}}/checkpoint.pt",
+        history=f"{RESULTS}/{{experiment}}/runs/{{run}}/{{dataset}}/history.csv",
+        config=f"{RESULTS}/{{experiment}}/runs/{{run}}/{{dataset}}/config.json",
+        summary=f"{RESULTS}/{{experiment}}/runs/{{run}}/{{dataset}}/summary.json",
+    log:
+        f"{RESULTS}/logs/train/{{experiment}}/{{run}}/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train/{{experiment}}/{{run}}/{{dataset}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=GPU,
+    params:
+        code=code_hash("dfp.stages.train"),
+        spec=lambda w: EXPERIMENTS[w.experiment].run_fingerprint(w.run, w.dataset),
+        start=lambda w, input: f"--warm-start {input.start}" if input.start else "",
+    shell:
+        "{PYTHON} -m dfp.cli train --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
+        " --run {wildcards.run} --dataset {wildcards.dataset} --data {input.data} {params.start}"
+        " --out {output.checkpoint} --device {SETTINGS.device} --wandb {SETTINGS.wandb} > {log} 2>&1"
+
+
+rule evaluate:
+    input:
+        checkpoint=f"{RESULTS}/{{experiment}}/runs/{{run}}/{{dataset}}/checkpoint.pt",
+        summary=f"{RESULTS}/{{experiment}}/runs/{{run}}/{{dataset}}/summary.json",
+        data=f"{RESULTS}/{{experiment}}/data/{{dataset}}.npz",
+    output:
+        f"{RESULTS}/{{experiment}}/runs/{{run}}/{{dataset}}/metrics.csv",
+    log:
+        f"{RESULTS}/logs/evaluate/{{experiment}}/{{run}}/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/evaluate/{{experiment}}/{{run}}/{{dataset}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=60,
+        gpu=GPU,
+    params:
+        code=code_hash("dfp.stages.evaluate"),
+    shell:
+        "{PYTHON} -m dfp.cli evaluate --checkpoint {input.checkpoint} --data {input.data} --out {output}"
+        " --device {SETTINGS.device} > {log} 2>&1"
+
+
+rule peers:
+    input:
+        f"{RESULTS}/{{experiment}}/data/{{dataset}}.npz",
+    output:
+        f"{RESULTS}/{{experiment}}/peers/oasis/{{dataset}}/metrics.csv",
+    log:
+        f"{RESULTS}/logs/peers/{{experiment}}/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/peers/{{experiment}}/{{dataset}}.tsv"
+    wildcard_constraints:
+        experiment=pattern(of_kind("recordings")),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+        gpu=0,
+    params:
+        code=code_hash("dfp.stages.peers"),
+    shell:
+        "{PYTHON} -m dfp.cli peers --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
+        " --dataset {wildcards.dataset} --data {input} --out {output} > {log} 2>&1"
+
+
+# wall-clock time is measured alone on the machine: the job takes every core that there is
+rule measure_time:
+    output:
+        f"{RESULTS}/{{experiment}}/table.csv",
+    log:
+        f"{RESULTS}/logs/timing/{{experiment}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/timing/{{experiment}}.tsv"
+    wildcard_constraints:
+        experiment=pattern(of_kind("timing")),
+    threads: workflow.cores or 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=GPU,
+    params:
+        code=code_hash("dfp.stages.timing"),
+        spec=lambda w: EXPERIMENTS[w.experiment].timing,
+    shell:
+        "{PYTHON} -m dfp.cli timing --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
+        " --out {output} --device {SETTINGS.device} > {log} 2>&1"

@@ -1,0 +1,84 @@
+"""From the metrics of the runs to tables, figures and claims."""
+
+
+rule aggregate:
+    input:
+        metrics,
+    output:
+        f"{RESULTS}/{{experiment}}/table.csv",
+    log:
+        f"{RESULTS}/logs/aggregate/{{experiment}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/aggregate/{{experiment}}.tsv"
+    wildcard_constraints:
+        experiment=pattern(of_kind("simulated", "recordings")),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code_hash("dfp.stages.aggregate"),
+    shell:
+        "{PYTHON} -m dfp.cli aggregate --inputs {input} --out {output} > {log} 2>&1"
+
+
+# a rule for each experiment, since the names of its figures come from its configuration
+for experiment_name in PRESENT:
+
+    rule:
+        name:
+            f"plot_{experiment_name}"
+        input:
+            table(experiment_name),
+        output:
+            report(
+                figures(experiment_name, ["png"]),
+                category=experiment_name,
+                caption="../captions/figure.rst",
+            ),
+            figures(experiment_name, ["pdf"]),
+        log:
+            f"{RESULTS}/logs/plot/{experiment_name}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/plot/{experiment_name}.tsv"
+        threads: 1
+        resources:
+            mem_mb=1000,
+            runtime=10,
+            gpu=0,
+        params:
+            experiment=experiment_name,
+            question=EXPERIMENTS[experiment_name].document.question,
+            names=EXPERIMENTS[experiment_name].figures,
+            code=code_hash("dfp.stages.plot", ROOT / "experiments" / experiment_name / "plot.py"),
+        shell:
+            "{PYTHON} -m dfp.cli plot --experiment {CONFIGS}/{params.experiment}/config.yaml"
+            " --results {RESULTS}/{params.experiment} --out {FIGURES}/{params.experiment}"
+            " --figures {params.names} --wandb {SETTINGS.wandb} > {log} 2>&1"
+
+
+rule claims:
+    input:
+        [table(name) for name in IN_ALL],
+    output:
+        report(
+            f"{RESULTS}/claims.csv",
+            category="claims",
+            caption="../captions/claims.rst",
+        ),
+        f"{RESULTS}/claims.md",
+    log:
+        f"{RESULTS}/logs/claims.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/claims.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        # how a claim is judged is told by a docstring, which the stage prints
+        code=code_hash("dfp.stages.claims", docstrings=True),
+    shell:
+        "{PYTHON} -m dfp.cli claims --results {RESULTS} --out {output[0]} > {log} 2>&1"
