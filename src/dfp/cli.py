@@ -25,6 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NumericalError as error:
         print(f"dfp {options.command}: {error}", file=sys.stderr)
         return 3
+    except OSError as error:  # a full disk, a folder that may not be written to
+        print(f"dfp {options.command}: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"dfp {options.command}: interrupted; run the same command again to resume", file=sys.stderr)
         return 130

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from dfp.config.build import samplers
 from dfp.core.draw import Draw
+from dfp.core.errors import UserError
 from dfp.core.noise import generator, logistic_noise
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.enumeration import all_paths
@@ -121,7 +124,6 @@ def test_gradients_are_those_of_backpropagation_through_time(name: str, relaxati
 
 def shortened(q: CausalBernoulli, bins: int) -> CausalBernoulli:
     """The first bins of a process."""
-    from dataclasses import replace
 
     def cut(tensor: Tensor) -> Tensor:
         return tensor.detach()[:, :bins].clone().requires_grad_()
@@ -157,11 +159,11 @@ def test_a_factorised_process_is_drawn_in_one_pass(name: str) -> None:
     for relaxation in RELAXATIONS:
         draw = q.draw(noise, sampler(name), relaxation)
         assert q.memory == 0 and draw.sweeps == 1 and draw.converged and draw.residual == 0
-        assert torch.equal(draw.z, relaxation(q.drive.expand_as(noise), noise))
+        assert torch.allclose(draw.z, relaxation(q.drive.expand_as(noise), noise), rtol=1e-14)
         if relaxation.pathwise:
             (found,) = torch.autograd.grad(draw.z.sum(), q.drive)
             (expected,) = torch.autograd.grad(relaxation(q.drive.expand_as(noise), noise).sum(), q.drive)
-            assert torch.equal(found, expected)
+            assert torch.allclose(found, expected, rtol=1e-12)
 
 
 @every_sampler
@@ -237,7 +239,7 @@ def test_relaxed_sweeps_stop_at_the_tolerance_and_tell_the_residual() -> None:
     assert sweeps == sorted(sweeps) and sweeps[0] < sweeps[-1] < 61
 
 
-@pytest.mark.parametrize("relaxation", [Concrete(0.4), MeanField(), StraightThrough("sigma")], ids=str)
+@pytest.mark.parametrize("relaxation", [Concrete(0.4), MeanField()], ids=str)
 def test_implicit_and_unrolled_gradients_agree(relaxation: Relaxation) -> None:
     for number in range(12):
         q = process(KINDS[number % 4], 40 + number, trials=2, bins=10, cells=2)
@@ -265,23 +267,58 @@ def test_exactly_k_sweeps_are_differentiated_as_they_are() -> None:
     assert not all(torch.allclose(a, b, rtol=1e-3) for a, b in zip(converged, expected, strict=True))
 
 
-def test_the_adjoint_is_not_cut_off_where_it_first_looks_small() -> None:
-    """A gradient that shrinks through a saturated bin and grows behind it must not stop at the saturated bin.
+def test_gradients_at_the_default_tolerance_are_good_enough_to_train_with() -> None:
+    """Weak to supercritical cases, warm and cold: within 1e-3 of backpropagation through time, relative to the largest entry."""
+    for number in range(60):
+        q, noise = case(number, KINDS[number % 4])
+        relaxation = Concrete((1.0, 0.5, 0.15)[number % 3])
+        expected, found = (gradients(q, noise, how, relaxation) for how in (Sequential(), FixedPoint()))
+        scale = max(float(g.abs().max()) for g in expected)
+        assert all(torch.allclose(a, b, rtol=0, atol=1e-3 * scale) for a, b in zip(found, expected, strict=True))
 
-    Four bins of a chain with huge sensitivity behind one with a tiny one: the adjoint's changes are 1, 1e-9, then large again.
-    """
-    bins = 5
-    q = process("own_history", 0, trials=1, bins=bins, cells=1, lags=1)
-    with torch.no_grad():
-        leaves(q)[1].fill_(4.0)
-        q.drive.fill_(-2.0)
-        q.drive[0, 3] = 14.0  # saturated: derivative of about 1e-8 at temperature 1
-    noise = torch.zeros(1, 1, bins, 1, dtype=torch.float64)
-    grads = []
-    for how in (Sequential(), FixedPoint(tolerance=1e-4)):
-        z = q.draw(noise, how, Concrete(1.0)).z
-        grads.append(torch.autograd.grad(z[0, 0, -1, 0], q.drive)[0])
-    assert torch.allclose(grads[0], grads[1], rtol=1e-3, atol=1e-6 * float(grads[0].abs().max()))
+
+@pytest.mark.parametrize("reading", ["literal", "sigma"])
+def test_unrolled_straight_through_has_the_gradient_of_the_sweeps_made(reading: str) -> None:
+    q = process("all_terms", 3, trials=1, bins=10, cells=2)
+    noise = logistic_noise((2, 1, 10, 2), generator(2), torch.float64)
+    relaxation = StraightThrough(reading)
+    draw = q.draw(noise, FixedPoint(gradient="unrolled"), relaxation)
+    z = torch.zeros_like(noise)
+    for _ in range(draw.sweeps):
+        z = relaxation(q.logits(z), noise)
+    found, expected = (torch.autograd.grad((values * noise).sum(), leaves(q)) for values in (draw.z, z))
+    assert all(torch.allclose(a, b, rtol=1e-12) for a, b in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("gradient", ["implicit", "unrolled"])
+@pytest.mark.parametrize("relaxation", [r for r in RELAXATIONS if r.pathwise], ids=str)
+@pytest.mark.parametrize("cap", [None, 3])
+def test_values_are_the_same_with_and_without_gradients(gradient: str, relaxation: Relaxation, cap: int | None) -> None:
+    for number in range(8):
+        q, noise = case(number, KINDS[number % 4])
+        how = FixedPoint(max_sweeps=cap, gradient=gradient)
+        recorded, plain = q.draw(noise, how, relaxation), drawn(q, noise, how, relaxation)
+        assert recorded.z.requires_grad
+        assert torch.equal(recorded.z, plain.z) and torch.equal(recorded.logits, plain.logits)
+        assert torch.allclose(recorded.z, relaxation(recorded.logits, noise), rtol=1e-14)
+        facts = [(d.sweeps, d.residual, d.converged) for d in (recorded, plain)]
+        assert facts[0] == facts[1]
+
+
+def test_a_draw_is_freed_as_soon_as_it_is_let_go() -> None:
+    """The hook that solves the adjoint must not keep its own graph alive: a training loop would grow without end."""
+    q = process("all_terms", 1, trials=1, bins=10, cells=2)
+    noise = logistic_noise((1, 1, 10, 2), generator(0), torch.float64)
+    alive = []
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(4):
+            q.draw(noise, FixedPoint(), Concrete(0.5)).z.sum().backward()
+            alive.append(sum(type(thing) is Tensor for thing in gc.get_objects()))
+    finally:
+        gc.enable()
+    assert alive[-1] == alive[0]
 
 
 @pytest.mark.parametrize(
@@ -295,7 +332,5 @@ def test_the_adjoint_is_not_cut_off_where_it_first_looks_small() -> None:
     ],
 )
 def test_settings_without_meaning_are_refused(settings: dict[str, Any], words: str) -> None:
-    from dfp.core.errors import UserError
-
     with pytest.raises(UserError, match=words):
         FixedPoint(**settings)

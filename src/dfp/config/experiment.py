@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from dfp.config.networks import check_network
 from dfp.config.parse import build, convert, merge
 from dfp.config.schema import KINDS, SCALES, RecordingsSpec, RunSpec, SimulationSpec, TimingSpec
 from dfp.core.errors import UserError, suggest
@@ -155,6 +156,8 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: not to be read ({error.strerror}), expected a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         told = " ".join(str(error).split())
         raise UserError(f"{path}: not valid YAML ({told})") from None
@@ -179,12 +182,13 @@ def load_experiment(path: Path | str, scale: str = "default", overrides: Path | 
         raise UserError(f"scale: found {scale!r}{suggest(scale, SCALES)}, expected one of {', '.join(SCALES)}")
     raw = read_yaml(path)
     name = path.parent.name
-    for known in raw.get("scales") or {}:
+    scales = convert(dict[str, dict[str, Any] | None], raw.get("scales") or {}, f"{path}: scales")
+    for known in scales:
         if known not in SCALES:
             raise UserError(f"{path}: scales: unknown scale {known!r}{suggest(str(known), SCALES)}; known: {', '.join(SCALES)}")
-    raw = merge(raw, (raw.get("scales") or {}).get(scale) or {})
+    raw = merge(raw, scales.get(scale) or {})
     if overrides:
-        raw = merge(raw, read_yaml(overrides).get(name) or {})
+        raw = merge(raw, _overrides(Path(overrides), path))
     document = build(Document, raw, str(path))
     where = f"{path} ({scale})"
     raw_runs = {run: _scaled(settings, document.steps_scale) for run, settings in _raw_runs(document, where).items()}
@@ -200,12 +204,28 @@ def load_experiment(path: Path | str, scale: str = "default", overrides: Path | 
     )
 
 
+def _overrides(overrides: Path, path: Path) -> dict[str, Any]:
+    """What a file of overrides lays over the experiment at ``path``; its keys are experiments beside that one."""
+    raw = read_yaml(overrides)
+    known = sorted({other.parent.name for other in path.resolve().parent.parent.glob("*/config.yaml")} | {path.parent.name})
+    for name in raw:
+        if name not in known:
+            raise UserError(f"{overrides}: unknown experiment {name!r}{suggest(str(name), known)}; known: {', '.join(known)}")
+    own = convert(dict[str, Any], raw.get(path.parent.name) or {}, f"{overrides}: {path.parent.name}")
+    if "scales" in own:
+        raise UserError(
+            f"{overrides}: {path.parent.name}: found 'scales', expected the settings themselves (they hold at any scale)"
+        )
+    return own
+
+
 def _dataset(document: Document, name: str, where: str) -> SimulationSpec | RecordingsSpec:
     if document.kind == "recordings":
         return build(RecordingsSpec, document.datasets[name], where)
     spec = build(SimulationSpec, document.datasets[name], where)
     if spec.network.get("kind") != "independent" and len(spec.seeds) != 1:
         raise UserError(f"{where}: seeds: found {len(spec.seeds)}, expected exactly one for a network (one data set per seed)")
+    check_network(spec, where)
     return spec
 
 
@@ -271,7 +291,7 @@ def _scaled(settings: dict[str, Any], factor: float) -> dict[str, Any]:
     phases = [dict(phase) for phase in settings["phases"]]
     for phase in phases:
         steps = phase.get("steps", 1000)
-        if isinstance(steps, int):
+        if isinstance(steps, int) and steps > 0:  # anything else is refused later, by its name
             phase["steps"] = max(1, round(steps * factor))
     return {**settings, "phases": phases}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,30 +15,65 @@ from dfp.data.networks import Network, independent, peer_setting, sparse_random
 from dfp.data.stability import tune_bias_to_rate
 from dfp.data.topology import from_topology, load_topology
 
+GENERATORS: dict[str, Callable[..., Network]] = {
+    "independent": independent,
+    "sparse_random": sparse_random,
+    "peer": peer_setting,
+    "edges": from_topology,
+}
+
 
 def make_network(spec: SimulationSpec, where: str) -> Network:
     """The network of a simulated data set: generated, or read from an edge list, with its biases tuned where asked."""
+    check_network(spec, where)
+    network = _generate(spec, where)
+    if spec.target_rate_hz:
+        network = tune_bias_to_rate(network, spec.target_rate_hz, spec.frame_rate, _rng(spec))
+    return network
+
+
+def _generate(spec: SimulationSpec, where: str) -> Network:
     rest = dict(spec.network)
-    kind = rest.pop("kind", None)
+    kind = str(rest.pop("kind"))
     makers = {
         "independent": lambda options: _panel(spec, options),
         "sparse_random": lambda options: sparse_random(generator=_rng(spec), frame_rate=spec.frame_rate, **options),
         "peer": lambda options: peer_setting(_rng(spec), **options),
         "edges": lambda options: _from_file(spec, options),
     }
-    if kind not in makers:
-        raise UserError(f"{where}.network.kind: unknown network {kind!r}{suggest(str(kind), makers)}; known: {', '.join(makers)}")
     if "time_constants" in rest:
         rest["basis"] = exponential_basis(rest.pop("time_constants"), spec.frame_rate)
     try:
-        network = makers[kind](rest)
-    except TypeError as error:
-        raise UserError(f"{where}.network: not understood by '{kind}' ({error})") from None
+        return makers[kind](rest)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{where}.network: a setting of '{kind}' is of a wrong type ({error})") from None
     except UserError as error:
         raise UserError(f"{where}.network: {error}") from None
-    if spec.target_rate_hz:
-        network = tune_bias_to_rate(network, spec.target_rate_hz, spec.frame_rate, _rng(spec))
-    return network
+
+
+def check_network(spec: SimulationSpec, where: str) -> None:
+    """Refuse a kind of network or names of settings that are not known, before anything is drawn."""
+    takes = {kind: _settings(function) for kind, function in GENERATORS.items()}
+    takes["edges"] |= {"path", "name", "cells"}
+    kind = spec.network.get("kind")
+    if kind not in takes:
+        raise UserError(f"{where}.network.kind: unknown network {kind!r}{suggest(str(kind), takes)}; known: {', '.join(takes)}")
+    for key in spec.network:
+        if key not in {"kind", *takes[kind]}:
+            raise UserError(
+                f"{where}.network: unknown key {key!r}{suggest(str(key), takes[kind])}; known for '{kind}': {', '.join(sorted(takes[kind]))}"
+            )
+    if kind == "edges" and "path" not in spec.network:
+        raise UserError(f"{where}.network: the key 'path' is missing")
+    if kind == "independent":
+        _generate(spec, where)  # cheap enough to have its values refused here too
+
+
+def _settings(generator: Callable[..., Network]) -> set[str]:
+    """What a configuration may say to a generator; a basis is told by its time constants, the rest comes from the data set."""
+    names = set(inspect.signature(generator).parameters)
+    given = {"generator", "frame_rate", "topology", "basis"} | ({"cells"} if generator is independent else set())
+    return (names - given) | ({"time_constants"} if "basis" in names else set())
 
 
 def _rng(spec: SimulationSpec) -> np.random.Generator:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -83,6 +84,8 @@ def _one_of(choices: tuple[Any, ...], value: object, where: str) -> Any:
 
 def _scalar(hint: Any, value: object, where: str) -> Any:
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not math.isfinite(value):
+            raise UserError(f"{where}: found {value}, expected a finite number")
         return float(value)
     if hint is int and isinstance(value, int) and not isinstance(value, bool):
         return value

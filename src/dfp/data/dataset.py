@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -82,12 +84,15 @@ class Dataset:
     def load(path: Path | str) -> Dataset:
         """Read a data set. Raises ``UserError`` when the file is missing or is not one."""
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            stored = np.load(path, allow_pickle=False)
+            if isinstance(stored, np.ndarray):
+                raise UserError(f"{path}: found a single array, expected a data set made by `dfp simulate`")
+            with stored:
                 arrays = {key: stored[key] for key in stored.files}
         except FileNotFoundError:
             raise UserError(f"{path}: no such data set (make it with `dfp simulate`)") from None
-        except (ValueError, OSError) as error:
-            raise UserError(f"{path}: not a data set file ({error})") from None
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error):
+            raise UserError(f"{path}: not a data set, or a damaged one (make it with `dfp simulate`)") from None
         needed = ["x", "x_test", "frame_rate", "seed", "names", "known", "kernel_bins"]
         needed += [f"truth_{entry.name}" for entry in fields(CalciumParameters)]
         missing = [key for key in needed if key not in arrays]

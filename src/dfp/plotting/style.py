@@ -98,6 +98,7 @@ def family_name(name: str) -> str:
 
 
 def objective_name(name: str) -> str:
+    """An objective as a figure says it."""
     return OBJECTIVES[name][0] if name in OBJECTIVES else str(name).replace("_", " ")
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -29,6 +29,8 @@ class FixedPoint(Sampler):
         gradient: ``"implicit"`` solves the adjoint equation λ = g + Jᵀλ at the solution (J the Jacobian of one sweep; strictly
             causal, hence nilpotent), with memory that does not grow with the sweeps; ``"unrolled"`` backpropagates
             through every sweep. With exactly K sweeps it is always unrolled: the K-step map is what is then differentiated.
+            Straight-through values are still before their gradients are, so unrolled then gives the gradient of the sweeps
+            made, implicit that of the sequential sampler.
     """
 
     sweeps: int | None = None
@@ -42,7 +44,7 @@ class FixedPoint(Sampler):
             raise UserError(f"fixed_point sweeps: found {self.sweeps}, expected at least 1, or none to sweep until still")
         if self.max_sweeps is not None and self.max_sweeps < 1:
             raise UserError(f"fixed_point max_sweeps: found {self.max_sweeps}, expected at least 1")
-        if self.tolerance <= 0:
+        if not self.tolerance > 0:
             raise UserError(f"fixed_point tolerance: found {self.tolerance}, expected a number above 0")
         if self.gradient not in ("implicit", "unrolled"):
             raise UserError(f"fixed_point gradient: found {self.gradient!r}, expected 'implicit' or 'unrolled'")
@@ -82,6 +84,7 @@ def _implicit(process: CausalProcess, solved: Draw, relaxation: Relaxation, tole
 
     z = f(z, φ) gives dL/dφ = λᵀ ∂f/∂φ with λ = g + (∂f/∂z)ᵀ λ, g = ∂L/∂z. ∂f/∂z is strictly causal, so sweeping λ ends
     after at most T sweeps; it stops when the largest change falls below ``tolerance`` relative to the largest entry.
+    The values stay those of ``solved``, so that ``z = relax(logits, noise)`` and the residual hold for what is returned.
     """
     at = solved.z.detach().requires_grad_()
     image = relaxation(process.logits(at), solved.noise)
@@ -103,4 +106,21 @@ def _implicit(process: CausalProcess, solved: Draw, relaxation: Relaxation, tole
 
     if process.memory:
         z.register_hook(solve)
-    return Draw(z, process.logits(z), solved.noise, solved.sweeps, solved.residual, solved.converged)
+    return replace(solved, z=_attach(z, solved.z), logits=_attach(process.logits(z), solved.logits))
+
+
+class _Attach(torch.autograd.Function):
+    """The second argument's values with the first one's gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, carrier: Tensor, values: Tensor) -> Tensor:
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad, None
+
+
+def _attach(carrier: Tensor, values: Tensor) -> Tensor:
+    attached: Tensor = _Attach.apply(carrier, values)
+    return attached

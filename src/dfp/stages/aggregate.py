@@ -48,7 +48,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a table ({error})") from None
+        raise UserError(f"{path}: not a table ({' '.join(str(error).split())})") from None
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise UserError(f"{path}: found no column '{missing[0]}', expected {', '.join(columns)}")

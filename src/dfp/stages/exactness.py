@@ -11,13 +11,18 @@ from dfp.evaluation.bounds import HardSamples
 from dfp.evaluation.exact import CellParameters, ExactPosterior
 from dfp.evaluation.statistics import (
     count_coverage,
+    exact_neighbour_covariance,
     expected_calibration_error,
+    marginal_rmse,
     neighbour_covariance,
 )
 from dfp.models.calcium import CalciumNetwork
 from dfp.stages.fitted import Fitted
 
 Row = tuple[int, str, float]
+
+#: bins of the windowed spike counts whose coverage is measured: one second at the 30 Hz of the one-cell experiments
+COUNT_WINDOW = 30
 
 
 def cell_parameters(model: CalciumNetwork) -> CellParameters:
@@ -47,7 +52,7 @@ def exact_metrics(
     iwae = samples.iwae(settings.iwae_samples).mean(0) / bins
     mean, sd = exact.count_moments()
     counts = samples.z.sum(2, dtype=torch.float64)
-    error = (samples.probability - exact.marginals).square().mean((0, 1)).sqrt()
+    error = marginal_rmse(samples.probability, exact.marginals)
     rows: list[Row] = []
     for n in range(cells):
         rows += [
@@ -60,7 +65,7 @@ def exact_metrics(
             (n, "marginal_rmse", float(error[n])),
         ]
     for lag in (1, 2, 3):
-        q, p = neighbour_covariance(samples.z, lag), exact_covariance(exact, lag)
+        q, p = neighbour_covariance(samples.z, lag), exact_neighbour_covariance(exact, lag)
         rows += [(n, f"covariance_lag{lag}", float(q[n])) for n in range(cells)]
         rows += [(n, f"covariance_lag{lag}_exact", float(p[n])) for n in range(cells)]
     if spikes is not None:
@@ -70,18 +75,11 @@ def exact_metrics(
     return rows, exact.marginals
 
 
-def exact_covariance(exact: ExactPosterior, lag: int) -> Tensor:
-    """``cov(z[t], z[t + lag])`` under the exact posterior, averaged over bins and trials, ``(N,)``."""
-    early, late = exact.marginals[:, :-lag], exact.marginals[:, lag:]
-    return (exact.pairwise(lag) - early * late).mean((0, 1))
-
-
 def _calibration(samples: HardSamples, truth: Tensor) -> list[Row]:
     rows: list[Row] = []
-    rng = generator(3, truth.device)
     for level in (0.5, 0.9):
-        whole = count_coverage(samples.z, truth, level, rng)
-        windowed = count_coverage(samples.z, truth, level, rng, window=30)
+        whole = count_coverage(samples.z, truth, level)
+        windowed = count_coverage(samples.z, truth, level, window=min(COUNT_WINDOW, truth.shape[1]))
         for n in range(truth.shape[-1]):
             rows += [(n, f"coverage_{round(100 * level)}", float(whole[n]))]
             rows += [(n, f"coverage_{round(100 * level)}_windowed", float(windowed[n]))]

@@ -92,12 +92,15 @@ def load(path: Path | str, device: torch.device) -> Fitted:
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint (make it with `dfp train`)") from None
-    except Exception as error:
-        told = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: not a checkpoint of dfp ({told[:120]})") from None
+    except Exception:  # torch raises many kinds, with advice for its own developers
+        raise UserError(f"{path}: not a checkpoint of dfp, or a damaged one (make it with `dfp train`)") from None
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         found = payload.get("format") if isinstance(payload, dict) else type(payload).__name__
         raise UserError(f"{path}: found checkpoint format {found}, expected {FORMAT}")
+    needed = ("facts", "frame_rate", "kernel_bins", "learn", "parameters", "posterior")
+    missing = [key for key in needed if key not in payload]
+    if missing:
+        raise UserError(f"{path}: found no '{missing[0]}' in it, expected a checkpoint made by `dfp train`")
     facts = payload["facts"]
     spec = build(RunSpec, facts["settings"], str(path))
     parameters = CalciumParameters(**{name: value.numpy() for name, value in payload["parameters"].items()})

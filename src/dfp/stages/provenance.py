@@ -74,6 +74,8 @@ def _reached(module: str | Path, package: Path) -> frozenset[str]:
         for name in whole & set(known):
             if known[name].name == "__init__.py":
                 named |= {other for other in known if other.startswith(f"{name}.")}
+    if isinstance(module, str):
+        named.add(module)
     around = {".".join(name.split(".")[:depth]) for name in named for depth in range(1, name.count(".") + 1)}
     return frozenset(named | (around & set(known)))
 

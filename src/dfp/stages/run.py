@@ -30,6 +30,8 @@ def run(
 ) -> None:
     """Run experiments at ``scale`` into ``results/<scale>`` and ``figures/<scale>`` below ``root``.
 
+    With overrides the folders are ``<scale>-<name of the file>``, so that a variation does not overwrite its scale.
+
     A run whose checkpoint was made with the same settings is not trained again; one that was cut off resumes.
 
     Args:
@@ -40,6 +42,8 @@ def run(
         if name not in names:
             raise UserError(f"--only: unknown experiment {name!r}{suggest(name, names)}; known: {', '.join(names)}")
     experiments = [load_experiment(root / "experiments" / name / "config.yaml", scale, overrides) for name in names]
+    place = scale + (f"-{overrides.stem}" if overrides else "")
+    results = root / "results" / place
     for exp in experiments:
         if (only and exp.name not in only) or (not only and not exp.in_all):
             continue
@@ -47,10 +51,10 @@ def run(
         if not available:
             print(sentence, file=sys.stderr)
             continue
-        _run_one(exp, root / "results" / scale / exp.name, device, wandb, overrides)
+        _run_one(exp, results / exp.name, device, wandb, overrides)
         if figures:
-            plot(exp.path.parent, root / "results" / scale / exp.name, root / "figures" / scale / exp.name, exp.figures)
-    claims(root / "results" / scale, root / "results" / scale / "claims.csv", root / "results" / scale / "claims.md")
+            plot(exp.path.parent, results / exp.name, root / "figures" / place / exp.name, exp.figures)
+    claims(results, results / "claims.csv", results / "claims.md")
 
 
 def _run_one(exp: Experiment, folder: Path, device: str, wandb: str, overrides: Path | None) -> None:

@@ -55,6 +55,9 @@ def train(
     exp = load_experiment(experiment, scale, overrides)
     if run not in exp.runs:
         raise UserError(f"{experiment}: unknown run {run!r}{suggest(run, exp.runs)}; known: {', '.join(exp.runs)}")
+    if dataset not in exp.datasets:
+        hint = suggest(dataset, exp.datasets)
+        raise UserError(f"{experiment}: unknown data set {dataset!r}{hint}; known: {', '.join(exp.datasets) or 'none'}")
     if (exp.warm_start(run) is None) != (start is None):
         expected = f"the checkpoint of '{exp.warm_start(run)}'" if exp.warm_start(run) else "none"
         raise UserError(f"{experiment}: runs.{run}: found warm start {start}, expected {expected}")

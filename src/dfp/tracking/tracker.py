@@ -39,7 +39,7 @@ class Tracker:
 class WandbTracker(Tracker):
     """One W&B run. The first failure is told in one sentence; from then on nothing is sent."""
 
-    def __init__(self, run: Any, image: Callable[[str], Any], every: float = LOG_EVERY) -> None:
+    def __init__(self, run: Any, image: Callable[[str], Any], every: float) -> None:
         self._run, self._image, self._every = run, image, every
         self._waiting: tuple[dict[str, Any], int] | None = None
         self._sent = float("-inf")
@@ -127,7 +127,7 @@ def open_tracker(
                 print(f"W&B is not to be reached ({type(error).__name__}), so the run is kept offline", file=sys.stderr)
         if run is None:
             run = wandb.init(mode="offline", settings=settings, **options)
-        return WandbTracker(run, wandb.Image)
+        return WandbTracker(run, wandb.Image, LOG_EVERY)
     except Exception as error:  # a missing or broken installation included
         _warn(error)
         return Tracker()

@@ -54,6 +54,15 @@ class Phase:
             raise UserError(f"relaxation: unknown {self.relaxation!r}{hint}; known: {', '.join(RELAXATIONS)}")
         if self.steps < 1:
             raise UserError(f"steps: found {self.steps}, expected at least 1")
+        if self.batch < 1:
+            raise UserError(f"batch: found {self.batch}, expected at least 1")
+        if self.window < 0 or self.burn_in < 0 or 0 < self.window <= self.burn_in:
+            raise UserError(
+                f"window, burn_in: found {self.window}, {self.burn_in}, "
+                "expected bins of at least 0 and a burn-in shorter than its window"
+            )
+        if not (self.learning_rate.start > 0 and self.learning_rate.smallest >= 0):
+            raise UserError(f"learning_rate: found {self.learning_rate.smallest:g}, expected numbers above 0")
         if self.clip < 0 or self.model_learning_rate <= 0:
             raise UserError(
                 f"clip, model_learning_rate: found {self.clip}, {self.model_learning_rate}, "

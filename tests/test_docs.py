@@ -1,0 +1,77 @@
+"""The code on the README and in CONTRIBUTING runs as it stands."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import cases
+import dfp.posteriors
+from dfp.config import build
+from dfp.core.noise import generator
+from dfp.distributions.enumeration import all_paths
+from dfp.models.calcium import CalciumNetwork
+from dfp.objectives.relaxed_pmf import RelaxedPmf
+from dfp.posteriors.base import Posterior, TraceSummary
+from dfp.samplers.fixed_point import FixedPoint
+from dfp.samplers.relaxations import Hard
+from dfp.samplers.sequential import Sequential
+from dfp.training.loop import Trainer
+from dfp.training.phase import Phase
+
+ROOT = Path(__file__).parent.parent
+
+
+def python_blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_library_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = python_blocks("README.md")
+    exec(compile(example, "README.md", "exec"), {})
+    assert "sweeps instead of 1000 steps" in capsys.readouterr().out
+
+
+@pytest.fixture
+def markov(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Posterior]]:
+    """The posterior of CONTRIBUTING.md, found in the package without being listed anywhere."""
+    (text,) = python_blocks("CONTRIBUTING.md")
+    (tmp_path / "markov.py").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(dfp.posteriors, "__path__", [*dfp.posteriors.__path__, str(tmp_path)])
+    build.posteriors.cache_clear()
+    yield build.posteriors()["markov"]
+    build.posteriors.cache_clear()
+    sys.modules.pop("dfp.posteriors.markov", None)
+
+
+def make(raw: dict[str, object], x: torch.Tensor) -> Posterior:
+    posterior = build.make_posterior(raw, TraceSummary.of(x), generator(0), "here")
+    with torch.no_grad():  # away from zero, so that there is a dependence to be wrong about
+        for parameter in posterior.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator(1)))
+    return posterior
+
+
+def test_a_posterior_is_added_in_one_file(markov: type[Posterior]) -> None:
+    x = torch.randn(2, 6, 2, generator=generator(2))
+    posterior = make({"kind": "markov", "recognition": {"window": 2, "hidden": 4}}, x).double()
+    q = posterior.condition(x.double()).q
+    paths = all_paths(6, 2).expand(-1, 2, -1, -1)
+    assert torch.allclose(q.log_prob(paths).sum((2, 3)).logsumexp(0), torch.zeros(2, dtype=torch.float64), atol=1e-10)
+    noise = q.noise(50, generator(3))
+    fast, slow = q.draw(noise, FixedPoint(), Hard()), q.draw(noise, Sequential(), Hard())
+    assert torch.equal(fast.z, slow.z)
+    assert fast.sweeps > 2, "the draw would be the same without any dependence"
+
+
+def test_the_added_posterior_trains(markov: type[Posterior]) -> None:
+    one_cell = CalciumNetwork(cases.parameters(cells=1), 30.0)
+    x = torch.randn(4, 30, 1, generator=generator(4))
+    posterior = build.make_posterior({"kind": "markov"}, TraceSummary.of(x), generator(0), "here")
+    losses = [m["loss"] for m in Trainer(one_cell, posterior, x, [Phase(RelaxedPmf(), FixedPoint(), steps=30, batch=4)], 0).run()]
+    assert losses[-1] < losses[0]

@@ -1,0 +1,229 @@
+"""The workflow: it plans at every scale, refuses bad settings in a sentence, and runs from nothing to claims at the smoke scale."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from dfp.config import Experiment, list_experiments, load_experiment
+from dfp.core.errors import UserError
+from dfp.stages.settings import read_settings
+
+pytest.importorskip("snakemake")
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = ("Snakefile", "workflow", "profiles", "experiments", "src")
+RECORDINGS = {
+    "DS09-GCaMP6f-m-V1": ["DS09_c00", "DS09_c01"],
+    "DS14-GCaMP6s-m-V1": ["DS14_c00"],
+    "DS30-GCaMP8f-m-V1": ["DS30_c00"],
+    "DS31-GCaMP8m-m-V1": ["DS31_c00"],
+    "DS32-GCaMP8s-m-V1": ["DS32_c00"],
+}
+
+
+def snakemake(where: Path, *arguments: str, recordings: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Snakemake in a copy of the repository, whose own ``src`` it and its jobs import."""
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "DFP_", "SNAKEMAKE"))}
+    outside |= {"PYTHONPATH": str(where / "src"), "DFP_RECORDINGS": str(recordings or where / "recordings")}
+    command = [sys.executable, "-m", "snakemake", *arguments]
+    return subprocess.run(command, cwd=where, env=outside, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def planned(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
+    """Jobs by rule, from the table of a dry run; empty when nothing is to be done."""
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = done.stdout + done.stderr
+    if "Job stats:" not in text:
+        assert "Nothing to be done" in text
+        return {}
+    table = text.split("Job stats:", 1)[1].split("total", 1)[0]
+    return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the repository without any results."""
+    where = tmp_path_factory.mktemp("clone")
+    for name in PARTS:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, where / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            shutil.copy(source, where / name)
+    return where
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made-up recordings under the names of the real ones: 25 seconds each, a decaying response to every spike."""
+    folder = tmp_path_factory.mktemp("recordings")
+    rng = np.random.default_rng(3)
+    for name, cells in RECORDINGS.items():
+        arrays = {}
+        for cell in cells:
+            rate, seconds = 40.0, 25.0
+            spikes = np.sort(rng.uniform(0.5, seconds - 0.5, 30))
+            times = np.arange(int(seconds * rate)) / rate
+            since = times[:, None] - spikes[None, :]
+            dff = np.where(since > 0, np.exp(-np.maximum(since, 0) / 0.4), 0.0).sum(1) + 0.2 * rng.standard_normal(len(times))
+            arrays |= {f"{cell}_s00_dff": dff.astype(np.float32), f"{cell}_s00_spk": spikes, f"{cell}_s00_dt": np.array(1 / rate)}
+        np.savez(folder / f"{name}.npz", **arrays)
+    return folder
+
+
+def experiments(scale: str) -> list[Experiment]:
+    return [load_experiment(ROOT / "experiments" / name / "config.yaml", scale) for name in list_experiments(ROOT)]
+
+
+@pytest.mark.parametrize("scale", ["smoke", "default", "paper"])
+def test_everything_is_planned(copy: Path, recordings: Path, scale: str) -> None:
+    found = planned(snakemake(copy, "-n", "-j4", "all", "--config", f"scale={scale}", recordings=recordings))
+    wanted = [exp for exp in experiments(scale) if exp.in_all]
+    assert len(wanted) >= 4
+    trainings = sum(len(exp.jobs()) for exp in wanted if exp.kind != "timing")
+    assert found["train"] == found["evaluate"] == trainings > 0
+    assert found["measure_time"] == sum(exp.kind == "timing" for exp in wanted)
+    assert found["claims"] == 1
+    assert {f"plot_{exp.name}" for exp in wanted} == {rule for rule in found if rule.startswith("plot_")}
+
+
+def test_an_experiment_is_a_target(copy: Path) -> None:
+    for exp in experiments("default"):
+        if exp.kind == "recordings":
+            continue
+        found = planned(snakemake(copy, "-n", "-j4", exp.name))
+        assert found.get("train", 0) == (0 if exp.kind == "timing" else len(exp.jobs()))
+        assert [rule for rule in found if rule.startswith("plot_")] == [f"plot_{exp.name}"]
+    ablations = planned(snakemake(copy, "-n", "-j4", "ablations"))
+    assert {rule for rule in ablations if rule.startswith("plot_")} == {
+        f"plot_{exp.name}" for exp in experiments("default") if exp.name.startswith("ablation_")
+    }
+
+
+def test_without_recordings_all_skips_and_the_target_refuses(copy: Path) -> None:
+    done = snakemake(copy, "-n", "-j4", "all")
+    assert "plot_recordings" not in planned(done)
+    assert "no recordings in" in done.stderr and "DFP_RECORDINGS" in done.stderr
+    asked = snakemake(copy, "-j4", "recordings")
+    assert asked.returncode != 0
+    assert asked.stderr.count("no recordings in") == 1
+    assert "Traceback" not in asked.stderr and "Error" not in asked.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("scal=smoke", "unknown key 'scal' (did you mean 'scale'?)"),
+        ("scale=smokey", "scale: found 'smokey' (did you mean 'smoke'?), expected one of smoke, default, paper"),
+        ("wandb=on", "wandb: found"),
+        ("device=gpu", "device: found 'gpu', expected one of auto, cpu, cuda"),
+        ("overrides=missing.yaml", "missing.yaml: no such file"),
+    ],
+)
+def test_a_bad_setting_is_one_sentence(copy: Path, setting: str, told: str) -> None:
+    done = snakemake(copy, "-n", "-j4", "all", "--config", setting)
+    assert done.returncode != 0
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("Using workflow specific profile")]
+    assert len(lines) == 1 and told in lines[0]
+    assert not done.stdout.strip()
+
+
+def test_settings() -> None:
+    assert read_settings({}).scale == "default"
+    with pytest.raises(UserError, match="scale"):
+        read_settings({"scale": 3})
+
+
+def test_overrides_have_folders_of_their_own(copy: Path) -> None:
+    (copy / "mine.yaml").write_text("uncertainty:\n  defaults: {training: {steps: 7}}\n")
+    done = snakemake(copy, "-n", "-j4", "uncertainty", "--config", "scale=smoke", "overrides=mine.yaml")
+    assert planned(done)
+    assert "results/smoke-mine/uncertainty/table.csv" in done.stdout + done.stderr
+    assert "results/smoke/" not in done.stdout + done.stderr
+
+
+def test_the_environment_file_names_what_pip_cannot_give() -> None:
+    found = yaml.safe_load((ROOT / "environment.yml").read_text())
+    plain = [entry for entry in found["dependencies"] if isinstance(entry, str)]
+    assert [entry["pip"] for entry in found["dependencies"] if isinstance(entry, dict)] == [["-e .[dev]"]]
+    assert any(entry.startswith("python") for entry in plain) and "pip" in plain
+    rattler = pytest.importorskip("rattler")
+    for entry in plain:
+        rattler.MatchSpec(entry)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert text.count(old) == 1, (path, old)
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.workflow
+def test_from_nothing_to_claims(copy: Path, recordings: Path) -> None:
+    """The whole smoke scale, then what reruns after an edit, then the report."""
+    arguments = ("-j4", "all", "--config", "scale=smoke")
+    done = snakemake(copy, *arguments, recordings=recordings)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    assert done.stderr.count("minutes on 2 CPU cores") == 1  # what it was estimated to cost, told once
+
+    results, figures = copy / "results" / "smoke", copy / "figures" / "smoke"
+    for exp in (exp for exp in experiments("smoke") if exp.in_all):
+        table = pd.read_csv(results / exp.name / "table.csv")
+        assert set(table["experiment"]) == {exp.name} and set(table["scale"]) == {"smoke"}
+        assert np.isfinite(table["value"]).any()
+        if exp.kind != "timing":
+            assert {run for run, _ in exp.jobs()} <= set(table["run"])
+        for name in exp.figures:
+            assert (figures / exp.name / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+            assert (figures / exp.name / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+    assert "oasis" in set(pd.read_csv(results / "recordings" / "table.csv")["run"])
+    claims = pd.read_csv(results / "claims.csv")
+    assert {"claim", "measured", "low", "high", "verdict"} <= set(claims.columns) and len(claims) > 3
+    assert (results / "claims.md").read_text().startswith("# Claims")
+    assert len(list((copy / "wandb").glob("offline-run-*"))) >= 10
+
+    def again(*more: str) -> dict[str, int]:
+        return planned(snakemake(copy, "-n", *arguments, *more, recordings=recordings))
+
+    assert again() == {}
+    # settings that decide no number
+    assert again("wandb=disabled", "device=cpu") == {}
+
+    # words rerun nothing; code reruns what uses it: a figure's does not train, an objective's does
+    source = copy / "src" / "dfp"
+    (source / "training" / "loop.py").write_text((source / "training" / "loop.py").read_text() + "\n# a comment\n")
+    assert again() == {}
+    style = source / "plotting" / "style.py"
+    before = style.read_text()
+    style.write_text(before + "\nADDED = 1\n")
+    redrawn = again()
+    assert not {"train", "evaluate", "simulate", "aggregate", "measure_time"} & set(redrawn)
+    assert [rule for rule in redrawn if rule.startswith("plot_")]
+    style.write_text(before)
+    loop = source / "training" / "loop.py"
+    before = loop.read_text()
+    loop.write_text(before + "\nADDED = 1\n")
+    assert again()["train"] == sum(len(exp.jobs()) for exp in experiments("smoke") if exp.in_all and exp.kind != "timing")
+    loop.write_text(before)
+
+    # one run's settings rerun that run, and what starts from it
+    edit(
+        copy / "experiments" / "uncertainty" / "config.yaml",
+        "  logistic_flow:\n",
+        "  logistic_flow:\n    seed: 5\n",
+    )
+    assert again()["train"] == 1
+
+    done = snakemake(copy, "--report", "report.html", *arguments, recordings=recordings)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert len((copy / "report.html").read_bytes()) > 100_000
