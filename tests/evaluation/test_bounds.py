@@ -28,20 +28,23 @@ from dfp.stages.exactness import exact_metrics
 SAMPLES = 20_000
 
 
-def close_to_prior(network: CalciumNetwork, x: Tensor, kind: str, seed: int) -> CausalBernoulli:
+def guess(x: Tensor, kind: str, seed: int) -> CausalBernoulli:
     """A random posterior of ``kind`` for ``x``; 'factorised' has no terms."""
-    made = process("own_history" if kind == "factorised" else kind, seed, x.shape[0], x.shape[1], x.shape[2], 0.8)
-    return CausalBernoulli(made.drive - 0.5 + 0.5 * x, () if kind == "factorised" else made.terms)
+    flat = kind == "factorised"
+    made = process("own_history" if flat else kind, seed, *x.shape, strength=0.8)
+    return CausalBernoulli(made.drive - 0.5 + 0.5 * x, () if flat else made.terms)
 
 
-def draw(network: CalciumNetwork, q: CausalBernoulli, x: Tensor, samples: int, seed: int, **how: object) -> HardSamples:
+def draw(
+    network: CalciumNetwork, q: CausalBernoulli, x: Tensor, samples: int, seed: int, **how: object
+) -> HardSamples:
     settings = {"independent": not network.couples_cells, **how}
     with torch.no_grad():
         return sample_hard(network, q, x, samples, generator(seed), **settings)
 
 
-def enumerated(network: CalciumNetwork, q: CausalBernoulli, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """For one trial ``(1, T, N)``: all paths ``(P, T, N)``, log p(x, z) and log q(z), each ``(P,)``, and log p(x)."""
+def enumerated(network: CalciumNetwork, q: CausalBernoulli, x: Tensor) -> tuple[Tensor, ...]:
+    """Of one trial ``(1, T, N)``: all paths ``(P, T, N)``; log p(x, z), log q(z), each ``(P,)``; log p(x)."""
     with torch.no_grad():
         paths = all_paths(x.shape[1], x.shape[2])
         joint = network.log_joint(x, paths).sum((1, 2, 3))
@@ -52,7 +55,7 @@ def enumerated(network: CalciumNetwork, q: CausalBernoulli, x: Tensor) -> tuple[
 @pytest.mark.parametrize("seed", [0, 1])
 def test_bounds_and_probabilities_agree_with_the_sum_over_paths(kind: str, seed: int) -> None:
     network, x = model(2, seed, basis=1), traces(seed, trials=1, bins=4)
-    q = close_to_prior(network, x, kind, seed)
+    q = guess(x, kind, seed)
     paths, joint, log_q, evidence = enumerated(network, q, x)
     weight, ratio = log_q.exp(), joint - log_q
     assert weight.sum().item() == pytest.approx(1, abs=1e-12)
@@ -84,10 +87,6 @@ def test_log_weights_are_kept_per_cell_only_where_cells_are_problems_of_their_ow
     assert alone.log_weights.shape == (8, 2, 3)
     total = alone.log_weights.sum(-1, keepdim=True).expand(-1, -1, 3)
     torch.testing.assert_close(together.log_weights, total, rtol=0, atol=1e-12)
-    # a cell's weight is that of the one-cell problem: evidence per cell bounds it, and cells add up
-    for n in range(3):
-        marginal = alone.log_weights[..., n].exp().mean(0)
-        assert torch.isfinite(marginal).all()
     with torch.no_grad():
         z = alone.z.double()
         by_hand = (network.log_joint(x, z) - q.log_prob(z)).sum(2)
@@ -95,7 +94,7 @@ def test_log_weights_are_kept_per_cell_only_where_cells_are_problems_of_their_ow
 
 
 def test_bound_is_the_evidence_where_the_posterior_is_exact() -> None:
-    """Nothing observed: the prior is the posterior. One bin: one logit is. Every single sample then says log p(x)."""
+    """Nothing observed: the prior is the posterior. One bin: one logit is. Every sample then says log p(x)."""
     network = model(2, 4)
     unseen = torch.full((2, 30, 2), math.nan, dtype=torch.float64)
     found = draw(network, network.prior(2, 30), unseen, 50, 0)
@@ -104,8 +103,9 @@ def test_bound_is_the_evidence_where_the_posterior_is_exact() -> None:
 
     x = traces(6, trials=3, bins=1)
     with torch.no_grad():
-        silent, spike = network.log_joint(x, torch.tensor([0.0, 1.0])[:, None, None, None].double().expand(2, 3, 1, 2))
-    found = draw(network, CausalBernoulli(spike[None, 0] * 0 + spike - silent), x, 50, 1)
+        both = torch.stack([torch.zeros_like(x), torch.ones_like(x)])
+        silent, spike = network.log_joint(x, both)
+    found = draw(network, CausalBernoulli(spike - silent), x, 50, 1)
     evidence = torch.logaddexp(silent, spike)[:, 0]
     torch.testing.assert_close(found.log_weights, evidence.expand(50, 3, 2), rtol=0, atol=1e-12)
     torch.testing.assert_close(found.elbo(), evidence, rtol=0, atol=1e-12)
@@ -140,7 +140,7 @@ def test_chunks_draw_the_same_samples_from_the_same_noise(size: int, monkeypatch
 
 
 def chain(bins: int) -> CausalBernoulli:
-    """A first bin that always fires, and then each bin because the one before did: the slowest possible sample."""
+    """A first bin that always fires, then each bin because the one before did: the slowest possible sample."""
     drive = torch.full((1, bins, 1), -50.0, dtype=torch.float64)
     drive[:, 0] = 100.0
     return CausalBernoulli(drive, (OwnHistory(torch.tensor([[100.0]], dtype=torch.float64)),))
@@ -148,7 +148,7 @@ def chain(bins: int) -> CausalBernoulli:
 
 def test_samples_that_are_not_exact_are_an_error_unless_the_sweeps_are_asked_for() -> None:
     network, x, bins = model(1, 0), traces(0, trials=1, bins=20, cells=1), 20
-    with pytest.raises(NumericalError, match="after 19 sweeps, so they are not exact; raise evaluation.max_sweeps"):
+    with pytest.raises(NumericalError, match=r"after 19 sweeps, so they are not exact"):
         draw(network, chain(bins), x, 2, 0, max_sweeps=19)
     exact = draw(network, chain(bins), x, 2, 0)
     assert exact.z.min() == 1
@@ -203,15 +203,17 @@ def test_multi_sample_bound_by_hand() -> None:
 # ---- what the stages make of them
 
 
-def measured(bins: int = 40, trials: int = 2, kernel_bins: int = 5, **settings: object) -> dict[tuple[int, str], float]:
-    """Metrics of a two-cell model against its exact posterior, with its prior as the posterior, by cell and name."""
+def measured(
+    bins: int = 40, trials: int = 2, kernel_bins: int = 5, **settings: object
+) -> dict[tuple[int, str], float]:
+    """Metrics of a two-cell model against its exact posterior, its prior taken for one; by cell and name."""
     network = model(2, 1, learn=(), kernel_bins=kernel_bins)
     x = traces(1, trials=trials, bins=bins)
     fitted = SimpleNamespace(model=network, spec=SimpleNamespace(evaluation=EvaluationSpec(**settings)))
     with torch.no_grad():
         spikes = draw(network, network.prior(trials, bins), x, 1, 9).z[0].numpy()
         samples = draw(network, network.prior(trials, bins), x, fitted.spec.evaluation.samples, 2)
-        rows, exact = exact_metrics(fitted, samples, x, spikes)
+        rows, exact = exact_metrics(fitted, samples, x, spikes, network.parameters_now())
     assert exact.shape == x.shape
     found = {(cell, name): value for cell, name, value in rows}
     assert len(found) == len(rows)
@@ -232,7 +234,7 @@ def test_exact_metrics_of_a_posterior_that_ignores_the_trace() -> None:
 
 
 def test_a_response_of_one_bin_and_short_trials_are_measured_as_far_as_they_go() -> None:
-    """The state of two bins holds lag 1 only; a trial of three bins has lags 1 and 2, and no window of 30 bins."""
+    """The state of two bins holds lag 1 only; a trial of three bins has lags 1 and 2, no window of 30 bins."""
     short = measured(kernel_bins=1)
     assert (0, "covariance_lag1_exact") in short
     assert (0, "covariance_lag2_exact") not in short
@@ -249,13 +251,16 @@ def test_two_sample_test_uses_no_more_samples_than_were_drawn() -> None:
 
 
 @pytest.mark.parametrize("independent", [True, False])
-def test_bound_after_k_sweeps_is_in_the_units_of_the_bound(independent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Per bin of a cell of its own, per bin and cell of a network; the same samples give the same number twice."""
+def test_bound_after_k_sweeps_is_in_the_units_of_the_bound(
+    independent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Per bin of a cell of its own, per bin and cell of a network: the same samples give the same number."""
     x = traces(0, trials=2, bins=4, cells=3)
     weights = torch.randn(6, 2, 3, generator=generator(1), dtype=torch.float64)
     samples = weighed(weights if independent else weights[..., :1].expand(-1, -1, 3))
     monkeypatch.setattr(evaluate, "draw_samples", lambda *_, **__: samples)
-    fitted = SimpleNamespace(independent=independent, spec=SimpleNamespace(evaluation=EvaluationSpec(at_sweeps=3)))
+    spec = SimpleNamespace(evaluation=EvaluationSpec(at_sweeps=3))
+    fitted = SimpleNamespace(independent=independent, spec=spec)
     known = evaluate._basic_metrics(samples, x, 2, independent)
     known += [(n, "log_evidence_per_bin", 1.0) for n in range(3)]
     found = evaluate._at_sweeps(fitted, x, SimpleNamespace(seed=np.array([0, 1, 2])), known)

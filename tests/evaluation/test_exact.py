@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
+from cases import model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -16,8 +18,10 @@ from torch import Tensor
 
 from dfp.core.errors import UserError
 from dfp.core.noise import generator
+from dfp.distributions.enumeration import all_paths
 from dfp.evaluation import exact
 from dfp.evaluation.exact import CellParameters, ExactPosterior
+from dfp.stages.exactness import cell_parameters
 
 
 def cells(count: int, history: int, kernel: int, seed: int, noise: float = 0.6) -> CellParameters:
@@ -116,6 +120,91 @@ def test_random_cells_agree_with_the_sum_over_paths(
         noise=torch.tensor([noise], dtype=torch.float64),
     )
     assert_exact(parameters, torch.tensor(x, dtype=torch.float64).reshape(1, -1, 1))
+
+
+@pytest.mark.parametrize(("history", "kernel_bins", "rise"), [(2, 4, 0.05), (3, 1, 0.0), (0, 5, 0.1)])
+def test_it_is_the_posterior_of_the_calcium_network(history: int, kernel_bins: int, rise: float) -> None:
+    """The network's own ``log_joint``, summed over every path: reference and model are the same model."""
+    network = model(2, seed=kernel_bins, learn=(), kernel_bins=kernel_bins, history=history, rise=rise)
+    x = traces(2, 9, 2, seed=history)
+    x[1, 3] = math.nan
+    paths = all_paths(9, 1).expand(-1, 2, -1, 2)
+    joint = network.log_joint(x, paths).sum(2)  # (paths, B, N), as if each cell took every path
+    posterior = ExactPosterior(cell_parameters(network), x)
+    evidence = torch.logsumexp(joint, 0)
+    torch.testing.assert_close(posterior.log_evidence, evidence, rtol=0, atol=1e-10)
+    weight = (joint - evidence).exp()
+    marginals = torch.einsum("pbn,pbtn->btn", weight, paths)
+    torch.testing.assert_close(posterior.marginals, marginals, rtol=0, atol=1e-10)
+    counts = paths.sum(2)
+    mean = (weight * counts).sum(0)
+    torch.testing.assert_close(posterior.count_moments()[0], mean, rtol=0, atol=1e-10)
+    variance = (weight * (counts - mean) ** 2).sum(0)
+    torch.testing.assert_close(posterior.count_moments()[1] ** 2, variance, rtol=0, atol=1e-10)
+
+
+def test_every_sampled_path_says_the_evidence() -> None:
+    """``log p(x, z) − log p(z | x) = log p(x)`` for every z, at a length that nobody can enumerate.
+
+    p(z | x) is multiplied up from the logits that samples are drawn with; p(x, z) is this file's slow one.
+    """
+    parameters, x = cells(1, 3, 5, seed=11), traces(1, 60, 1, seed=11)
+    x[0, 20:23] = math.nan
+    posterior = ExactPosterior(parameters, x)
+    logits, _ = posterior._backward(slice(0, 1))
+    for path in posterior.sample(10, generator(4))[:, 0, :, 0].tolist():
+        total, state = 0.0, 0
+        for t, spike in enumerate(path):
+            u = logits[t, 0, state].item()
+            total -= math.log1p(math.exp(-u if spike else u))
+            state = (state << 1 | spike) % 2**posterior.memory
+        evidence = log_joint(tuple(path), x[0, :, 0].numpy(), parameters, 0) - total
+        assert evidence == pytest.approx(posterior.log_evidence.item(), abs=1e-9)
+
+
+def test_score_is_fishers_identity() -> None:
+    """``∂ log p(x) = E[∂ log p(x, z) | x]``: differences of the evidence against the posterior's moments.
+
+    For bias and history through pairs at lag 1; for amplitude, baseline and noise through pairs at every lag
+    that the kernel reaches, as E[c] and E[c²] are sums of them.
+    """
+    parameters, x = cells(2, 1, 4, seed=12), traces(2, 400, 2, seed=12)
+    posterior = ExactPosterior(parameters, x)
+    p, kernel, scale = posterior.marginals, parameters.kernel, parameters.noise
+    before = torch.cat([torch.zeros_like(p[:, :1]), p[:, :-1]], 1)  # P(z[t − 1] = 1)
+    h = parameters.history[:, 0]
+    calm, after = torch.sigmoid(parameters.bias), torch.sigmoid(parameters.bias + h)
+
+    def pairs(i: int, j: int) -> Tensor:
+        """P(z[t − i] = 1, z[t − j] = 1) for every t, 0 before the trial."""
+        found = posterior.pairwise(abs(i - j))[:, : x.shape[1] - max(i, j)]
+        return torch.cat([torch.zeros_like(p[:, : max(i, j)]), found], 1)
+
+    lags = range(kernel.shape[1])
+    mean = sum(kernel[:, i] * pairs(i, i) for i in lags)
+    square = sum(kernel[:, i] * kernel[:, j] * pairs(i, j) for i, j in itertools.product(lags, lags))
+    a, rest = parameters.amplitude, x - parameters.baseline
+    misfit = rest**2 - 2 * a * rest * mean + a**2 * square  # E[(x − baseline − a c)²]
+    score = {
+        "bias": p - calm * (1 - before) - after * before,
+        "history": pairs(0, 1) - after * before,
+        "amplitude": (rest * mean - a * square) / scale**2,
+        "baseline": (rest - a * mean) / scale**2,
+        "noise": misfit / scale**3 - 1 / scale,
+    }
+    for name, expected in score.items():
+        value, step = getattr(parameters, name), 1e-5
+        moved = [replace(parameters, **{name: value + change}) for change in (step, -step)]
+        up, down = (ExactPosterior(cell, x).log_evidence for cell in moved)
+        torch.testing.assert_close((up - down) / (2 * step), expected.sum(1), rtol=1e-6, atol=1e-5)
+
+
+def test_an_experiment_is_measured_in_seconds() -> None:
+    """Sixteen trials of five cells, 300 bins, memory 10: about 2 s of processor time."""
+    parameters, x = cells(5, 2, 10, seed=13), traces(16, 300, 5, seed=13)
+    start = time.process_time()
+    ExactPosterior(parameters, x)
+    assert time.process_time() - start < 10
 
 
 def test_frames_that_are_not_observed_say_nothing() -> None:

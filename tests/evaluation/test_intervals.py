@@ -48,9 +48,10 @@ def test_t_interval_of_five_covers_what_it_promises() -> None:
     assert abs(coverage(5, experiments, seed=0) - 0.95) < 4 * (0.95 * 0.05 / experiments) ** 0.5
 
 
-def test_bootstrap_of_twenty_covers_nearly_what_it_promises() -> None:
-    """The bootstrap of a mean is somewhat narrow; 0.925 or so is known for n = 20."""
-    assert 0.87 < coverage(20, 300, seed=1) < 0.98
+@pytest.mark.parametrize("n", [15, 20])
+def test_bootstrap_covers_nearly_what_it_promises(n: int) -> None:
+    """The bootstrap of a mean is somewhat narrow; 0.92 or so is known for n = 15 to 20."""
+    assert 0.87 < coverage(n, 400, seed=n) < 0.975
 
 
 def test_one_value_has_no_interval_and_equal_values_no_width() -> None:

@@ -10,8 +10,8 @@ import torch
 import dfp.objectives
 import dfp.posteriors
 import dfp.samplers
-from dfp.config.parse import build, settings
-from dfp.config.schema import PhaseSpec, RunSpec
+from dfp.config.parse import build, convert
+from dfp.config.schema import RunSpec
 from dfp.core.discovery import discover, pick
 from dfp.core.errors import UserError
 from dfp.objectives.base import Objective
@@ -69,15 +69,15 @@ def posterior_config(raw: dict[str, Any], where: str) -> tuple[type[Posterior], 
     return cls, build(cls.Config, rest, where)
 
 
-def make_phase(spec: PhaseSpec, where: str) -> Phase:
-    """A phase with its objective and sampler."""
-    values = {name: getattr(spec, name) for name in settings(PhaseSpec) if name not in ("objective", "sampler")}
-    objective = make_objective(spec.objective, f"{where}.objective")
-    sampler = make_sampler(spec.sampler, f"{where}.sampler")
-    try:
-        return Phase(objective=objective, sampler=sampler, **values)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+def make_phase(raw: dict[str, Any], where: str) -> Phase:
+    """A phase with its objective and sampler; relaxed pmf by fixed point unless it says otherwise."""
+    objective = make_objective(_settings(raw, "objective", "relaxed_pmf", where), f"{where}.objective")
+    sampler = make_sampler(_settings(raw, "sampler", "fixed_point", where), f"{where}.sampler")
+    return build(Phase, {**raw, "objective": objective, "sampler": sampler}, where)
+
+
+def _settings(raw: dict[str, Any], key: str, default: str, where: str) -> dict[str, Any]:
+    return convert(dict[str, Any], raw.get(key, {"kind": default}), f"{where}.{key}")
 
 
 def make_phases(spec: RunSpec, where: str) -> list[Phase]:

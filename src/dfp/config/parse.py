@@ -56,8 +56,10 @@ def convert(hint: Any, value: object, where: str) -> Any:
         return value
     if origin in (Union, types.UnionType):
         return _one_of(arguments, value, where)
+    if isinstance(hint, type) and hint.__module__ != "builtins" and isinstance(value, hint):
+        return value  # made already
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return value if isinstance(value, hint) else build(hint, value, where)
+        return build(hint, value, where)
     if origin in (list, tuple):
         if not isinstance(value, (list, tuple)):
             raise UserError(f"{where}: found {_told(value)}, expected a list")

@@ -7,7 +7,6 @@ from typing import Any
 
 from dfp.core.errors import UserError, suggest
 from dfp.models.calcium import CalciumParameters
-from dfp.training.schedules import Schedule
 
 SCALES = ("smoke", "default", "paper")
 KINDS = ("simulated", "recordings", "timing")
@@ -115,25 +114,6 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
-class PhaseSpec:
-    """One phase of training, by names; see ``dfp.training.phase.Phase`` for the meaning of each key."""
-
-    objective: dict[str, Any] = field(default_factory=lambda: {"kind": "relaxed_pmf"})
-    sampler: dict[str, Any] = field(default_factory=lambda: {"kind": "fixed_point"})
-    relaxation: str = "concrete"
-    temperature: Schedule = field(default_factory=lambda: Schedule(0.5))
-    steps: int = 1000
-    learning_rate: Schedule = field(default_factory=lambda: Schedule(3e-3, 3e-4, "cosine"))
-    model_learning_rate: float = 1.0
-    batch: int = 16
-    window: int = 0
-    burn_in: int = 0
-    clip: float = 1.0
-    learn_model: bool = True
-    refinement_steps: int | None = None
-
-
-@dataclass(frozen=True)
 class EvaluationSpec:
     """What is measured on held-out trials, from hard samples.
 
@@ -196,7 +176,8 @@ class RunSpec:
     """One training: a posterior on a data set, in phases.
 
     Attributes:
-        model, posterior, phases: what is trained and how; ``posterior`` has a ``kind`` and that family's settings.
+        model, posterior: what is trained; ``posterior`` has a ``kind`` and that family's settings.
+        phases: how, in order; keys as in ``dfp.training.phase.Phase``, with objective and sampler by their ``kind`` and settings.
         labels: columns that tell this run from others in the tables.
         datasets: names of the data sets it is trained on; empty for all.
         warm_start: another run whose posterior (and model) this one starts from, on the same data set.
@@ -204,7 +185,7 @@ class RunSpec:
     """
 
     posterior: dict[str, Any]
-    phases: list[PhaseSpec]
+    phases: list[dict[str, Any]]
     model: ModelSpec = field(default_factory=ModelSpec)
     evaluation: EvaluationSpec = field(default_factory=EvaluationSpec)
     labels: dict[str, Any] = field(default_factory=dict)

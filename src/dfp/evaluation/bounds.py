@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dfp.core.errors import NumericalError
+from dfp.core.errors import NumericalError, UserError
 from dfp.core.noise import logistic_noise
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.models.calcium import CalciumNetwork
@@ -25,8 +25,10 @@ class HardSamples:
 
     Attributes:
         z: ``(S, B, T, N)`` int8.
-        log_weights: ``log p(x, z) − log q(z)``, ``(S, B, N)``, summed over bins; for coupled cells the sum over all cells stands in every column.
-        probability: ``E_q P(z[t] = 1 | z[<t])``, ``(B, T, N)``: the marginals, with less variance than the mean of z.
+        log_weights: ``log p(x, z) − log q(z)``, ``(S, B, N)``, summed over bins; for coupled cells the sum
+            over all cells stands in every column.
+        probability: ``E_q P(z[t] = 1 | z[<t])``, ``(B, T, N)``: the marginals, with less variance than the
+            mean of z.
         sweeps: sweeps of every chunk.
     """
 
@@ -36,12 +38,23 @@ class HardSamples:
     sweeps: tuple[int, ...]
 
     def elbo(self) -> Tensor:
-        """``E_q[log p(x, z) − log q(z)]`` per trial, ``(B, N)``, nats; a bound on the log-evidence in expectation."""
+        """``E_q[log p(x, z) − log q(z)]`` per trial, ``(B, N)``, nats; in expectation below the log-evidence."""
         return self.log_weights.mean(0)
 
     def iwae(self, samples: int) -> Tensor:
-        """``E log (1/K) Σ_k p(x, z_k)/q(z_k)`` with K = ``samples``, averaged over as many groups as there are, ``(B, N)``, nats."""
-        groups = self.log_weights.shape[0] // samples
+        """``E log (1/K) Σ_k p(x, z_k)/q(z_k)`` with K = ``samples``, ``(B, N)``, nats.
+
+        Averaged over as many groups of K as there are; samples beyond the last whole group are not used.
+
+        Raises:
+            UserError: for a K below 1 or above the number of samples.
+        """
+        drawn = self.log_weights.shape[0]
+        if not 1 <= samples <= drawn:
+            raise UserError(
+                f"importance bound: found {samples} importance samples, expected 1 to the {drawn} drawn"
+            )
+        groups = drawn // samples
         grouped = self.log_weights[: groups * samples].reshape(groups, samples, *self.log_weights.shape[1:])
         return (torch.logsumexp(grouped, 1) - math.log(samples)).mean(0)
 
@@ -64,7 +77,8 @@ def sample_hard(
         x: ``(B, T, N)``.
         samples: S.
         independent: cells are problems of their own, so that log-weights are kept per cell.
-        sweeps: make exactly this many sweeps instead; then z need not be a sample of q and the bounds are not bounds.
+        sweeps: make exactly this many sweeps instead; then z need not be a sample of q and the bounds are
+            not bounds.
         max_sweeps: cap.
 
     Raises:

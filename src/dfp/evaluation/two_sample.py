@@ -93,10 +93,10 @@ def two_sample_accuracy(
 
 
 def _check(samples: Paths, exact: Paths, marginals: Array, x: Array, window: int) -> None:
-    if samples.shape != exact.shape or samples.ndim != 3:
+    if samples.shape != exact.shape or samples.ndim != 3 or not samples.shape[0]:
         raise UserError(
             f"two-sample test: found samples of shape {samples.shape} and {exact.shape}, "
-            "expected the same, (samples, trials, bins)"
+            "expected the same, (samples, trials, bins), and at least one sample"
         )
     for name, value in (("marginals", marginals), ("traces", x)):
         if value.shape != samples.shape[1:]:

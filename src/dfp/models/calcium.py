@@ -51,7 +51,9 @@ class CalciumParameters:
     def __post_init__(self) -> None:
         cells = self.bias.shape[0]
         shapes = {
+            "bias": (cells,),
             "history": (cells, self.history.shape[-1]),
+            "basis": (self.basis.shape[0], self.basis.shape[-1]),
             "coupling": (self.basis.shape[0], cells, cells),
             **{name: (cells,) for name in ("rise", "decay", "amplitude", "baseline", "noise")},
         }

@@ -48,8 +48,8 @@ def evaluate(checkpoint: Path, data: Path, out: Path, device: str = "auto") -> N
     samples = draw_samples(fitted, x, seed=10_000 + int(loaded.seed[0]))
     rows = _basic_metrics(samples, x, fitted.spec.evaluation.iwae_samples, fitted.independent)
     reference = None
-    if fitted.spec.evaluation.exact and fitted.independent and loaded.known and loaded.kernel_bins:
-        found, reference = exact_metrics(fitted, samples, x, spikes)
+    if fitted.spec.evaluation.exact and fitted.independent and loaded.known and fitted.model.kernel_bins:
+        found, reference = exact_metrics(fitted, samples, x, spikes, loaded.start)
         rows += found
     if loaded.known:
         rows += parameter_metrics(fitted, loaded)
@@ -109,7 +109,8 @@ def _at_sweeps(fitted: Fitted, x: Tensor, data: Dataset, known: list[Row]) -> li
     """The same estimates from samples after exactly K sweeps, which need not be samples of q, so that they bound nothing."""
     sweeps = fitted.spec.evaluation.at_sweeps
     samples = draw_samples(fitted, x, seed=10_000 + int(data.seed[0]), sweeps=sweeps)
-    elbo = samples.elbo().mean(0) / x.shape[1]
+    share = x.shape[1] if fitted.independent else x.shape[1] * x.shape[2]
+    elbo = samples.elbo().mean(0) / share
     evidence = {n: value for n, metric, value in known if metric == "log_evidence_per_bin"}
     rows = [(n, "elbo_at_k_per_bin", float(value)) for n, value in enumerate(elbo)]
     return rows + [(n, "gap_at_k_per_bin", evidence[n] - float(elbo[n])) for n in evidence]

@@ -148,7 +148,7 @@ class Trainer:
             return
         cells = [index for index, value in enumerate(loss.per_cell.tolist()) if not math.isfinite(value)]
         raise NumericalError(
-            f"step {self.step + 1} (phase {number + 1}, {phase.objective.name}): the loss is {float(loss.total)} "
+            f"step {self.step + 1} (phase {number + 1}, {phase.objective.name}): the loss is {float(loss.total.detach())} "
             f"(cells {cells}); lower the learning rate or raise the temperature"
         )
 
