@@ -89,7 +89,11 @@ def parameters(
 
 
 def model(
-    cells: int = 2, seed: int = 0, learn: tuple[str, ...] = ALL_PARAMETERS, kernel_bins: int = 0, **settings: Any
+    cells: int = 2,
+    seed: int = 0,
+    learn: tuple[str, ...] = ALL_PARAMETERS,
+    kernel_bins: int = 0,
+    **settings: Any,
 ) -> CalciumNetwork:
     """A float64 network at 10 bins per second; without a basis it has no coupling to learn."""
     start = parameters(cells, seed, **settings)
@@ -97,14 +101,18 @@ def model(
     return CalciumNetwork(start, frame_rate=10.0, learn=names, kernel_bins=kernel_bins).double()
 
 
-def traces(seed: int, trials: int = 2, bins: int = 5, cells: int = 2, dtype: torch.dtype = torch.float64) -> Tensor:
+def traces(
+    seed: int, trials: int = 2, bins: int = 5, cells: int = 2, dtype: torch.dtype = torch.float64
+) -> Tensor:
     """Noise with a few bumps; any trace will do for identities."""
     rng = generator(seed)
     bumps = (torch.rand(trials, bins, cells, generator=rng, dtype=dtype) < 0.3).to(dtype)
     return bumps + 0.4 * normal(rng, trials, bins, cells, dtype=dtype)
 
 
-def problem(network: CalciumNetwork, x: Tensor, weights: Tensor | None = None, independent: bool = False) -> Problem:
+def problem(
+    network: CalciumNetwork, x: Tensor, weights: Tensor | None = None, independent: bool = False
+) -> Problem:
     """Traces that all count, unless weights say otherwise."""
     return Problem(network, x, torch.ones_like(x[..., :1]) if weights is None else weights, independent)
 
@@ -145,7 +153,8 @@ def shake(module: nn.Module, seed: int, scale: float = 0.4) -> None:
             parameter += scale * torch.randn(parameter.shape, generator=rng, dtype=parameter.dtype)
 
 
-# small values for settings that any family may have, by name; a family's configuration is varied over those that it has
+# small values for settings that any family may have, by name; a family's configuration is varied over those
+# that it has
 _SMALL: dict[str, tuple[Any, ...]] = {
     "recognition": (
         {"window": 2, "hidden": 4},
@@ -164,7 +173,9 @@ _SMALL: dict[str, tuple[Any, ...]] = {
 
 def families() -> list[Family]:
     """Every discovered posterior, in every combination of the small settings that it has."""
-    return [Family(name, settings) for name, cls in posteriors().items() for settings in _variants(cls.Config)]
+    return [
+        Family(name, settings) for name, cls in posteriors().items() for settings in _variants(cls.Config)
+    ]
 
 
 def _variants(config: type) -> list[dict[str, Any]]:
@@ -191,6 +202,8 @@ def _told(settings: dict[str, Any]) -> list[str]:
 
 
 def condition(posterior: Posterior, x: Tensor, seed: int = 0) -> Conditioned:
-    """The posterior for ``x``, with a bound of a fixed model and fixed noise at hand for those that refine."""
+    """The posterior for ``x``, with a bound of a fixed model and
+    fixed noise at hand for those that refine.
+    """
     network = model(x.shape[2], seed=7, learn=(), basis=1).to(x.dtype)
     return posterior.condition(x, bound_for(problem(network, x), RelaxedPmf(), Sequential(), generator(seed)))

@@ -7,6 +7,7 @@ from hypothesis import settings
 
 # one thread: small tensors are faster so, and sums then have one order
 torch.set_num_threads(1)
-# the same examples at every run; what hypothesis finds by chance is found by its author, not by whoever runs the tests next
+# the same examples at every run; what hypothesis finds by chance is found by its author, not by whoever runs
+# the tests next
 settings.register_profile("dfp", deadline=None, derandomize=True, max_examples=50, database=None)
 settings.load_profile("dfp")

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import cases
 import pytest
 import torch
 
-import cases
 import dfp.posteriors
 from dfp.config import build
 from dfp.core.noise import generator
@@ -62,7 +62,9 @@ def test_a_posterior_is_added_in_one_file(markov: type[Posterior]) -> None:
     posterior = make({"kind": "markov", "recognition": {"window": 2, "hidden": 4}}, x).double()
     q = posterior.condition(x.double()).q
     paths = all_paths(6, 2).expand(-1, 2, -1, -1)
-    assert torch.allclose(q.log_prob(paths).sum((2, 3)).logsumexp(0), torch.zeros(2, dtype=torch.float64), atol=1e-10)
+    assert torch.allclose(
+        q.log_prob(paths).sum((2, 3)).logsumexp(0), torch.zeros(2, dtype=torch.float64), atol=1e-10
+    )
     noise = q.noise(50, generator(3))
     fast, slow = q.draw(noise, FixedPoint(), Hard()), q.draw(noise, Sequential(), Hard())
     assert torch.equal(fast.z, slow.z)
@@ -73,5 +75,10 @@ def test_the_added_posterior_trains(markov: type[Posterior]) -> None:
     one_cell = CalciumNetwork(cases.parameters(cells=1), 30.0)
     x = torch.randn(4, 30, 1, generator=generator(4))
     posterior = build.make_posterior({"kind": "markov"}, TraceSummary.of(x), generator(0), "here")
-    losses = [m["loss"] for m in Trainer(one_cell, posterior, x, [Phase(RelaxedPmf(), FixedPoint(), steps=30, batch=4)], 0).run()]
+    losses = [
+        m["loss"]
+        for m in Trainer(
+            one_cell, posterior, x, [Phase(RelaxedPmf(), FixedPoint(), steps=30, batch=4)], 0
+        ).run()
+    ]
     assert losses[-1] < losses[0]

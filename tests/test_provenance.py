@@ -39,7 +39,9 @@ def make(tmp_path: Path) -> Maker:
 
     def written(**changes: str) -> Path:
         package = tmp_path / str(next(counter)) / "dfp"
-        for name, text in (SOUND | {key.replace("__", "/") + ".py": value for key, value in changes.items()}).items():
+        for name, text in (
+            SOUND | {key.replace("__", "/") + ".py": value for key, value in changes.items()}
+        ).items():
             path = package / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
@@ -53,22 +55,31 @@ def test_imports_are_followed(make: Maker) -> None:
     assert imports_of("dfp.draw", package) == {"dfp", "dfp.core", "dfp.core.numbers", "dfp.draw"}
     # a package taken whole brings every module in it, since discovery finds them; a function's import counts
     families = {"dfp.families", "dfp.families.first", "dfp.families.second"}
-    assert imports_of("dfp.train", package) == {"dfp", "dfp.build", "dfp.core", "dfp.core.numbers", "dfp.train"} | families
+    assert (
+        imports_of("dfp.train", package)
+        == {"dfp", "dfp.build", "dfp.core", "dfp.core.numbers", "dfp.train"} | families
+    )
     with pytest.raises(KeyError):
         imports_of("dfp.nothing", package)
 
 
 def test_a_circle_ends(make: Maker) -> None:
-    package = make(core__numbers="from dfp.core.unused import never\n", core__unused="import dfp.core.numbers\n")
+    package = make(
+        core__numbers="from dfp.core.unused import never\n", core__unused="import dfp.core.numbers\n"
+    )
     assert imports_of("dfp.core.numbers", package) >= {"dfp.core.numbers", "dfp.core.unused"}
 
 
 @pytest.mark.parametrize("entry", ["dfp.train", "dfp.draw"])
 def test_words_and_layout_do_not_count(make: Maker, entry: str) -> None:
     before = code_hash(entry, package=make())
-    retold = make(core__numbers='"""Other words."""\n# a comment\n\n\ndef one():\n    """The first."""\n    return (1)\n')
+    retold = make(
+        core__numbers='"""Other words."""\n# a comment\n\n\ndef one():\n    """First."""\n    return (1)\n'
+    )
     assert code_hash(entry, package=retold) == before
-    assert code_hash(entry, package=retold, docstrings=True) != code_hash(entry, package=make(), docstrings=True)
+    assert code_hash(entry, package=retold, docstrings=True) != code_hash(
+        entry, package=make(), docstrings=True
+    )
     # a docstring that goes away altogether is still only words
     bare = make(core__numbers="def one():\n    return 1\n")
     assert code_hash(entry, package=bare) == before
@@ -100,7 +111,10 @@ def test_the_mirror_does_not_count(make: Maker) -> None:
 def test_a_file_outside_counts_with_what_it_imports(make: Maker, tmp_path: Path) -> None:
     package = make()
     script, other = tmp_path / "a" / "plot.py", tmp_path / "b" / "plot.py"
-    for path, text in ((script, "from dfp.core import numbers\n"), (other, "from dfp.core import numbers\nwidth = 3\n")):
+    for path, text in (
+        (script, "from dfp.core import numbers\n"),
+        (other, "from dfp.core import numbers\nwidth = 3\n"),
+    ):
         path.parent.mkdir()
         path.write_text(text)
     assert imports_of(script, package) == {"dfp", "dfp.core", "dfp.core.numbers"}
@@ -111,7 +125,9 @@ def test_a_file_outside_counts_with_what_it_imports(make: Maker, tmp_path: Path)
 
 
 def test_nothing_that_a_stage_loads_is_missed() -> None:
-    """Modules that Python really has after importing the stages and finding all families, against the static walk."""
+    """Modules that Python really has after importing the stages and
+    finding all families, against the static walk.
+    """
     stages = ["simulate", "train", "evaluate", "peers", "aggregate", "timing", "plot", "claims"]
     for stage in stages:
         text = f"""
@@ -122,7 +138,9 @@ if "dfp.config.build" in sys.modules:
     objectives(), posteriors(), samplers()
 print(json.dumps([name for name in sys.modules if name.split(".")[0] == "dfp"]))
 """
-        loaded = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout
+        loaded = subprocess.run(
+            [sys.executable, "-c", text], capture_output=True, text=True, check=True
+        ).stdout
         assert set(json.loads(loaded)) <= imports_of(f"dfp.stages.{stage}"), stage
 
 
@@ -130,7 +148,9 @@ def test_a_figure_is_no_reason_to_train() -> None:
     trained = imports_of("dfp.stages.train") - TELLING
     for apart in ("dfp.plotting", "dfp.claims", "dfp.evaluation", "dfp.stages.evaluate", "dfp.cli"):
         assert not [name for name in trained if name == apart or name.startswith(f"{apart}.")]
-    assert {name for name in modules() if name.startswith(("dfp.posteriors.", "dfp.objectives.", "dfp.samplers."))} <= trained
+    assert {
+        name for name in modules() if name.startswith(("dfp.posteriors.", "dfp.objectives.", "dfp.samplers."))
+    } <= trained
     assert "dfp.training.loop" in trained
     assert "dfp.training.loop" not in imports_of("dfp.stages.plot") | imports_of("dfp.stages.claims")
 

@@ -37,7 +37,9 @@ def floors(table: Path = TABLE) -> dict[str, int]:
 
 
 def violations(package: Path, known: dict[str, int]) -> list[str]:
-    """Imports that do not go down, and packages without a floor. Every import counts, in functions and for type checks too."""
+    """Imports that do not go down, and packages without a floor. Every
+    import counts, in functions and for type checks too.
+    """
     found = []
     for module in modules(package):
         own = room(module)

@@ -1,4 +1,6 @@
-"""W&B mirrors and never matters: disabled, missing, broken in every way, and a real run read back with W&B's own reader."""
+"""W&B mirrors and never matters: disabled, missing, broken in every way,
+and a real run read back with W&B's own reader.
+"""
 
 from __future__ import annotations
 
@@ -59,12 +61,16 @@ def picture(tmp_path: Path) -> Path:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.SimpleNamespace]:
     """A module ``wandb`` whose ``init`` is set by the test."""
-    found = types.SimpleNamespace(Settings=lambda **settings: settings, Image=lambda path: ("image", path), init=None)
+    found = types.SimpleNamespace(
+        Settings=lambda **settings: settings, Image=lambda path: ("image", path), init=None
+    )
     monkeypatch.setitem(sys.modules, "wandb", found)  # type: ignore[arg-type]
     yield found
 
 
-def test_disabled_touches_nothing(fake: types.SimpleNamespace, picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_disabled_touches_nothing(
+    fake: types.SimpleNamespace, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fake.init = lambda **options: pytest.fail("W&B was asked for a run")
     tracker = open_tracker("disabled", group="g", name="n")
     assert type(tracker) is Tracker
@@ -72,7 +78,9 @@ def test_disabled_touches_nothing(fake: types.SimpleNamespace, picture: Path, ca
     assert capsys.readouterr() == ("", "")
 
 
-def test_missing_is_told_once(monkeypatch: pytest.MonkeyPatch, picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)  # the import raises
     use(open_tracker("offline", group="g", name="n"), picture)
     told = capsys.readouterr().err.splitlines()
@@ -83,8 +91,15 @@ def test_missing_is_told_once(monkeypatch: pytest.MonkeyPatch, picture: Path, ca
 def test_an_installation_that_breaks_on_import(tmp_path: Path) -> None:
     """In a process of its own, as a training meets it: exit status 0 and no traceback."""
     (tmp_path / "wandb.py").write_text("raise RuntimeError('protobuf is too old')\n")
-    text = "from dfp.tracking.tracker import open_tracker as o; t = o('offline', group='g', name='n'); t.log({'a': 1}, 0); t.close()"
-    done = subprocess.run([sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {text}"], capture_output=True, text=True)
+    text = (
+        "from dfp.tracking.tracker import open_tracker as o\n"
+        "t = o('offline', group='g', name='n'); t.log({'a': 1}, 0); t.close()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{text}"],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0
     assert done.stderr.count("\n") == 1 and "protobuf is too old" in done.stderr
 
@@ -102,7 +117,9 @@ def test_a_call_that_raises_ends_the_mirror_only(
     assert run.calls[-1][0] == call
 
 
-def test_an_init_that_raises(fake: types.SimpleNamespace, picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_init_that_raises(
+    fake: types.SimpleNamespace, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def init(**options: Any) -> None:
         raise PermissionError("wandb/ cannot be written")
 
@@ -117,7 +134,9 @@ def test_interrupts_are_not_swallowed() -> None:
         WandbTracker(run, str, every=0.0).log({"a": 1}, 0)
 
 
-def test_online_without_a_network_is_kept_offline(fake: types.SimpleNamespace, picture: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_online_without_a_network_is_kept_offline(
+    fake: types.SimpleNamespace, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked, run = [], Broken()
 
     def init(mode: str, **options: Any) -> Broken:
@@ -160,14 +179,18 @@ def test_figures_are_a_run_of_their_own(fake: types.SimpleNamespace, tmp_path: P
     folder = tmp_path / "figures" / "smoke" / "bias"
     mirror_figures("bias", folder, ["gap", "count"], "offline")
     assert asked[0]["group"] == "bias-smoke"
-    assert run.calls[:2] == [("log", {name: ("image", str(folder / f"{name}.png"))}, None) for name in ("gap", "count")]
+    assert run.calls[:2] == [
+        ("log", {name: ("image", str(folder / f"{name}.png"))}, None) for name in ("gap", "count")
+    ]
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
     """The records of an offline run, by W&B's own reader."""
     command = shutil.which("wandb", path=str(Path(sys.executable).parent))
     assert command is not None
-    done = subprocess.run([command, "leet", "inspect", "--json", str(folder)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [command, "leet", "inspect", "--json", str(folder)], capture_output=True, text=True, check=True
+    )
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
@@ -177,15 +200,25 @@ def test_a_real_offline_run_is_read_back(tmp_path: Path, picture: Path) -> None:
 from pathlib import Path
 from dfp.tracking import tracker
 tracker.LOG_EVERY = 0.0
-t = tracker.open_tracker("offline", group="bias-smoke", name="bias/factorised/panel", tags=["factorised", "seed0", "x" * 90], config={{"steps": 5}})
+tags = ["factorised", "seed0", "x" * 90]
+t = tracker.open_tracker(
+    "offline", group="bias-smoke", name="bias/factorised/panel", tags=tags, config={{"steps": 5}}
+)
 for step in range(5):
     t.log({{"loss": 5.0 - step, "sweeps": 3}}, step=step)
 t.summary({{"final_loss": 1.25}})
 t.figure("gap", Path({str(picture)!r}))
 t.close()
 """
-    clean = {"WANDB_DIR": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(module.__file__).split("/dfp/")[0]}
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, env=clean, cwd=tmp_path)
+    clean = {
+        "WANDB_DIR": str(tmp_path),
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(module.__file__).split("/dfp/")[0],
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, env=clean, cwd=tmp_path
+    )
     assert done.returncode == 0 and "W&B failed" not in done.stderr, done.stderr
     folder = next((tmp_path / "wandb").glob("offline-run-*"))
     found = records(folder)
@@ -223,7 +256,9 @@ print("trained on")
             "HOME": str(tmp_path),
             "PYTHONPATH": str(module.__file__).split("/dfp/")[0],
         }
-        done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, env=clean, cwd=tmp_path, timeout=90)
+        done = subprocess.run(
+            [sys.executable, "-c", text], capture_output=True, text=True, env=clean, cwd=tmp_path, timeout=90
+        )
     assert done.returncode == 0 and "trained on" in done.stdout
     assert "kept offline" in done.stderr
     assert list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))

@@ -1,4 +1,6 @@
-"""The workflow: it plans at every scale, refuses bad settings in a sentence, and runs from nothing to claims at the smoke scale."""
+"""The workflow: it plans at every scale, refuses bad settings in a sentence,
+and runs from nothing to claims at the smoke scale.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +33,20 @@ RECORDINGS = {
 }
 
 
-def snakemake(where: Path, *arguments: str, recordings: Path | None = None) -> subprocess.CompletedProcess[str]:
+def snakemake(
+    where: Path, *arguments: str, recordings: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Snakemake in a copy of the repository, whose own ``src`` it and its jobs import."""
-    outside = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "DFP_", "SNAKEMAKE"))}
+    outside = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("WANDB", "DFP_", "SNAKEMAKE"))
+    }
     outside |= {"PYTHONPATH": str(where / "src"), "DFP_RECORDINGS": str(recordings or where / "recordings")}
     command = [sys.executable, "-m", "snakemake", *arguments]
-    return subprocess.run(command, cwd=where, env=outside, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        command, cwd=where, env=outside, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
 
 
 def planned(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
@@ -65,7 +75,9 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made-up recordings under the names of the real ones: 25 seconds each, a decaying response to every spike."""
+    """Made-up recordings under the names of the real ones: 25 seconds
+    each, a decaying response to every spike.
+    """
     folder = tmp_path_factory.mktemp("recordings")
     rng = np.random.default_rng(3)
     for name, cells in RECORDINGS.items():
@@ -75,14 +87,22 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
             spikes = np.sort(rng.uniform(0.5, seconds - 0.5, 30))
             times = np.arange(int(seconds * rate)) / rate
             since = times[:, None] - spikes[None, :]
-            dff = np.where(since > 0, np.exp(-np.maximum(since, 0) / 0.4), 0.0).sum(1) + 0.2 * rng.standard_normal(len(times))
-            arrays |= {f"{cell}_s00_dff": dff.astype(np.float32), f"{cell}_s00_spk": spikes, f"{cell}_s00_dt": np.array(1 / rate)}
+            dff = np.where(since > 0, np.exp(-np.maximum(since, 0) / 0.4), 0.0).sum(
+                1
+            ) + 0.2 * rng.standard_normal(len(times))
+            arrays |= {
+                f"{cell}_s00_dff": dff.astype(np.float32),
+                f"{cell}_s00_spk": spikes,
+                f"{cell}_s00_dt": np.array(1 / rate),
+            }
         np.savez(folder / f"{name}.npz", **arrays)
     return folder
 
 
 def experiments(scale: str) -> list[Experiment]:
-    return [load_experiment(ROOT / "experiments" / name / "config.yaml", scale) for name in list_experiments(ROOT)]
+    return [
+        load_experiment(ROOT / "experiments" / name / "config.yaml", scale) for name in list_experiments(ROOT)
+    ]
 
 
 @pytest.mark.parametrize("scale", ["smoke", "default", "paper"])
@@ -102,9 +122,15 @@ def test_an_experiment_is_a_target(copy: Path) -> None:
     found = planned(snakemake(copy, "-n", "-j4", "uncertainty"))
     assert found["train"] == len(known["uncertainty"].jobs())
     assert [rule for rule in found if rule.startswith("plot_")] == ["plot_uncertainty"]
-    assert planned(snakemake(copy, "-n", "-j4", "timing")) == {"measure_time": 1, "plot_timing": 1, "timing": 1}
+    assert planned(snakemake(copy, "-n", "-j4", "timing")) == {
+        "measure_time": 1,
+        "plot_timing": 1,
+        "timing": 1,
+    }
     ablations = planned(snakemake(copy, "-n", "-j4", "ablations"))
-    assert {rule for rule in ablations if rule.startswith("plot_")} == {f"plot_{name}" for name in known if name.startswith("ablation_")}
+    assert {rule for rule in ablations if rule.startswith("plot_")} == {
+        f"plot_{name}" for name in known if name.startswith("ablation_")
+    }
 
 
 def test_without_recordings_all_skips_and_the_target_refuses(copy: Path) -> None:
@@ -121,7 +147,10 @@ def test_without_recordings_all_skips_and_the_target_refuses(copy: Path) -> None
     ("setting", "told"),
     [
         ("scal=smoke", "unknown key 'scal' (did you mean 'scale'?)"),
-        ("scale=smokey", "scale: found 'smokey' (did you mean 'smoke'?), expected one of smoke, default, paper"),
+        (
+            "scale=smokey",
+            "scale: found 'smokey' (did you mean 'smoke'?), expected one of smoke, default, paper",
+        ),
         ("wandb=on", "wandb: found"),
         ("device=gpu", "device: found 'gpu' (did you mean 'cpu'?), expected one of auto, cpu, cuda"),
         ("overrides=missing.yaml", "missing.yaml: no such file"),
@@ -130,7 +159,9 @@ def test_without_recordings_all_skips_and_the_target_refuses(copy: Path) -> None
 def test_a_bad_setting_is_one_sentence(copy: Path, setting: str, told: str) -> None:
     done = snakemake(copy, "-n", "-j4", "all", "--config", setting)
     assert done.returncode != 0
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("Using workflow specific profile")]
+    lines = [
+        line for line in done.stderr.splitlines() if not line.startswith("Using workflow specific profile")
+    ]
     assert len(lines) == 1 and told in lines[0]
     assert not done.stdout.strip()
 
@@ -198,7 +229,9 @@ def test_from_nothing_to_claims(copy: Path, recordings: Path) -> None:
 
     # words rerun nothing; code reruns what uses it: a figure's does not train, an objective's does
     source = copy / "src" / "dfp"
-    (source / "training" / "loop.py").write_text((source / "training" / "loop.py").read_text() + "\n# a comment\n")
+    (source / "training" / "loop.py").write_text(
+        (source / "training" / "loop.py").read_text() + "\n# a comment\n"
+    )
     assert again() == {}
     style = source / "plotting" / "style.py"
     before = style.read_text()
@@ -210,7 +243,9 @@ def test_from_nothing_to_claims(copy: Path, recordings: Path) -> None:
     loop = source / "training" / "loop.py"
     before = loop.read_text()
     loop.write_text(before + "\nADDED = 1\n")
-    assert again()["train"] == sum(len(exp.jobs()) for exp in experiments("smoke") if exp.in_all and exp.kind != "timing")
+    assert again()["train"] == sum(
+        len(exp.jobs()) for exp in experiments("smoke") if exp.in_all and exp.kind != "timing"
+    )
     loop.write_text(before)
 
     # one run's settings rerun that run, and what starts from it

@@ -178,7 +178,8 @@ def figures(results: ResultTables) -> dict[str, Figure]:
             "count_bias",
             "Bias of the mean spike count (%)",
             "Temperature and the number of spikes",
-            "Mean spike count of hard posterior samples, relative to the exact posterior's under the true parameters; dashed line: "
+            "Mean spike count of hard posterior samples, relative to the exact posterior's under the true "
+            "parameters; dashed line: "
             "no bias.",
             scale=100.0,
         ),

@@ -15,7 +15,9 @@ SCALES = ("smoke", "default", "paper")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0, 2 for a user's mistake, 3 for a numerical failure, each told in one sentence."""
+    """Run a command; return 0, 2 for a user's mistake, 3 for a
+    numerical failure, each told in one sentence.
+    """
     options = _parser().parse_args(arguments)
     try:
         _run(options)
@@ -26,7 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"dfp {options.command}: {error}", file=sys.stderr)
         return 3
     except OSError as error:  # a full disk, a folder that may not be written to
-        print(f"dfp {options.command}: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr)
+        print(
+            f"dfp {options.command}: {error.filename or 'file'}: {error.strerror or error}", file=sys.stderr
+        )
         return 2
     except KeyboardInterrupt:
         print(f"dfp {options.command}: interrupted; run the same command again to resume", file=sys.stderr)
@@ -57,7 +61,14 @@ def _run(options: argparse.Namespace) -> None:
         case "peers":
             from dfp.stages.peers import peers
 
-            peers(options.experiment, options.scale, options.dataset, options.data, options.out, options.overrides)
+            peers(
+                options.experiment,
+                options.scale,
+                options.dataset,
+                options.data,
+                options.out,
+                options.overrides,
+            )
         case "aggregate":
             from dfp.stages.aggregate import aggregate
 
@@ -80,26 +91,31 @@ def _run(options: argparse.Namespace) -> None:
             from dfp.stages.infer import infer
 
             infer(
-                options.checkpoint, options.traces, options.out, options.frame_rate, options.orientation, options.key,
-                options.allow_nan, options.device,
+                options.checkpoint, options.traces, options.out, options.frame_rate, options.orientation,
+                options.key, options.allow_nan, options.device,
             )  # fmt: skip
         case "run":
             from dfp.stages.run import run
 
             run(
-                Path.cwd(), options.scale, options.only or (), options.device, options.wandb, options.overrides,
-                not options.no_figures,
+                Path.cwd(), options.scale, options.only or (), options.device, options.wandb,
+                options.overrides, not options.no_figures,
             )  # fmt: skip
         case "check":
             from dfp.config import load_experiment
 
             for path in options.experiments:
                 exp = load_experiment(path, options.scale, options.overrides)
-                print(f"{path} ({options.scale}): {len(exp.datasets)} data sets, {len(exp.jobs())} runs, about {exp.minutes:g} minutes")
+                print(
+                    f"{path} ({options.scale}): {len(exp.datasets)} data sets, {len(exp.jobs())} runs, about "
+                    f"{exp.minutes:g} minutes"
+                )
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="dfp", description="Discrete flow posteriors: the stages of the experiments, one by one.")
+    parser = argparse.ArgumentParser(
+        prog="dfp", description="Discrete flow posteriors: the stages of the experiments, one by one."
+    )
     parser.add_argument("--version", action="version", version=f"dfp {__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -160,7 +176,9 @@ def _parser() -> argparse.ArgumentParser:
     path(made, "--checkpoint", "--traces", "--out")
     made.add_argument("--frame-rate", type=float, help="Hz; needed unless the file tells it")
     made.add_argument(
-        "--orientation", choices=("time_first", "cells_first"), help="whether the rows of the array are frames or cells; frames, unless that looks wrong"
+        "--orientation",
+        choices=("time_first", "cells_first"),
+        help="whether the rows of the array are frames or cells; frames, unless that looks wrong",
     )
     made.add_argument("--key", help="name of the array in .npz and .mat files")
     made.add_argument("--allow-nan", action="store_true", help="treat NaN frames as not observed")
@@ -181,7 +199,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _scale(made: argparse.ArgumentParser) -> None:
     made.add_argument("--scale", default="default", choices=SCALES)
-    made.add_argument("--overrides", type=Path, help="YAML laid over the configurations; its top-level keys are experiments")
+    made.add_argument(
+        "--overrides", type=Path, help="YAML laid over the configurations; its top-level keys are experiments"
+    )
 
 
 if __name__ == "__main__":

@@ -83,7 +83,10 @@ def test_two_classes_of_one_name_are_an_error(tmp_path: Path) -> None:
 def test_an_unknown_name_is_told_with_the_nearest() -> None:
     known = discover(dfp.posteriors, Posterior)  # type: ignore[type-abstract]
     assert pick(known, "factorised", "here", "posterior").name == "factorised"
-    with pytest.raises(UserError, match=r"here: unknown posterior 'factorized' \(did you mean 'factorised'\?\); known: autoreg"):
+    with pytest.raises(
+        UserError,
+        match=r"here: unknown posterior 'factorized' \(did you mean 'factorised'\?\); known: autoreg",
+    ):
         pick(known, "factorized", "here", "posterior")
     with pytest.raises(UserError, match="unknown posterior 3"):
         pick(known, 3, "here", "posterior")

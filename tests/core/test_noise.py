@@ -20,14 +20,18 @@ def test_noise_is_logistic(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "digits"), [(torch.float32, 24), (torch.float64, 53)])
-def test_the_largest_noise_is_finite(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, digits: int) -> None:
+def test_the_largest_noise_is_finite(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, digits: int
+) -> None:
     def extremes(shape: tuple[int, ...], **settings: object) -> torch.Tensor:
         return torch.tensor([0.0, 1.0], dtype=dtype)
 
     monkeypatch.setattr(torch, "rand", extremes)
     noise = logistic_noise((2,), generator(0), dtype)
     assert torch.isfinite(noise).all()
-    assert noise[1] > 0 > noise[0] and float(noise.abs().max()) == pytest.approx(digits * math.log(2), rel=1e-3)
+    assert noise[1] > 0 > noise[0] and float(noise.abs().max()) == pytest.approx(
+        digits * math.log(2), rel=1e-3
+    )
 
 
 def test_generators_repeat_and_leave_the_global_one_alone() -> None:

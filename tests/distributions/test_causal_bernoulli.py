@@ -17,7 +17,9 @@ from dfp.distributions.enumeration import all_paths
 from dfp.distributions.terms import Coupling, NonlinearHistory, OwnHistory
 
 
-@given(kind=st.sampled_from(KINDS), seed=st.integers(0, 10_000), bins=st.integers(1, 4), cells=st.integers(1, 3))
+@given(
+    kind=st.sampled_from(KINDS), seed=st.integers(0, 10_000), bins=st.integers(1, 4), cells=st.integers(1, 3)
+)
 def test_probabilities_sum_to_one(kind: str, seed: int, bins: int, cells: int) -> None:
     q = process(kind, seed, trials=2, bins=bins, cells=cells, strength=2.0, lags=1 + seed % 5)
     with torch.no_grad():
@@ -25,7 +27,9 @@ def test_probabilities_sum_to_one(kind: str, seed: int, bins: int, cells: int) -
     assert torch.allclose(total, torch.ones(2, dtype=torch.float64), atol=1e-12)
 
 
-@given(kind=st.sampled_from(KINDS), seed=st.integers(0, 10_000), bins=st.integers(1, 8), cells=st.integers(1, 3))
+@given(
+    kind=st.sampled_from(KINDS), seed=st.integers(0, 10_000), bins=st.integers(1, 8), cells=st.integers(1, 3)
+)
 def test_every_term_steps_as_it_sweeps(kind: str, seed: int, bins: int, cells: int) -> None:
     q = process(kind, seed, trials=2, bins=bins, cells=cells, lags=1 + seed % 11)
     z = normal(generator(seed), 3, 2, bins, cells)
@@ -40,10 +44,16 @@ def test_terms_are_their_definitions() -> None:
     """Entry by entry in NumPy: two cells, five bins, directions of coupling and order of lags included."""
     q = process("all_terms", 2, trials=1, bins=5, cells=2, lags=3)
     own, coupling, nonlinear = q.terms
-    assert isinstance(own, OwnHistory) and isinstance(coupling, Coupling) and isinstance(nonlinear, NonlinearHistory)
+    assert (
+        isinstance(own, OwnHistory)
+        and isinstance(coupling, Coupling)
+        and isinstance(nonlinear, NonlinearHistory)
+    )
     z = normal(generator(0), 1, 1, 5, 2)
     past = z[0, 0].numpy()
-    taps, weights, basis = (tensor.detach().numpy() for tensor in (own.taps, coupling.weights, coupling.basis))
+    taps, weights, basis = (
+        tensor.detach().numpy() for tensor in (own.taps, coupling.weights, coupling.basis)
+    )
     inward = nonlinear.inward.detach().expand(2, -1, -1).numpy()
     outward = nonlinear.outward.detach().expand(2, -1).numpy()
     context = nonlinear.context.detach().numpy()
@@ -56,16 +66,24 @@ def test_terms_are_their_definitions() -> None:
                 hidden += inward[i, lag - 1] * past[t - lag, i]
                 for r in range(basis.shape[0]):
                     if lag <= basis.shape[1]:
-                        expected[t, i] += sum(weights[r, i, j] * basis[r, lag - 1] * past[t - lag, j] for j in range(2))
+                        expected[t, i] += sum(
+                            weights[r, i, j] * basis[r, lag - 1] * past[t - lag, j] for j in range(2)
+                        )
             expected[t, i] += outward[i] @ np.tanh(hidden)
     assert np.allclose(q.logits(z)[0, 0].detach().numpy(), expected, atol=1e-12)
 
 
 def test_memory_and_coupling_are_those_of_the_terms() -> None:
-    facts = {kind: (process(kind, 0, lags=4).memory, process(kind, 0).couples_cells) for kind in (*KINDS, "none")}
+    facts = {
+        kind: (process(kind, 0, lags=4).memory, process(kind, 0).couples_cells) for kind in (*KINDS, "none")
+    }
     assert facts == {
-        "own_history": (4, False), "coupled": (3, True), "nonlinear": (4, False), "all_terms": (4, True), "none": (0, False),
-    }  # fmt: skip
+        "own_history": (4, False),
+        "coupled": (3, True),
+        "nonlinear": (4, False),
+        "all_terms": (4, True),
+        "none": (0, False),
+    }
 
 
 def test_log_probability_is_differentiable_in_everything() -> None:
@@ -86,8 +104,12 @@ def test_exchanging_drive_or_terms_keeps_the_rest() -> None:
 def test_log_pmf_and_entropy_hold_in_the_tails(logit: float) -> None:
     u = torch.tensor(logit, dtype=torch.float64)
     p = torch.sigmoid(u)
-    assert float(bernoulli_log_prob(torch.ones(()), u)) == pytest.approx(float(torch.nn.functional.logsigmoid(u)))
-    assert float(bernoulli_log_prob(torch.zeros(()), u)) == pytest.approx(float(torch.nn.functional.logsigmoid(-u)))
+    assert float(bernoulli_log_prob(torch.ones(()), u)) == pytest.approx(
+        float(torch.nn.functional.logsigmoid(u))
+    )
+    assert float(bernoulli_log_prob(torch.zeros(()), u)) == pytest.approx(
+        float(torch.nn.functional.logsigmoid(-u))
+    )
     assert float(bernoulli_entropy(u)) == pytest.approx(float(stats.bernoulli.entropy(float(p))), abs=1e-9)
 
 

@@ -94,7 +94,7 @@ def test_log_weights_are_kept_per_cell_only_where_cells_are_problems_of_their_ow
 
 
 def test_bound_is_the_evidence_where_the_posterior_is_exact() -> None:
-    """Nothing observed: the prior is the posterior. One bin: one logit is. Every sample then says log p(x)."""
+    """Nothing observed: the prior is the posterior. One bin: one logit is. Each sample says log p(x)."""
     network = model(2, 4)
     unseen = torch.full((2, 30, 2), math.nan, dtype=torch.float64)
     found = draw(network, network.prior(2, 30), unseen, 50, 0)
@@ -140,7 +140,7 @@ def test_chunks_draw_the_same_samples_from_the_same_noise(size: int, monkeypatch
 
 
 def chain(bins: int) -> CausalBernoulli:
-    """A first bin that always fires, then each bin because the one before did: the slowest possible sample."""
+    """The first bin always fires, then each bin because the one before did: no sample is slower."""
     drive = torch.full((1, bins, 1), -50.0, dtype=torch.float64)
     drive[:, 0] = 100.0
     return CausalBernoulli(drive, (OwnHistory(torch.tensor([[100.0]], dtype=torch.float64)),))
@@ -234,7 +234,7 @@ def test_exact_metrics_of_a_posterior_that_ignores_the_trace() -> None:
 
 
 def test_a_response_of_one_bin_and_short_trials_are_measured_as_far_as_they_go() -> None:
-    """The state of two bins holds lag 1 only; a trial of three bins has lags 1 and 2, no window of 30 bins."""
+    """The state of two bins holds lag 1 only; a trial of three bins has lags 1 and 2, no window of 30."""
     short = measured(kernel_bins=1)
     assert (0, "covariance_lag1_exact") in short
     assert (0, "covariance_lag2_exact") not in short

@@ -199,8 +199,7 @@ def test_score_is_fishers_identity() -> None:
         torch.testing.assert_close((up - down) / (2 * step), expected.sum(1), rtol=1e-6, atol=1e-5)
 
 
-def test_an_experiment_is_measured_in_seconds() -> None:
-    """Sixteen trials of five cells, 300 bins, memory 10: about 2 s of processor time."""
+def test_sixteen_trials_of_five_cells_take_seconds() -> None:
     parameters, x = cells(5, 2, 10, seed=13), traces(16, 300, 5, seed=13)
     start = time.process_time()
     ExactPosterior(parameters, x)

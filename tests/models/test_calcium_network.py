@@ -66,7 +66,9 @@ def test_log_joint_is_the_models_own(
     assert found.shape == (3, 2, bins, cells)
     for s in range(3):
         for b in range(2):
-            assert float(found[s, b].sum()) == pytest.approx(by_loops(network, x[b].numpy(), z[s, b].numpy()), abs=1e-8)
+            assert float(found[s, b].sum()) == pytest.approx(
+                by_loops(network, x[b].numpy(), z[s, b].numpy()), abs=1e-8
+            )
 
 
 def evidence(network: CalciumNetwork, x: Tensor) -> Tensor:
@@ -79,7 +81,9 @@ def test_prior_and_likelihood_are_normalised() -> None:
     """Σ_z p(z) = 1, and ∫ p(x) dx = 1 for two bins of one cell by the rectangle rule on a grid of traces."""
     with torch.no_grad():
         network = model(2, 3, basis=1)
-        assert float(network.prior(1, 4).log_prob(all_paths(4, 2)).sum((2, 3)).exp().sum()) == pytest.approx(1, abs=1e-12)
+        assert float(network.prior(1, 4).log_prob(all_paths(4, 2)).sum((2, 3)).exp().sum()) == pytest.approx(
+            1, abs=1e-12
+        )
         single = model(1, 4)
         grid = torch.linspace(-5, 7, 240, dtype=torch.float64)
         x = torch.cartesian_prod(grid, grid)[:, :, None]
@@ -164,7 +168,9 @@ def test_parameters_come_back_as_they_went_in() -> None:
 @pytest.mark.parametrize("learn", [(), ("bias",), ("amplitude", "noise"), ALL_PARAMETERS])
 def test_only_what_is_learned_takes_gradients(learn: tuple[str, ...]) -> None:
     network = CalciumNetwork(parameters(2, basis=1), 10.0, learn)
-    assert {name for name, p in network.named_parameters() if p.requires_grad} == {f"raw_{name}" for name in learn}
+    assert {name for name, p in network.named_parameters() if p.requires_grad} == {
+        f"raw_{name}" for name in learn
+    }
     assert network.learned == tuple(sorted(learn))
 
 

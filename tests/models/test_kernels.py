@@ -24,7 +24,9 @@ def factor(value: float, rate: float) -> float:
 
 
 @given(rise=st.one_of(st.just(0.0), times), decay=times, rate=st.floats(3.0, 100.0), bins=st.integers(1, 200))
-def test_response_is_the_recursion_scaled_to_peak_one(rise: float, decay: float, rate: float, bins: int) -> None:
+def test_response_is_the_recursion_scaled_to_peak_one(
+    rise: float, decay: float, rate: float, bins: int
+) -> None:
     """AR(2): c[t] = (d + r) c[t−1] − d r c[t−2] + z[t], by scipy's recursive filter on one spike."""
     k = calcium_kernel(seconds(rise), seconds(decay), rate, bins)[0].numpy()
     d, r = factor(decay, rate), factor(rise, rate)
@@ -39,7 +41,9 @@ def test_an_instant_rise_is_a_plain_decay() -> None:
     decay, rate = 0.3, 20.0
     plain = factor(decay, rate) ** np.arange(50)
     for rise in (0.0, 1e-9, 1e-4):
-        assert np.allclose(calcium_kernel(seconds(rise), seconds(decay), rate, 50)[0].numpy(), plain, atol=1e-12)
+        assert np.allclose(
+            calcium_kernel(seconds(rise), seconds(decay), rate, 50)[0].numpy(), plain, atol=1e-12
+        )
 
 
 def test_a_rise_as_long_as_the_decay_is_the_limit_from_both_sides() -> None:

@@ -1,4 +1,6 @@
-"""What every posterior family must satisfy. Families are discovered: a new file in ``dfp.posteriors`` is tested without a change here."""
+"""What every posterior family must satisfy. Families are discovered: a new file in
+``dfp.posteriors`` is tested without a change here.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def test_the_families_of_the_paper_are_found_in_every_setting() -> None:
 def test_logits_are_strictly_causal_and_look_no_further_back_than_memory(family: Family) -> None:
     q = q_of(family)
     z = torch.rand(1, 2, BINS, CELLS, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    jacobian = torch.autograd.functional.jacobian(lambda values: q.logits(values)[0, 1], z)[:, :, 0]  # (T, N, B, T, N)
+    jacobian = torch.autograd.functional.jacobian(lambda values: q.logits(values)[0, 1], z)[
+        :, :, 0
+    ]  # (T, N, B, T, N)
     assert (jacobian[:, :, 0] == 0).all(), "another trial's spikes enter"
     reach = jacobian[:, :, 1].abs().amax((1, 3))  # (T, T): bin reached, bin acting
     lag = torch.arange(BINS)[:, None] - torch.arange(BINS)
@@ -71,21 +75,30 @@ def test_unobserved_frames_give_finite_logits(family: Family) -> None:
 
 
 def _has_a_true_derivative(family: Family) -> bool:
-    # differentiating through straight-through steps gives the estimator's own second derivative, by definition not the true one
+    # differentiating through straight-through steps gives the estimator's own second derivative, by
+    # definition not the true one
     return not (family.settings.get("through") and str(family.settings["estimator"]).startswith("straight"))
 
 
-@pytest.mark.parametrize("family", [family for family in families() if _has_a_true_derivative(family)], ids=str)
+@pytest.mark.parametrize(
+    "family", [family for family in families() if _has_a_true_derivative(family)], ids=str
+)
 def test_conditioning_is_differentiable(family: Family) -> None:
-    """Directional derivatives of log q at a fixed path against central differences, for every parameter at once."""
+    """Directional derivatives of log q at a fixed path against central
+    differences, for every parameter at once.
+    """
     posterior, x = family.trained(CELLS, 5), traces(5, bins=BINS, cells=CELLS)
-    z = (torch.rand(2, 2, BINS, CELLS, generator=torch.Generator().manual_seed(3), dtype=torch.float64) < 0.4).double()
+    z = (
+        torch.rand(2, 2, BINS, CELLS, generator=torch.Generator().manual_seed(3), dtype=torch.float64) < 0.4
+    ).double()
 
     def value() -> Tensor:
         conditioned = condition(posterior, x, seed=6)
         return (conditioned.amortised if conditioned.distil else conditioned.q).log_prob(z).sum()  # type: ignore[union-attr]
 
-    used = [parameter for parameter in posterior.parameters() if parameter.numel()]  # a history of no lags is empty
+    used = [
+        parameter for parameter in posterior.parameters() if parameter.numel()
+    ]  # a history of no lags is empty
     gradients = torch.autograd.grad(value(), used)
     rng = torch.Generator().manual_seed(4)
     for parameter, gradient in zip(used, gradients, strict=True):
@@ -159,6 +172,11 @@ def test_per_cell_posteriors_share_nothing_between_cells(family: Family) -> None
 @every_family
 def test_drawing_is_the_generators_doing(family: Family) -> None:
     q = q_of(family, seed=11)
-    draws = [q.draw(q.noise(4, torch.Generator().manual_seed(seed)), Sequential(), Hard()).z for seed in (0, 0, 1)]
+    draws = [
+        q.draw(q.noise(4, torch.Generator().manual_seed(seed)), Sequential(), Hard()).z for seed in (0, 0, 1)
+    ]
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
-    assert logistic_noise((4, 2, BINS, CELLS), torch.Generator().manual_seed(0), torch.float64).shape == draws[0].shape
+    assert (
+        logistic_noise((4, 2, BINS, CELLS), torch.Generator().manual_seed(0), torch.float64).shape
+        == draws[0].shape
+    )

@@ -12,7 +12,13 @@ from dfp.core.noise import generator, logistic_noise
 from dfp.samplers.relaxations import Concrete, Hard, MeanField, Relaxation, StraightThrough
 
 SHAPE = (3, 2, 5, 2)
-ALL: tuple[Relaxation, ...] = (Hard(), Concrete(0.4), MeanField(), StraightThrough("literal"), StraightThrough("sigma"))
+ALL: tuple[Relaxation, ...] = (
+    Hard(),
+    Concrete(0.4),
+    MeanField(),
+    StraightThrough("literal"),
+    StraightThrough("sigma"),
+)
 
 
 def numbers() -> tuple[Tensor, Tensor]:
@@ -58,7 +64,9 @@ def test_each_cell_may_have_its_own_temperature() -> None:
 
 @pytest.mark.parametrize("reading", ["literal", "sigma"])
 def test_straight_through_is_hard_forward_and_its_reading_backward(reading: str) -> None:
-    """Hjelm et al. 2015, eq. 9: the gradient passed on as it is, or multiplied by σ'(u), which does not depend on the noise."""
+    """Hjelm et al. 2015, eq. 9: the gradient passed on as it is, or
+    multiplied by σ'(u), which does not depend on the noise.
+    """
     logits, noise = numbers()
     z = StraightThrough(reading)(logits, noise)
     assert torch.equal(z, Hard()(logits, noise))

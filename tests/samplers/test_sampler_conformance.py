@@ -1,4 +1,6 @@
-"""What every sampler must satisfy: with the same noise it gives the sample that ancestral sampling gives, and its gradient."""
+"""What every sampler must satisfy: with the same noise it gives the sample
+that ancestral sampling gives, and its gradient.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +31,22 @@ RELAXATIONS: tuple[Relaxation, ...] = (
 
 
 def sampler(name: str) -> Sampler:
-    """A discovered sampler as precise as it goes; its tolerance is the only setting that a sampler is assumed to have."""
+    """A discovered sampler as precise as it goes; its tolerance is the
+    only setting that a sampler is assumed to have.
+    """
     cls = samplers()[name]
     return cls(tolerance=1e-13) if "tolerance" in getattr(cls, "__dataclass_fields__", {}) else cls()  # type: ignore[call-arg]
 
 
-def case(number: int, kind: str, dtype: torch.dtype = torch.float64, **settings: Any) -> tuple[CausalBernoulli, Tensor]:
+def case(
+    number: int, kind: str, dtype: torch.dtype = torch.float64, **settings: Any
+) -> tuple[CausalBernoulli, Tensor]:
     """A random process of random size and strength, weak to supercritical, and noise for it."""
     rng = generator(10_000 + number)
-    sizes = [int(torch.randint(low, high, (), generator=rng)) for low, high in ((1, 4), (1, 4), (1, 41), (1, 5), (1, 7))]
+    sizes = [
+        int(torch.randint(low, high, (), generator=rng))
+        for low, high in ((1, 4), (1, 4), (1, 41), (1, 5), (1, 7))
+    ]
     samples, trials, bins, cells, lags = sizes
     strength = float(torch.empty(()).uniform_(0.1, 4.0, generator=rng))
     q = process(kind, number, trials, bins, cells, strength, lags, dtype, **settings)
@@ -55,14 +64,18 @@ def drawn(q: CausalBernoulli, noise: Tensor, how: Sampler, relaxation: Relaxatio
 @every_sampler
 @pytest.mark.parametrize("kind", KINDS)
 def test_hard_samples_are_exactly_the_sequential_ones(name: str, kind: str) -> None:
-    """100 random cases of each kind, 400 in all, 1 to 40 bins and memories that may be longer than the trial."""
+    """100 random cases of each kind, 400 in all, 1 to 40 bins and
+    memories that may be longer than the trial.
+    """
     spikes = hardest = 0
     for number in range(100):
         q, noise = case(number, kind)
         found, expected = drawn(q, noise, sampler(name), Hard()), drawn(q, noise, Sequential(), Hard())
         assert torch.equal(found.z, expected.z)
         assert torch.allclose(found.logits, expected.logits, atol=1e-11)
-        assert torch.equal(found.z, Hard()(found.logits, noise)), "z is not what the logits and the noise give"
+        assert torch.equal(found.z, Hard()(found.logits, noise)), (
+            "z is not what the logits and the noise give"
+        )
         assert found.converged and found.residual == 0 and 1 <= found.sweeps <= noise.shape[2] + 1
         spikes, hardest = spikes + int(found.z.sum()), max(hardest, found.sweeps)
     assert spikes > 1000
@@ -83,7 +96,10 @@ def test_hard_samples_are_exactly_the_sequential_ones_in_single_precision(name: 
 def test_relaxed_samples_agree_within_tolerance(name: str, relaxation: Relaxation) -> None:
     for number in range(24):
         q, noise = case(number, KINDS[number % 4])
-        found, expected = drawn(q, noise, sampler(name), relaxation), drawn(q, noise, Sequential(), relaxation)
+        found, expected = (
+            drawn(q, noise, sampler(name), relaxation),
+            drawn(q, noise, Sequential(), relaxation),
+        )
         assert found.converged
         assert torch.allclose(found.z, expected.z, atol=1e-9)
         assert torch.allclose(found.logits, expected.logits, atol=1e-8)
@@ -110,7 +126,9 @@ def test_paths_come_up_as_often_as_they_are_probable(name: str) -> None:
 @every_sampler
 @pytest.mark.parametrize("relaxation", [r for r in RELAXATIONS if r.pathwise], ids=str)
 def test_gradients_are_those_of_backpropagation_through_time(name: str, relaxation: Relaxation) -> None:
-    """A random linear function of values and logits, differentiated in the drive and in every tensor of every term."""
+    """A random linear function of values and logits, differentiated in
+    the drive and in every tensor of every term.
+    """
     for number in range(16):
         q, noise = case(number, KINDS[number % 4])
         if noise.shape[2] > 15:  # products of more Jacobians than that may pass what float64 resolves
@@ -128,14 +146,18 @@ def shortened(q: CausalBernoulli, bins: int) -> CausalBernoulli:
     def cut(tensor: Tensor) -> Tensor:
         return tensor.detach()[:, :bins].clone().requires_grad_()
 
-    terms = [replace(term, context=cut(term.context)) if hasattr(term, "context") else term for term in q.terms]
+    terms = [
+        replace(term, context=cut(term.context)) if hasattr(term, "context") else term for term in q.terms
+    ]
     return CausalBernoulli(cut(q.drive), tuple(terms))
 
 
 def gradients(q: CausalBernoulli, noise: Tensor, how: Sampler, relaxation: Relaxation) -> list[Tensor]:
     draw = q.draw(noise, how, relaxation)
     rng = generator(77)
-    value = (draw.z * normal(rng, *draw.z.shape)).sum() + 0.1 * (draw.logits * normal(rng, *draw.z.shape)).sum()
+    value = (draw.z * normal(rng, *draw.z.shape)).sum() + 0.1 * (
+        draw.logits * normal(rng, *draw.z.shape)
+    ).sum()
     return list(torch.autograd.grad(value, leaves(q)))
 
 
@@ -245,7 +267,8 @@ def test_implicit_and_unrolled_gradients_agree(relaxation: Relaxation) -> None:
         q = process(KINDS[number % 4], 40 + number, trials=2, bins=10, cells=2)
         noise = logistic_noise((2, 2, 10, 2), generator(number), torch.float64)
         both = [
-            gradients(q, noise, FixedPoint(tolerance=1e-13, gradient=how), relaxation) for how in ("implicit", "unrolled")
+            gradients(q, noise, FixedPoint(tolerance=1e-13, gradient=how), relaxation)
+            for how in ("implicit", "unrolled")
         ]
         scale = max(float(g.abs().max()) for g in both[0])
         for implicit, unrolled in zip(*both, strict=True):
@@ -262,19 +285,25 @@ def test_exactly_k_sweeps_are_differentiated_as_they_are() -> None:
         z = relaxation(q.logits(z), noise)
     expected = torch.autograd.grad(z.square().sum(), leaves(q))
     found = torch.autograd.grad(q.draw(noise, FixedPoint(sweeps=2), relaxation).z.square().sum(), leaves(q))
-    converged = torch.autograd.grad(q.draw(noise, FixedPoint(tolerance=1e-12), relaxation).z.square().sum(), leaves(q))
+    converged = torch.autograd.grad(
+        q.draw(noise, FixedPoint(tolerance=1e-12), relaxation).z.square().sum(), leaves(q)
+    )
     assert all(torch.allclose(a, b, rtol=1e-12) for a, b in zip(found, expected, strict=True))
     assert not all(torch.allclose(a, b, rtol=1e-3) for a, b in zip(converged, expected, strict=True))
 
 
 def test_gradients_at_the_default_tolerance_are_good_enough_to_train_with() -> None:
-    """Weak to supercritical cases, warm and cold: within 1e-3 of backpropagation through time, relative to the largest entry."""
+    """Weak to supercritical cases, warm and cold: within 1e-3 of
+    backpropagation through time, relative to the largest entry.
+    """
     for number in range(60):
         q, noise = case(number, KINDS[number % 4])
         relaxation = Concrete((1.0, 0.5, 0.15)[number % 3])
         expected, found = (gradients(q, noise, how, relaxation) for how in (Sequential(), FixedPoint()))
         scale = max(float(g.abs().max()) for g in expected)
-        assert all(torch.allclose(a, b, rtol=0, atol=1e-3 * scale) for a, b in zip(found, expected, strict=True))
+        assert all(
+            torch.allclose(a, b, rtol=0, atol=1e-3 * scale) for a, b in zip(found, expected, strict=True)
+        )
 
 
 @pytest.mark.parametrize("reading", ["literal", "sigma"])
@@ -293,7 +322,9 @@ def test_unrolled_straight_through_has_the_gradient_of_the_sweeps_made(reading: 
 @pytest.mark.parametrize("gradient", ["implicit", "unrolled"])
 @pytest.mark.parametrize("relaxation", [r for r in RELAXATIONS if r.pathwise], ids=str)
 @pytest.mark.parametrize("cap", [None, 3])
-def test_values_are_the_same_with_and_without_gradients(gradient: str, relaxation: Relaxation, cap: int | None) -> None:
+def test_values_are_the_same_with_and_without_gradients(
+    gradient: str, relaxation: Relaxation, cap: int | None
+) -> None:
     for number in range(8):
         q, noise = case(number, KINDS[number % 4])
         how = FixedPoint(max_sweeps=cap, gradient=gradient)
@@ -306,7 +337,9 @@ def test_values_are_the_same_with_and_without_gradients(gradient: str, relaxatio
 
 
 def test_a_draw_is_freed_as_soon_as_it_is_let_go() -> None:
-    """The hook that solves the adjoint must not keep its own graph alive: a training loop would grow without end."""
+    """The hook that solves the adjoint must not keep its own graph
+    alive: a training loop would grow without end.
+    """
     q = process("all_terms", 1, trials=1, bins=10, cells=2)
     noise = logistic_noise((1, 1, 10, 2), generator(0), torch.float64)
     alive = []

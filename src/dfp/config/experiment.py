@@ -35,7 +35,8 @@ class Document:
         in_all: part of ``snakemake all``.
         minutes: estimated time on two CPU cores, by scale.
         datasets, runs: by name.
-        defaults: settings that every run starts from: ``model``, ``posterior``, ``recognition``, ``training``, ``evaluation``, ….
+        defaults: settings that every run starts from: ``model``, ``posterior``, ``recognition``,
+            ``training``, ``evaluation``, ….
         axes: runs made by combination: label → value → settings; every combination is a run.
         only: label → values: of that axis, keep these values only (at a smaller scale, say).
         figures: names of the figures that the experiment's ``plot.py`` makes.
@@ -61,7 +62,9 @@ class Document:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise UserError(f"kind: found {self.kind!r}{suggest(self.kind, KINDS)}, expected one of {', '.join(KINDS)}")
+            raise UserError(
+                f"kind: found {self.kind!r}{suggest(self.kind, KINDS)}, expected one of {', '.join(KINDS)}"
+            )
         if not self.steps_scale > 0:
             raise UserError(f"steps_scale: found {self.steps_scale}, expected a number above 0")
 
@@ -101,7 +104,9 @@ class Experiment:
 
     def jobs(self) -> list[tuple[str, str]]:
         """All (run, data set) pairs."""
-        return [(run, data) for run, spec in self.runs.items() for data in (spec.datasets or list(self.datasets))]
+        return [
+            (run, data) for run, spec in self.runs.items() for data in (spec.datasets or list(self.datasets))
+        ]
 
     def warm_start(self, run: str) -> str | None:
         """The run whose checkpoint ``run`` starts from, if any."""
@@ -166,32 +171,42 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     return raw
 
 
-def load_experiment(path: Path | str, scale: str = "default", overrides: Path | str | None = None) -> Experiment:
+def load_experiment(
+    path: Path | str, scale: str = "default", overrides: Path | str | None = None
+) -> Experiment:
     """Read an experiment's ``config.yaml`` at one scale.
 
     Args:
         path: of the configuration; its folder's name is the experiment's.
         scale: ``smoke``, ``default`` or ``paper``.
-        overrides: a YAML file laid over the configuration after the scale; its top-level keys are experiments.
+        overrides: a YAML file laid over the configuration after the scale; its top-level keys are
+            experiments.
 
     Raises:
         UserError: naming the file and the key for anything that is not understood.
     """
     path = Path(path)
     if scale not in SCALES:
-        raise UserError(f"scale: found {scale!r}{suggest(scale, SCALES)}, expected one of {', '.join(SCALES)}")
+        raise UserError(
+            f"scale: found {scale!r}{suggest(scale, SCALES)}, expected one of {', '.join(SCALES)}"
+        )
     raw = read_yaml(path)
     name = path.parent.name
     scales = convert(dict[str, dict[str, Any] | None], raw.get("scales") or {}, f"{path}: scales")
     for known in scales:
         if known not in SCALES:
-            raise UserError(f"{path}: scales: unknown scale {known!r}{suggest(str(known), SCALES)}; known: {', '.join(SCALES)}")
+            raise UserError(
+                f"{path}: scales: unknown scale {known!r}{suggest(str(known), SCALES)}; known: "
+                f"{', '.join(SCALES)}"
+            )
     raw = merge(raw, scales.get(scale) or {})
     if overrides:
         raw = merge(raw, _overrides(Path(overrides), path))
     document = build(Document, raw, str(path))
     where = f"{path} ({scale})"
-    raw_runs = {run: _scaled(settings, document.steps_scale) for run, settings in _raw_runs(document, where).items()}
+    raw_runs = {
+        run: _scaled(settings, document.steps_scale) for run, settings in _raw_runs(document, where).items()
+    }
     return Experiment(
         name=name,
         path=path,
@@ -205,16 +220,25 @@ def load_experiment(path: Path | str, scale: str = "default", overrides: Path | 
 
 
 def _overrides(overrides: Path, path: Path) -> dict[str, Any]:
-    """What a file of overrides lays over the experiment at ``path``; its keys are experiments beside that one."""
+    """What a file of overrides lays over the experiment at ``path``;
+    its keys are experiments beside that one.
+    """
     raw = read_yaml(overrides)
-    known = sorted({other.parent.name for other in path.resolve().parent.parent.glob("*/config.yaml")} | {path.parent.name})
+    known = sorted(
+        {other.parent.name for other in path.resolve().parent.parent.glob("*/config.yaml")}
+        | {path.parent.name}
+    )
     for name in raw:
         if name not in known:
-            raise UserError(f"{overrides}: unknown experiment {name!r}{suggest(str(name), known)}; known: {', '.join(known)}")
+            raise UserError(
+                f"{overrides}: unknown experiment {name!r}{suggest(str(name), known)}; known: "
+                f"{', '.join(known)}"
+            )
     own = convert(dict[str, Any], raw.get(path.parent.name) or {}, f"{overrides}: {path.parent.name}")
     if "scales" in own:
         raise UserError(
-            f"{overrides}: {path.parent.name}: found 'scales', expected the settings themselves (they hold at any scale)"
+            f"{overrides}: {path.parent.name}: found 'scales', expected the settings themselves (they hold "
+            "at any scale)"
         )
     return own
 
@@ -224,7 +248,10 @@ def _dataset(document: Document, name: str, where: str) -> SimulationSpec | Reco
         return build(RecordingsSpec, document.datasets[name], where)
     spec = build(SimulationSpec, document.datasets[name], where)
     if spec.network.get("kind") != "independent" and len(spec.seeds) != 1:
-        raise UserError(f"{where}: seeds: found {len(spec.seeds)}, expected exactly one for a network (one data set per seed)")
+        raise UserError(
+            f"{where}: seeds: found {len(spec.seeds)}, expected exactly one for a network (one data set per "
+            "seed)"
+        )
     check_network(spec, where)
     return spec
 
@@ -245,9 +272,15 @@ def _raw_runs(document: Document, where: str) -> dict[str, dict[str, Any]]:
             combined["_".join(_slug(value) for value in values)] = settings
     for run, own in document.runs.items():
         if run in combined:
-            raise UserError(f"{where}: runs.{run}: found a run of that name made by the axes too, expected different names")
+            raise UserError(
+                f"{where}: runs.{run}: found a run of that name made by the axes too, expected different "
+                "names"
+            )
         combined[run] = dict(own or {})
-    return {run: _flatten(merge(document.defaults, settings), f"{where}: runs.{run}") for run, settings in combined.items()}
+    return {
+        run: _flatten(merge(document.defaults, settings), f"{where}: runs.{run}")
+        for run, settings in combined.items()
+    }
 
 
 def _kept(document: Document, label: str, where: str) -> list[str]:
@@ -264,7 +297,9 @@ def _slug(value: object) -> str:
 
 
 def _flatten(settings: dict[str, Any], where: str) -> dict[str, Any]:
-    """Fold ``training`` into the phases and ``recognition`` into the posterior, so that only RunSpec's keys remain."""
+    """Fold ``training`` into the phases and ``recognition`` into the
+    posterior, so that only RunSpec's keys remain.
+    """
     settings = dict(settings)
     training = convert(dict[str, Any], settings.pop("training", None) or {}, f"{where}.training")
     phases = convert(list[dict[str, Any]], settings.get("phases") or [{}], f"{where}.phases")
@@ -304,7 +339,10 @@ def _runs(document: Document, raw_runs: dict[str, dict[str, Any]], where: str) -
         spec = build(RunSpec, raw, f"{where}: runs.{name}")
         for dataset in spec.datasets:
             if dataset not in document.datasets:
-                raise UserError(f"{where}: runs.{name}.datasets: unknown data set {dataset!r}{suggest(dataset, document.datasets)}")
+                raise UserError(
+                    f"{where}: runs.{name}.datasets: unknown data set "
+                    f"{dataset!r}{suggest(dataset, document.datasets)}"
+                )
         if spec.warm_start is not None and spec.warm_start not in raw_runs:
             hint = suggest(spec.warm_start, raw_runs)
             raise UserError(f"{where}: runs.{name}.warm_start: unknown run {spec.warm_start!r}{hint}")
@@ -319,6 +357,9 @@ def _check_no_cycle(name: str, runs: dict[str, RunSpec], where: str) -> None:
     seen, now = [name], runs[name].warm_start
     while now is not None:
         if now in seen:
-            raise UserError(f"{where}: runs.{name}.warm_start: found a circle ({' → '.join([*seen, now])}), expected a start")
+            raise UserError(
+                f"{where}: runs.{name}.warm_start: found a circle ({' → '.join([*seen, now])}), expected a "
+                "start"
+            )
         seen.append(now)
         now = runs[now].warm_start

@@ -24,7 +24,9 @@ GENERATORS: dict[str, Callable[..., Network]] = {
 
 
 def make_network(spec: SimulationSpec, where: str) -> Network:
-    """The network of a simulated data set: generated, or read from an edge list, with its biases tuned where asked."""
+    """The network of a simulated data set: generated, or read from an
+    edge list, with its biases tuned where asked.
+    """
     check_network(spec, where)
     network = _generate(spec, where)
     if spec.target_rate_hz:
@@ -37,7 +39,9 @@ def _generate(spec: SimulationSpec, where: str) -> Network:
     kind = str(rest.pop("kind"))
     makers = {
         "independent": lambda options: _panel(spec, options),
-        "sparse_random": lambda options: sparse_random(generator=_rng(spec), frame_rate=spec.frame_rate, **options),
+        "sparse_random": lambda options: sparse_random(
+            generator=_rng(spec), frame_rate=spec.frame_rate, **options
+        ),
         "peer": lambda options: peer_setting(_rng(spec), **options),
         "edges": lambda options: _from_file(spec, options),
     }
@@ -57,11 +61,15 @@ def check_network(spec: SimulationSpec, where: str) -> None:
     takes["edges"] |= {"path", "name", "cells"}
     kind = spec.network.get("kind")
     if kind not in takes:
-        raise UserError(f"{where}.network.kind: unknown network {kind!r}{suggest(str(kind), takes)}; known: {', '.join(takes)}")
+        raise UserError(
+            f"{where}.network.kind: unknown network {kind!r}{suggest(str(kind), takes)}; known: "
+            f"{', '.join(takes)}"
+        )
     for key in spec.network:
         if key not in {"kind", *takes[kind]}:
             raise UserError(
-                f"{where}.network: unknown key {key!r}{suggest(str(key), takes[kind])}; known for '{kind}': {', '.join(sorted(takes[kind]))}"
+                f"{where}.network: unknown key {key!r}{suggest(str(key), takes[kind])}; known for '{kind}': "
+                f"{', '.join(sorted(takes[kind]))}"
             )
     if kind == "edges" and "path" not in spec.network:
         raise UserError(f"{where}.network: the key 'path' is missing")
@@ -70,9 +78,13 @@ def check_network(spec: SimulationSpec, where: str) -> None:
 
 
 def _settings(generator: Callable[..., Network]) -> set[str]:
-    """What a configuration may say to a generator; a basis is told by its time constants, the rest comes from the data set."""
+    """What a configuration may say to a generator; a basis is told by its
+    time constants, the rest comes from the data set.
+    """
     names = set(inspect.signature(generator).parameters)
-    given = {"generator", "frame_rate", "topology", "basis"} | ({"cells"} if generator is independent else set())
+    given = {"generator", "frame_rate", "topology", "basis"} | (
+        {"cells"} if generator is independent else set()
+    )
     return (names - given) | ({"time_constants"} if "basis" in names else set())
 
 
@@ -83,7 +95,8 @@ def _rng(spec: SimulationSpec) -> np.random.Generator:
 def _panel(spec: SimulationSpec, options: dict[str, Any]) -> Network:
     """One cell per seed, each drawn from its own seed."""
     cells = [
-        independent(1, np.random.default_rng(seed), frame_rate=spec.frame_rate, **options) for seed in spec.seeds
+        independent(1, np.random.default_rng(seed), frame_rate=spec.frame_rate, **options)
+        for seed in spec.seeds
     ]
     size = len(cells)
     return Network(

@@ -1,4 +1,6 @@
-"""From plain mappings to typed dataclasses, strictly: an unknown key, a wrong type or a bad value is one sentence."""
+"""From plain mappings to typed dataclasses, strictly: an unknown key, a
+wrong type or a bad value is one sentence.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,17 @@ def build(cls: type[T], raw: object, where: str) -> T:
     """Make ``cls``, a dataclass, from a mapping.
 
     Raises:
-        UserError: naming ``where`` and the key for an unknown or missing key, a wrong type, or a value that ``cls`` refuses.
+        UserError: naming ``where`` and the key for an unknown or missing key, a wrong type, or a value that
+            ``cls`` refuses.
     """
     if not isinstance(raw, Mapping):
         raise UserError(f"{where}: found {_told(raw)}, expected a mapping of settings")
     known = settings(cls)
     for key in raw:
         if key not in known:
-            raise UserError(f"{where}: unknown key {key!r}{suggest(str(key), known)}; known: {', '.join(sorted(known))}")
+            raise UserError(
+                f"{where}: unknown key {key!r}{suggest(str(key), known)}; known: {', '.join(sorted(known))}"
+            )
     for name, field in known.items():
         bare = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if bare and name not in raw:
@@ -95,7 +100,9 @@ def _scalar(hint: Any, value: object, where: str) -> Any:
         return value
     if hint is str and isinstance(value, str):
         return value
-    expected = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}.get(hint, str(hint))
+    expected = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}.get(
+        hint, str(hint)
+    )
     raise UserError(f"{where}: found {_told(value)}, expected {expected}")
 
 
@@ -108,7 +115,8 @@ def _told(value: object) -> str:
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """``base`` with ``over`` laid on top: mappings are merged, everything else (lists too) is replaced.
 
-    A mapping whose ``kind`` differs from the base's replaces it whole: settings of another kind do not carry over.
+    A mapping whose ``kind`` differs from the base's replaces it whole: settings of another kind do not carry
+    over.
     """
     merged = dict(base)
     for key, value in over.items():

@@ -17,10 +17,12 @@ class SimulationSpec:
     """A simulated data set.
 
     Attributes:
-        network: the generator's ``kind`` (``independent``, ``sparse_random``, ``peer``, ``edges``) and its settings.
+        network: the generator's ``kind`` (``independent``, ``sparse_random``, ``peer``, ``edges``) and its
+            settings.
         seeds: for ``independent`` one cell per seed, side by side in one file; for networks exactly one seed.
         frame_rate: bins per second.
-        bins, trials, test_trials: length, number of training and of held-out trials. Every trial starts without spikes before it.
+        bins, trials, test_trials: length, number of training and of held-out trials. Every trial starts
+            without spikes before it.
         rise, decay: seconds; decay per bin d corresponds to −1/(frame_rate·ln d) seconds.
         amplitude, baseline, noise: fluorescence units.
         kernel_bins: the calcium response is cut after this many bins; 0 leaves it uncut.
@@ -53,7 +55,10 @@ class SimulationSpec:
             if not getattr(self, name) > 0:
                 raise UserError(f"{name}: found {getattr(self, name):g}, expected a number above 0")
         if self.rise < 0 or self.target_rate_hz < 0:
-            raise UserError(f"rise, target_rate_hz: found {self.rise:g}, {self.target_rate_hz:g}, expected numbers of at least 0")
+            raise UserError(
+                f"rise, target_rate_hz: found {self.rise:g}, {self.target_rate_hz:g}, expected numbers of at "
+                "least 0"
+            )
 
 
 @dataclass(frozen=True)
@@ -64,8 +69,9 @@ class RecordingsSpec:
         cells: keys of the cells (``DS09_c00_s00``).
         seconds: use at most this much of each recording.
         rate_hz: frames are averaged down to this rate; cells recorded more slowly are refused.
-        bins_per_frame: latent bins per frame. Several spikes can fall into one frame of a real recording while a bin holds one at
-            most; the frame is then the fluorescence in the last of its bins, and the bins before are not observed.
+        bins_per_frame: latent bins per frame. Several spikes can fall into one frame of a real recording
+            while a bin holds one at most; the frame is then the fluorescence in the last of its bins, and the
+            bins before are not observed.
         baseline_seconds: width of the rolling baseline that is subtracted; 0 for none.
         rate_guess_hz: firing rate that inference starts from.
         history: lags of the own-history filter, started at 0.
@@ -97,8 +103,8 @@ class ModelSpec:
 
     Attributes:
         learn: parameters to learn; the others keep the value they start from.
-        start: ``truth`` starts every parameter at the data set's own (the simulator's, or for recordings the estimates); ``data`` starts
-            learned parameters from estimates that know no truth.
+        start: ``truth`` starts every parameter at the data set's own (the simulator's, or for recordings the
+            estimates); ``data`` starts learned parameters from estimates that know no truth.
     """
 
     learn: list[str] = field(default_factory=list)
@@ -110,7 +116,9 @@ class ModelSpec:
         for name in self.learn:
             if name not in CalciumParameters.names:
                 hint = suggest(name, CalciumParameters.names)
-                raise UserError(f"learn: unknown parameter {name!r}{hint}; known: {', '.join(CalciumParameters.names)}")
+                raise UserError(
+                    f"learn: unknown parameter {name!r}{hint}; known: {', '.join(CalciumParameters.names)}"
+                )
 
 
 @dataclass(frozen=True)
@@ -177,7 +185,8 @@ class RunSpec:
 
     Attributes:
         model, posterior: what is trained; ``posterior`` has a ``kind`` and that family's settings.
-        phases: how, in order; keys as in ``dfp.training.phase.Phase``, with objective and sampler by their ``kind`` and settings.
+        phases: how, in order; keys as in ``dfp.training.phase.Phase``, with objective and sampler by their
+            ``kind`` and settings.
         labels: columns that tell this run from others in the tables.
         datasets: names of the data sets it is trained on; empty for all.
         warm_start: another run whose posterior (and model) this one starts from, on the same data set.

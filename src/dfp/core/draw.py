@@ -13,12 +13,14 @@ class Draw:
 
     Attributes:
         z: the sample, ``(S, B, T, N)``; 0/1 for hard relaxations, in [0, 1] for relaxed ones.
-        logits: the logits that ``z`` was drawn from, ``(S, B, T, N)``: ``z = relax(logits, noise)`` holds exactly.
+        logits: the logits that ``z`` was drawn from, ``(S, B, T, N)``: ``z = relax(logits, noise)`` holds
+            exactly.
         noise: the logistic noise used, ``(S, B, T, N)``.
         sweeps: passes over all bins that were made (a sequential pass counts as one).
-        residual: largest absolute change of ``z`` in the last sweep; 0 proves that a hard sample is the sequential one.
-        converged: whether the sampler's own stopping rule was met before its cap. False after exactly K sweeps
-            unless the K-th changed nothing.
+        residual: largest absolute change of ``z`` in the last sweep; 0 proves that a hard sample is the
+            sequential one.
+        converged: whether the sampler's own stopping rule was met before its cap. False after exactly K
+            sweeps unless the K-th changed nothing.
     """
 
     z: Tensor

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Above this many taps a Fourier transform is cheaper than shifted adds (measured on two CPU cores at T = 1,000).
+# Above this many taps a Fourier transform is cheaper than shifted adds (measured on two CPU cores at T =
+# 1,000).
 FOURIER_ABOVE = 96
 
 
@@ -24,7 +25,9 @@ def _shifted_add(z: Tensor, taps: Tensor, offset: int, reverse: bool) -> Tensor:
 
 
 class _ShiftedAdd(torch.autograd.Function):
-    """Every output is summed in the order of its lags, whatever the shape of ``z``. ``reverse`` is the adjoint filter."""
+    """Every output is summed in the order of its lags, whatever the shape
+    of ``z``. ``reverse`` is the adjoint filter.
+    """
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, taps: Tensor, offset: int, reverse: bool) -> Tensor:

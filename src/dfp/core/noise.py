@@ -18,12 +18,11 @@ def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
     return made
 
 
-def logistic_noise(
-    shape: Sequence[int], rng: torch.Generator, dtype: torch.dtype = torch.float32
-) -> Tensor:
+def logistic_noise(shape: Sequence[int], rng: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
     """Draw ℓ ~ Logistic(0, 1): ``log u − log(1 − u)``, u uniform; on the generator's device.
 
-    The tails are cut where the precision ends (probability 2⁻²⁴ on each side in float32, |ℓ| ≤ 16.6; 2⁻⁵³ in float64).
+    The tails are cut where the precision ends (probability 2⁻²⁴ on each side in float32, |ℓ| ≤ 16.6; 2⁻⁵³ in
+    float64).
 
     Args:
         shape: usually ``(S, B, T, N)``.

@@ -51,7 +51,8 @@ class Dataset:
         cells = self.x.shape[2]
         if self.start.cells != cells or len(self.names) != cells or self.seed.shape != (cells,):
             raise UserError(
-                f"data set: found parameters, names or seeds that do not match the {cells} cells of its traces"
+                f"data set: found parameters, names or seeds that do not match the {cells} cells of its "
+                "traces"
             )
 
     @property
@@ -92,7 +93,9 @@ class Dataset:
         except FileNotFoundError:
             raise UserError(f"{path}: no such data set (make it with `dfp simulate`)") from None
         except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error):
-            raise UserError(f"{path}: not a data set, or a damaged one (make it with `dfp simulate`)") from None
+            raise UserError(
+                f"{path}: not a data set, or a damaged one (make it with `dfp simulate`)"
+            ) from None
         needed = ["x", "x_test", "frame_rate", "seed", "names", "known", "kernel_bins"]
         needed += [f"truth_{entry.name}" for entry in fields(CalciumParameters)]
         missing = [key for key in needed if key not in arrays]

@@ -19,7 +19,9 @@ def all_paths(bins: int, cells: int, dtype: torch.dtype = torch.float64) -> Tens
     """
     size = bins * cells
     if size > LARGEST:
-        raise UserError(f"enumeration: found {bins} bins × {cells} cells, expected at most {LARGEST} variables in all")
+        raise UserError(
+            f"enumeration: found {bins} bins × {cells} cells, expected at most {LARGEST} variables in all"
+        )
     codes = torch.arange(2**size)
     bits = (codes[:, None] >> torch.arange(size)) & 1
     return bits.reshape(-1, 1, bins, cells).to(dtype)

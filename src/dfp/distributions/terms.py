@@ -1,6 +1,7 @@
 """Causal terms: what the past adds to a logit.
 
-Each term has a parallel form, ``term(z) -> (S, B, T, N)``, and an incremental one, ``term.step(window, t) -> (S, B, N)``, which
+Each term has a parallel form, ``term(z) -> (S, B, T, N)``, and an incremental one, ``term.step(window, t) ->
+(S, B, N)``, which
 must agree: ``term(z)[:, :, t] == term.step(z[:, :, t−memory:t], t)``.
 """
 
@@ -32,7 +33,9 @@ class CausalTerm(ABC):
 
     @abstractmethod
     def step(self, window: Tensor, t: int) -> Tensor:
-        """Contributions at bin ``t``, ``(S, B, N)``, from the last ``memory`` values ``(S, B, memory, N)``, most recent last."""
+        """Contributions at bin ``t``, ``(S, B, N)``, from the last ``memory``
+        values ``(S, B, memory, N)``, most recent last.
+        """
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,12 @@ class Coupling(CausalTerm):
 
 @dataclass(frozen=True)
 class NonlinearHistory(CausalTerm):
-    """``w · tanh(context[t] + Σ_τ A[τ] z[t − τ])``: a small network of the trace around t and the cell's own last spikes.
+    """``w · tanh(context[t] + Σ_τ A[τ] z[t − τ])``: a small network of the trace around t and the cell's own
+    last spikes.
 
-    The exact conditional of a spike given the past asks how much of the recent fluorescence the sampled spikes already explain,
-    which is not linear in them; the hidden layer sees both. The part that depends on the trace only, ``context``, is computed once.
+    The exact conditional of a spike given the past asks how much of the recent fluorescence the sampled
+    spikes already explain, which is not linear in them; the hidden layer sees both. The part that depends on
+    the trace only, ``context``, is computed once.
 
     Args:
         inward: ``(N, L, H)`` or ``(1, L, H)``; lag 1 is ``inward[:, 0]``.
@@ -117,7 +122,11 @@ class NonlinearHistory(CausalTerm):
         inward = self.inward.flip(1)
         if inward.shape[0] == 1:
             return windows @ inward[0]
-        return (windows.unsqueeze(-2) @ inward).squeeze(-2) if windows.dim() == 4 else self._per_cell(windows, inward)
+        return (
+            (windows.unsqueeze(-2) @ inward).squeeze(-2)
+            if windows.dim() == 4
+            else self._per_cell(windows, inward)
+        )
 
     @staticmethod
     def _per_cell(windows: Tensor, inward: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ class HardSamples:
     sweeps: tuple[int, ...]
 
     def elbo(self) -> Tensor:
-        """``E_q[log p(x, z) − log q(z)]`` per trial, ``(B, N)``, nats; in expectation below the log-evidence."""
+        """``E_q[log p(x, z) − log q(z)]`` per trial, ``(B, N)``, nats; expected below the log-evidence."""
         return self.log_weights.mean(0)
 
     def iwae(self, samples: int) -> Tensor:

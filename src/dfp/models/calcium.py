@@ -25,7 +25,8 @@ class CalciumParameters:
     Attributes:
         bias: ``(N,)`` logits.
         history: ``(N, Lh)`` logits per spike, lag 1 first; Lh may be 0.
-        coupling: ``(R, N, N)`` logits, ``[r, i, j]`` from cell j onto cell i; R is 0 without coupling. The diagonal is ignored.
+        coupling: ``(R, N, N)`` logits, ``[r, i, j]`` from cell j onto cell i; R is 0 without coupling. The
+            diagonal is ignored.
         basis: ``(R, L)`` causal basis functions of the coupling, lag 1 first.
         rise, decay: ``(N,)`` seconds.
         amplitude: ``(N,)`` fluorescence per unit of calcium, > 0.
@@ -62,8 +63,11 @@ class CalciumParameters:
             if found != expected:
                 raise UserError(f"{name}: found shape {found}, expected {expected}")
         for name, lowest, word in (
-            ("noise", 0.0, "above 0"), ("amplitude", 0.0, "above 0"), ("decay", 0.0, "above 0"), ("rise", -1.0, "at least 0"),
-        ):  # fmt: skip
+            ("noise", 0.0, "above 0"),
+            ("amplitude", 0.0, "above 0"),
+            ("decay", 0.0, "above 0"),
+            ("rise", -1.0, "at least 0"),
+        ):
             values = getattr(self, name)
             if not (values > lowest).all() or (name == "rise" and (values < 0).any()):
                 raise UserError(f"{name}: found {float(values.min()):g}, expected numbers {word}")
@@ -83,17 +87,20 @@ _LOGARITHMIC = ("rise", "decay", "amplitude", "noise")
 class CalciumNetwork(nn.Module):
     """Spikes from a coupled point process, fluorescence from the spikes.
 
-    Spikes: ``z[t, i] ~ Bernoulli(σ(u[t, i]))``, ``u[t] = b + Σ_r W_r (φ_r * z)[t] + Σ_τ h_τ z[t − τ]``, every filter strictly causal,
-    no spikes before t = 0. Fluorescence: ``x[t] = baseline + amplitude · (k * z)[t] + noise · ε``, with k of ``calcium_kernel``.
+    Spikes: ``z[t, i] ~ Bernoulli(σ(u[t, i]))``, ``u[t] = b + Σ_r W_r (φ_r * z)[t] + Σ_τ h_τ z[t − τ]``, every
+        filter strictly causal,
+    no spikes before t = 0. Fluorescence: ``x[t] = baseline + amplitude · (k * z)[t] + noise · ε``, with k of
+    ``calcium_kernel``.
 
     Args:
         initial: where every parameter starts (and stays, unless learned).
         frame_rate: bins per second.
         learn: names of the parameters to learn (``CalciumParameters.names``).
-        kernel_bins: the calcium response is cut after this many bins; 0 leaves it uncut (T bins long, by Fourier transform:
-            the recursion's own answer to rounding).
+        kernel_bins: the calcium response is cut after this many bins; 0 leaves it uncut (T bins long, by
+            Fourier transform: the recursion's own answer to rounding).
 
-    Source: section "Generative model" of the method; the leaky integration and Gaussian noise are the field's standard (Vogelstein
+    Source: section "Generative model" of the method; the leaky integration and Gaussian noise are the field's
+        standard (Vogelstein
     et al. 2009). Kernel convention ours, see ``calcium_kernel``.
     """
 
@@ -112,9 +119,13 @@ class CalciumNetwork(nn.Module):
         for name in learn:
             if name not in CalciumParameters.names:
                 hint = suggest(name, CalciumParameters.names)
-                raise UserError(f"learn: unknown parameter {name!r}{hint}; known: {', '.join(CalciumParameters.names)}")
+                raise UserError(
+                    f"learn: unknown parameter {name!r}{hint}; known: {', '.join(CalciumParameters.names)}"
+                )
         if "rise" in learn and (initial.rise == 0).any():
-            raise UserError("learn: found 'rise' with an instant rise (0 s), expected a rise above 0 to start from")
+            raise UserError(
+                "learn: found 'rise' with an instant rise (0 s), expected a rise above 0 to start from"
+            )
         self.frame_rate = float(frame_rate)
         self.kernel_bins = int(kernel_bins)
         self.learned = tuple(sorted(learn))
@@ -147,7 +158,9 @@ class CalciumNetwork(nn.Module):
 
     def kernel(self, bins: int) -> Tensor:
         """The calcium response ``(N, L)``: L = ``kernel_bins``, or ``bins`` when uncut."""
-        return calcium_kernel(self.value("rise"), self.value("decay"), self.frame_rate, self.kernel_bins or bins)
+        return calcium_kernel(
+            self.value("rise"), self.value("decay"), self.frame_rate, self.kernel_bins or bins
+        )
 
     def prior(self, trials: int, bins: int) -> CausalBernoulli:
         """The law of the spikes, as a distribution over ``(S, B, T, N)``."""
@@ -164,7 +177,9 @@ class CalciumNetwork(nn.Module):
         return self.value("baseline") + self.value("amplitude") * calcium
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
-        """``log N(x; fluorescence(z), noise²)`` per bin and cell, ``(S, B, T, N)``; 0 where x ``(B, T, N)`` is NaN (not observed)."""
+        """``log N(x; fluorescence(z), noise²)`` per bin and cell, ``(S, B, T,
+        N)``; 0 where x ``(B, T, N)`` is NaN (not observed).
+        """
         observed = torch.isfinite(x)
         residual = torch.where(observed, x, torch.zeros_like(x)) - self.fluorescence(z)
         log_noise = self.value("noise").log()
@@ -172,5 +187,7 @@ class CalciumNetwork(nn.Module):
         return torch.where(observed, density, torch.zeros_like(density))
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
-        """``log p(x[t], z[t] | past)`` per bin and cell, ``(S, B, T, N)``; relaxed z enter the pmf as they are."""
+        """``log p(x[t], z[t] | past)`` per bin and cell, ``(S, B, T,
+        N)``; relaxed z enter the pmf as they are.
+        """
         return self.log_likelihood(x, z) + self.prior(x.shape[0], x.shape[1]).log_prob(z)

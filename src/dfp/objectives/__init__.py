@@ -1,1 +1,3 @@
-"""Floor 4: training objectives, one file each. An objective takes a model, a posterior for given traces, and gives a loss and its terms."""
+"""Floor 4: training objectives, one file each. An objective takes a model, a
+posterior for given traces, and gives a loss and its terms.
+"""

@@ -33,9 +33,11 @@ class Problem:
     Attributes:
         model: the generative model.
         x: ``(B, T, N)`` traces, NaN where not observed.
-        weights: ``(B, T, 1)``: 1 where a bin counts, 0 in the burn-in of a window (its spikes are sampled, so that calcium carries over
-            from them, but neither their probability nor their fluorescence enters the bound).
-        independent: cells share nothing, in the model and in the posterior: every cell is a problem of its own.
+        weights: ``(B, T, 1)``: 1 where a bin counts, 0 in the burn-in of a window (its spikes are sampled, so
+            that calcium carries over from them, but neither their probability nor their fluorescence enters
+            the bound).
+        independent: cells share nothing, in the model and in the posterior: every cell is a problem of its
+            own.
     """
 
     model: Model
@@ -44,14 +46,17 @@ class Problem:
     independent: bool
 
     def per_bin(self, terms: Tensor) -> Tensor:
-        """Weighted sum over bins of ``(S, B, T, N)``, divided by the bins that count per trial: ``(S, B, N)``."""
+        """Weighted sum over bins of ``(S, B, T, N)``, divided by the
+        bins that count per trial: ``(S, B, N)``.
+        """
         return (terms * self.weights).sum(2) / self.weights.sum() * self.weights.shape[0]
 
     def total(self, terms: Tensor) -> Tensor:
-        """Weighted sum over bins, and over cells unless they are independent: ``(S, B, N)`` or ``(S, B, 1)``."""
+        """Weighted sum over bins, and over cells unless they are
+        independent: ``(S, B, N)`` or ``(S, B, 1)``.
+        """
         summed = (terms * self.weights).sum(2)
         return summed if self.independent else summed.sum(-1, keepdim=True)
-
 
     def named(self, likelihood: Tensor, prior: Tensor, entropy: Tensor) -> dict[str, float]:
         """The three parts of the bound as plain numbers, nats per bin and cell."""
@@ -77,7 +82,9 @@ class Loss:
 
 
 class Objective(ABC):
-    """A loss for a posterior ``q`` given traces. Subclasses are dataclasses of their settings, with a ``name``."""
+    """A loss for a posterior ``q`` given traces. Subclasses are
+    dataclasses of their settings, with a ``name``.
+    """
 
     name: ClassVar[str]
     #: samples S per trial
@@ -87,7 +94,12 @@ class Objective(ABC):
 
     @abstractmethod
     def loss(
-        self, problem: Problem, q: CausalBernoulli, sampler: Sampler, relaxation: Relaxation, rng: torch.Generator
+        self,
+        problem: Problem,
+        q: CausalBernoulli,
+        sampler: Sampler,
+        relaxation: Relaxation,
+        rng: torch.Generator,
     ) -> Loss:
         """The loss to minimise, with one fresh set of ``samples`` draws."""
 
@@ -101,10 +113,17 @@ class Pathwise(Objective):
 
     @abstractmethod
     def parts(self, problem: Problem, q: CausalBernoulli, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-likelihood, log-prior and entropy term (minus log-posterior) per bin and cell, each ``(S, B, T, N)``."""
+        """Log-likelihood, log-prior and entropy term (minus
+        log-posterior) per bin and cell, each ``(S, B, T, N)``.
+        """
 
     def loss(
-        self, problem: Problem, q: CausalBernoulli, sampler: Sampler, relaxation: Relaxation, rng: torch.Generator
+        self,
+        problem: Problem,
+        q: CausalBernoulli,
+        sampler: Sampler,
+        relaxation: Relaxation,
+        rng: torch.Generator,
     ) -> Loss:
         draw = q.draw(q.noise(self.samples, rng), sampler, relaxation)
         likelihood, prior, entropy = self.parts(problem, q, draw)
@@ -116,11 +135,14 @@ def require_pathwise(name: str, relaxation: Relaxation) -> None:
     """Raise ``UserError`` unless gradients pass through the relaxation's samples."""
     if not relaxation.pathwise:
         raise UserError(
-            f"objective {name}: found the hard relaxation, which passes no gradient; expected concrete, mean_field or "
+            f"objective {name}: found the hard relaxation, which passes no gradient; expected concrete, "
+            "mean_field or "
             "straight_through (on hard samples use the score_function objective)"
         )
 
 
 def logits_at(q: CausalBernoulli, draw: Draw) -> Tensor:
-    """The logits of q at the sample itself: ``u(z)``, which after exactly K sweeps are not those that z was drawn from."""
+    """The logits of q at the sample itself: ``u(z)``, which after exactly
+    K sweeps are not those that z was drawn from.
+    """
     return draw.logits if draw.converged else q.logits(draw.z)

@@ -16,12 +16,15 @@ from dfp.samplers.relaxations import Concrete, Relaxation
 
 @dataclass(frozen=True)
 class LogisticDensity(Pathwise):
-    """``−E[log p(x | z) + log p(L) − log q(L)]`` for latents ``L = u^q(z) + ℓ``, with z = σ(L/τ) in prior and likelihood alike.
+    """``−E[log p(x | z) + log p(L) − log q(L)]`` for latents ``L = u^q(z) + ℓ``, with z = σ(L/τ) in prior and
+    likelihood alike.
 
-    ``log q(L) = Σ log Logistic(ℓ)``, exact at any number of sweeps because the map ℓ → L has a unit lower-triangular Jacobian;
-    ``log p(L) = Σ log Logistic(L − u^p(z))``. It bounds the evidence of a relaxed model, not that of the spikes.
+    ``log q(L) = Σ log Logistic(ℓ)``, exact at any number of sweeps because the map ℓ → L has a unit
+    lower-triangular Jacobian; ``log p(L) = Σ log Logistic(L − u^p(z))``. It bounds the evidence of a relaxed
+    model, not that of the spikes.
 
-    Source: Aitchison, Adam & Turaga 2018; Maddison, Mnih & Teh 2017 for densities of relaxed variables in logit space.
+    Source: Aitchison, Adam & Turaga 2018; Maddison, Mnih & Teh 2017 for densities of relaxed variables in
+        logit space.
     """
 
     samples: int = 1
@@ -40,7 +43,9 @@ class LogisticDensity(Pathwise):
             )
 
     def parts(self, problem: Problem, q: CausalBernoulli, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-likelihood, log-prior density and minus log-posterior density per bin and cell, each ``(S, B, T, N)``."""
+        """Log-likelihood, log-prior density and minus log-posterior
+        density per bin and cell, each ``(S, B, T, N)``.
+        """
         latents = draw.logits + draw.noise
         prior_logits = problem.model.prior(*problem.x.shape[:2]).logits(draw.z)
         likelihood = problem.model.log_likelihood(problem.x, draw.z)

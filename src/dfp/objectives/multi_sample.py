@@ -19,7 +19,8 @@ from dfp.samplers.relaxations import Relaxation
 
 @dataclass(frozen=True)
 class MultiSample(Objective):
-    """``−E[log (1/S) Σ_s p(x, z_s)/q(z_s)]``, S ≥ 2, at relaxed samples. A bound on log p(x) only where the samples are hard.
+    """``−E[log (1/S) Σ_s p(x, z_s)/q(z_s)]``, S ≥ 2, at relaxed samples. A bound on log p(x) only where the
+    samples are hard.
 
     Args:
         samples: importance samples S.
@@ -35,10 +36,13 @@ class MultiSample(Objective):
     def __post_init__(self) -> None:
         if self.samples < 2:
             raise UserError(
-                f"multi_sample samples: found {self.samples}, expected at least 2 (with one sample use {self.of} itself)"
+                f"multi_sample samples: found {self.samples}, expected at least 2 (with one sample use "
+                f"{self.of} itself)"
             )
         if self.of not in ("relaxed_pmf", "logistic_density"):
-            raise UserError(f"multi_sample of: found {self.of!r}, expected 'relaxed_pmf' or 'logistic_density'")
+            raise UserError(
+                f"multi_sample of: found {self.of!r}, expected 'relaxed_pmf' or 'logistic_density'"
+            )
 
     @property
     def single(self) -> RelaxedPmf | LogisticDensity:
@@ -49,7 +53,12 @@ class MultiSample(Objective):
         self.single.check(relaxation)
 
     def loss(
-        self, problem: Problem, q: CausalBernoulli, sampler: Sampler, relaxation: Relaxation, rng: torch.Generator
+        self,
+        problem: Problem,
+        q: CausalBernoulli,
+        sampler: Sampler,
+        relaxation: Relaxation,
+        rng: torch.Generator,
     ) -> Loss:
         draw = q.draw(q.noise(self.samples, rng), sampler, relaxation)
         log_weights = problem.total(sum(self.single.parts(problem, q, draw)))  # type: ignore[arg-type]

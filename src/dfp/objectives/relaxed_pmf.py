@@ -16,14 +16,16 @@ from dfp.samplers.relaxations import Relaxation
 
 @dataclass(frozen=True)
 class RelaxedPmf(Pathwise):
-    """``−E[log p(x | z) + log p(z) − log q(z)]`` at relaxed z, with ``log q(z) = Σ z·u − softplus(u)`` and u at z itself.
+    """``−E[log p(x | z) + log p(z) − log q(z)]`` at relaxed z, with ``log q(z) = Σ z·u − softplus(u)`` and u
+    at z itself.
 
     Not a bound: relaxed values lie outside what a pmf means. Numbers are to be reported from hard samples.
 
     Args:
         samples: draws per trial.
-        entropy: ``"sampled"`` uses −log q(z); ``"analytic"`` puts H(σ(u)), summed along the sample, in its place. For a
-            factorised q this is the exact entropy that Hjelm et al. (2015, eqs. 8 and 9) ask for.
+        entropy: ``"sampled"`` uses −log q(z); ``"analytic"`` puts H(σ(u)), summed along the sample, in its
+            place. For a factorised q this is the exact entropy that Hjelm et al. (2015, eqs. 8 and 9) ask
+            for.
 
     Source: Aitchison, Adam & Turaga 2018.
     """

@@ -20,15 +20,17 @@ class ScoreFunction(Objective):
     """Score-function gradient with reward-to-go and a leave-one-out baseline.
 
     ``∇_φ ELBO = E Σ_{t,i} (R[t, i] − b[t, i]) ∇_φ log q(z[t, i] | z[<t])`` with rewards
-    ``r[t, i] = log p(x[t, i], z[t, i] | z[<t]) − log q(z[t, i] | z[<t])``. R[t, i] sums the rewards that z[t, i] can still influence: its own
-    cell's from t on and, when cells are coupled, the other cells' after t. b is the mean R[t, i] of the other samples of the trial.
-    ``∇_θ ELBO = E ∇_θ log p(x, z)``. Unbiased at any S ≥ 2.
+    ``r[t, i] = log p(x[t, i], z[t, i] | z[<t]) − log q(z[t, i] | z[<t])``. R[t, i] sums the rewards that z[t,
+    i] can still influence: its own cell's from t on and, when cells are coupled, the other cells' after t. b
+    is the mean R[t, i] of the other samples of the trial. ``∇_θ ELBO = E ∇_θ log p(x, z)``. Unbiased at any S
+    ≥ 2.
 
     Args:
         samples: hard samples per trial.
         reward_window: keep only this many bins of the reward-to-go: less variance, some bias; 0 keeps all.
 
-    Source: Mnih & Gregor 2014 (rewards local in the model); Kool et al. 2019 (leave-one-out baseline). Hard samples are exact, by
+    Source: Mnih & Gregor 2014 (rewards local in the model); Kool et al. 2019 (leave-one-out baseline). Hard
+        samples are exact, by
     fixed-point sweeps until nothing changes.
     """
 
@@ -38,16 +40,27 @@ class ScoreFunction(Objective):
 
     def __post_init__(self) -> None:
         if self.samples < 2:
-            raise UserError(f"score_function samples: found {self.samples}, expected at least 2 for its leave-one-out baseline")
+            raise UserError(
+                f"score_function samples: found {self.samples}, expected at least 2 for its leave-one-out "
+                "baseline"
+            )
         if self.reward_window < 0:
             raise UserError(f"score_function reward_window: found {self.reward_window}, expected at least 0")
 
     def check(self, relaxation: Relaxation) -> None:
         if not isinstance(relaxation, Hard):
-            raise UserError("objective score_function: found a relaxation, expected 'hard': it is defined on exact samples")
+            raise UserError(
+                "objective score_function: found a relaxation, expected 'hard': it is defined on exact "
+                "samples"
+            )
 
     def loss(
-        self, problem: Problem, q: CausalBernoulli, sampler: Sampler, relaxation: Relaxation, rng: torch.Generator
+        self,
+        problem: Problem,
+        q: CausalBernoulli,
+        sampler: Sampler,
+        relaxation: Relaxation,
+        rng: torch.Generator,
     ) -> Loss:
         with torch.no_grad():
             draw = q.draw(q.noise(self.samples, rng), sampler, relaxation)
@@ -59,7 +72,8 @@ class ScoreFunction(Objective):
         to_go = self.reward_to_go(reward, problem.independent)
         centred = (to_go - to_go.mean(0)) * (self.samples / (self.samples - 1))  # R − mean of the others
         bins = problem.weights.sum() / problem.weights.shape[0]
-        # the burn-in's own probabilities do not count, but its spikes shape the calcium that does: they are scored too
+        # the burn-in's own probabilities do not count, but its spikes shape the calcium that does: they are
+        # scored too
         surrogate = (centred * log_q + joint * problem.weights).sum(2).mean((0, 1)) / bins
         elbo = problem.per_bin(reward).mean((0, 1))
         terms = problem.named(likelihood, prior, -log_q)

@@ -1,1 +1,3 @@
-"""Floor 3: approximate posteriors, one file a family; a new file here is found without being listed anywhere."""
+"""Floor 3: approximate posteriors, one file a family; a new file here
+is found without being listed anywhere.
+"""

@@ -1,4 +1,6 @@
-"""Autoregressive posterior: the discrete flow. Sampled bin by bin or by fixed-point sweeps, it is one distribution."""
+"""Autoregressive posterior: the discrete flow. Sampled bin by bin or by
+fixed-point sweeps, it is one distribution.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ class AutoregressiveConfig:
     Attributes:
         recognition: the recognition network.
         history: lags of the cell's own linear history filter; 0 for none.
-        coupling_lags: lags over which the other cells' spikes enter, each with a free weight matrix; 0 for none.
+        coupling_lags: lags over which the other cells' spikes enter, each with a free weight matrix; 0 for
+            none.
         nonlinear_hidden: hidden units of the nonlinear history term; 0 for none.
         nonlinear_history: lags that the nonlinear term sees.
     """
@@ -38,13 +41,17 @@ class AutoregressiveConfig:
             if getattr(self, name) < 0:
                 raise UserError(f"{name}: found {getattr(self, name)}, expected at least 0")
         if self.nonlinear_hidden and not self.nonlinear_history:
-            raise UserError("nonlinear_history: found 0 with nonlinear_hidden above 0, expected at least 1 lag")
+            raise UserError(
+                "nonlinear_history: found 0 with nonlinear_hidden above 0, expected at least 1 lag"
+            )
 
 
 class Autoregressive(Posterior):
-    """``q(z | x) = Π_t Π_n Bernoulli(z[t, n]; σ(u[t, n]))``, ``u[t] = g(x)[t] + Σ_τ v_τ z[t−τ] + Σ_τ V_τ z[t−τ] + w·tanh(...)``.
+    """``q(z | x) = Π_t Π_n Bernoulli(z[t, n]; σ(u[t, n]))``, ``u[t] = g(x)[t] + Σ_τ v_τ z[t−τ] + Σ_τ V_τ
+    z[t−τ] + w·tanh(...)``.
 
-    All causal weights start at zero (the nonlinear term's readout, for that term), so training starts from the factorised posterior.
+    All causal weights start at zero (the nonlinear term's readout, for that term), so training starts from
+    the factorised posterior.
     """
 
     name: ClassVar[str] = "autoregressive"
@@ -68,7 +75,9 @@ class Autoregressive(Posterior):
             features = config.recognition.hidden
             lags = config.nonlinear_history
             self.inward = nn.Parameter(torch.randn(groups, lags, hidden, generator=rng) / lags**0.5)
-            self.from_trace = nn.Parameter(torch.randn(groups, features, hidden, generator=rng) / features**0.5)
+            self.from_trace = nn.Parameter(
+                torch.randn(groups, features, hidden, generator=rng) / features**0.5
+            )
             self.outward = nn.Parameter(torch.zeros(groups, hidden))
 
     def condition(self, x: Tensor, bound: Bound | None = None) -> Conditioned:

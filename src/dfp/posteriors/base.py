@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.samplers.relaxations import Relaxation
 
-#: a differentiable surrogate of the bound, raised by refined posteriors: (q, relaxation) -> nats summed over everything
+#: a differentiable surrogate of the bound, raised by refined posteriors: (q, relaxation) -> nats summed over
+#: everything
 Bound = Callable[[CausalBernoulli, Relaxation], Tensor]
 
 
@@ -44,7 +45,8 @@ class Conditioned:
 
     Attributes:
         q: the distribution over spikes.
-        amortised: for refined posteriors, the recognition network's own distribution before refinement; else None.
+        amortised: for refined posteriors, the recognition network's own distribution before refinement; else
+            None.
         distil: whether the recognition network learns from KL(q ‖ amortised) instead of from the objective.
     """
 
@@ -56,11 +58,13 @@ class Conditioned:
 class Posterior(nn.Module, ABC):
     """An approximate posterior ``q(z | x)``.
 
-    Subclasses define ``name``, a dataclass ``Config`` whose fields are the family's settings, and ``__init__(config, summary, rng)``,
-    where ``rng`` is the generator that the initial weights are drawn from.
+    Subclasses define ``name``, a dataclass ``Config`` whose fields are the family's settings, and
+    ``__init__(config, summary, rng)``, where ``rng`` is the generator that the initial weights are drawn
+    from.
 
     Attributes:
-        per_cell: whether every parameter has a leading cell dimension, that is no weight is shared between cells.
+        per_cell: whether every parameter has a leading cell dimension, that is no weight is shared between
+            cells.
     """
 
     name: ClassVar[str]

@@ -1,4 +1,6 @@
-"""The recognition network: from a window of fluorescence to logits and features, the same for every family."""
+"""The recognition network: from a window of fluorescence to logits
+and features, the same for every family.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,10 @@ class RecognitionConfig:
     Attributes:
         window: bins of fluorescence seen on each side of a bin.
         hidden: width of the two hidden layers.
-        cross_channels: channels of the *other* cells' features mixed into a cell's second layer by a learned matrix; 0 sees the
-            cell's own trace only.
-        per_cell: give every cell a network of its own; else all cells share one, with a gain and an offset each.
+        cross_channels: channels of the *other* cells' features mixed into a cell's second layer by a learned
+            matrix; 0 sees the cell's own trace only.
+        per_cell: give every cell a network of its own; else all cells share one, with a gain and an offset
+            each.
         initial_rate: spike probability per bin that the untrained network starts near.
     """
 
@@ -33,20 +36,27 @@ class RecognitionConfig:
     def __post_init__(self) -> None:
         for name, lowest in (("window", 0), ("hidden", 1), ("cross_channels", 0)):
             if getattr(self, name) < lowest:
-                raise UserError(f"recognition.{name}: found {getattr(self, name)}, expected at least {lowest}")
+                raise UserError(
+                    f"recognition.{name}: found {getattr(self, name)}, expected at least {lowest}"
+                )
         if not 0 < self.initial_rate < 1:
-            raise UserError(f"recognition.initial_rate: found {self.initial_rate}, expected a probability between 0 and 1")
+            raise UserError(
+                f"recognition.initial_rate: found {self.initial_rate}, expected a probability between 0 and 1"
+            )
         if self.per_cell and self.cross_channels:
-            raise UserError("recognition: found per_cell together with cross_channels, expected only one of them")
+            raise UserError(
+                "recognition: found per_cell together with cross_channels, expected only one of them"
+            )
 
 
 class Recognition(nn.Module):
     """Two hidden layers on a window of the standardised trace, ReLU, linear readout.
 
-    ``h₁ = relu(A x[t−w..t+w] + a)``, ``h₂ = relu(B h₁ + C Σ_j M_j h₁(cell j) + b)``, ``g = gain · (c h₂) + offset``.
+    ``h₁ = relu(A x[t−w..t+w] + a)``, ``h₂ = relu(B h₁ + C Σ_j M_j h₁(cell j) + b)``, ``g = gain · (c h₂) +
+    offset``.
     ReLU because it is the cheapest here: GELU took half of a whole training step on a CPU core.
-    Weights are kept as ``(G, in, out)`` with G = N separate networks or G = 1 shared one. Frames outside the trial and NaN frames
-    enter as the trace's mean; two further inputs tell how near the trial's ends are.
+    Weights are kept as ``(G, in, out)`` with G = N separate networks or G = 1 shared one. Frames outside the
+    trial and NaN frames enter as the trace's mean; two further inputs tell how near the trial's ends are.
     """
 
     off_diagonal: Tensor
@@ -73,7 +83,9 @@ class Recognition(nn.Module):
         if config.cross_channels:
             channels = config.cross_channels
             self.cross_in = weight(hidden, channels)
-            self.cross_mix = nn.Parameter(0.1 * torch.randn(channels, cells, cells, generator=rng) / cells**0.5)
+            self.cross_mix = nn.Parameter(
+                0.1 * torch.randn(channels, cells, cells, generator=rng) / cells**0.5
+            )
             self.cross_out = weight(channels, hidden)
             self.register_buffer("off_diagonal", 1.0 - torch.eye(cells))
         self.register_buffer("centre", summary.centre.clone())

@@ -27,11 +27,11 @@ class RefinedConfig:
         steps: gradient steps n; 0 is ordinary amortised inference.
         rate: step size γ in logits per nat ("inference rate").
         momentum: of the steps (0.9 in the authors' experiments).
-        estimator: how the bound's gradient passes through the spikes: ``mean_passing``, ``straight_through`` (literal),
-            ``straight_through_sigma``, or ``concrete`` (ours, for comparison).
+        estimator: how the bound's gradient passes through the spikes: ``mean_passing``, ``straight_through``
+            (literal), ``straight_through_sigma``, or ``concrete`` (ours, for comparison).
         temperature: of the concrete estimator; None takes the training's.
-        through: differentiate through the steps (semi-amortised inference) instead of training the recognition network on
-            KL(q_refined ‖ q_φ).
+        through: differentiate through the steps (semi-amortised inference) instead of training the
+            recognition network on KL(q_refined ‖ q_φ).
     """
 
     of: str = "factorised"
@@ -49,20 +49,28 @@ class RefinedConfig:
             raise UserError(f"of: found {self.of!r}, expected 'factorised' or 'autoregressive'")
         if self.estimator not in ESTIMATORS:
             hint = suggest(self.estimator, ESTIMATORS)
-            raise UserError(f"estimator: found {self.estimator!r}{hint}, expected one of {', '.join(ESTIMATORS)}")
+            raise UserError(
+                f"estimator: found {self.estimator!r}{hint}, expected one of {', '.join(ESTIMATORS)}"
+            )
         if self.steps < 0:
             raise UserError(f"steps: found {self.steps}, expected at least 0")
         if not self.rate > 0 or not 0 <= self.momentum < 1:
-            raise UserError(f"rate, momentum: found {self.rate}, {self.momentum}, expected a rate above 0 and a momentum in [0, 1)")
+            raise UserError(
+                f"rate, momentum: found {self.rate}, {self.momentum}, expected a rate above 0 and a momentum "
+                "in [0, 1)"
+            )
 
 
 class Refined(Posterior):
-    """``ζ₀ = g(x)``; n times ``v ← m v + ∇_ζ ELBO(ζ)``, ``ζ ← ζ + γ v``; q is the base family with its drive replaced by ζ_n.
+    """``ζ₀ = g(x)``; n times ``v ← m v + ∇_ζ ELBO(ζ)``, ``ζ ← ζ + γ v``; q is the base family with its drive
+    replaced by ζ_n.
 
     For an autoregressive base the causal terms stay as they are and only the drive is refined.
 
-    Source: Hjelm et al. 2015, eqs. 3–5 (steps), 7 (KL), 8 (mean-passing), 9 (straight-through). There the prior is factorial and its
-    expectation exact; with a dynamical prior, mean-passing puts the means into log p(z) too, a first-order approximation.
+    Source: Hjelm et al. 2015, eqs. 3–5 (steps), 7 (KL), 8 (mean-passing), 9 (straight-through). There the
+        prior is factorial and its
+    expectation exact; with a dynamical prior, mean-passing puts the means into log p(z) too, a first-order
+    approximation.
     """
 
     name: ClassVar[str] = "refined"

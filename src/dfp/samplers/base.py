@@ -22,11 +22,15 @@ class CausalProcess(Protocol):
         """All logits ``(S, B, T, N)`` given all values ``(S, B, T, N)``."""
 
     def step(self, window: Tensor, t: int) -> Tensor:
-        """Logits of bin ``t``, ``(S, B, N)``, given the last ``memory`` values ``(S, B, memory, N)``, most recent last."""
+        """Logits of bin ``t``, ``(S, B, N)``, given the last ``memory``
+        values ``(S, B, memory, N)``, most recent last.
+        """
 
 
 class Sampler(ABC):
-    """Solves ``z = relax(logits(z), noise)`` for a causal process. The solution is unique, because z[t] sees z[<t] only."""
+    """Solves ``z = relax(logits(z), noise)`` for a causal process. The
+    solution is unique, because z[t] sees z[<t] only.
+    """
 
     name: ClassVar[str]
 

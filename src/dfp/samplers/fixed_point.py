@@ -18,19 +18,20 @@ from dfp.samplers.relaxations import Relaxation
 class FixedPoint(Sampler):
     """Fixed-point iteration ``z ← relax(u(z) + ℓ)`` over all bins at once (Aitchison, Adam & Turaga 2018).
 
-    After k sweeps the first k bins are exact, after T all are. A hard sweep that changes nothing proves that the sample *is*
-    the sequential one for that noise.
+    After k sweeps the first k bins are exact, after T all are. A hard sweep that changes nothing proves that
+    the sample *is* the sequential one for that noise.
 
     Args:
         sweeps: make exactly this many sweeps (the paper's K-step flow); None sweeps until still.
-        tolerance: a relaxed sample is still when no value moved more than this in a sweep. Hard samples ask for no change
-            at all, whatever the tolerance.
+        tolerance: a relaxed sample is still when no value moved more than this in a sweep. Hard samples ask
+            for no change at all, whatever the tolerance.
         max_sweeps: cap when sweeping until still; None allows T + 1, which always suffices.
-        gradient: ``"implicit"`` solves the adjoint equation λ = g + Jᵀλ at the solution (J the Jacobian of one sweep; strictly
-            causal, hence nilpotent), with memory that does not grow with the sweeps; ``"unrolled"`` backpropagates
-            through every sweep. With exactly K sweeps it is always unrolled: the K-step map is what is then differentiated.
-            Straight-through values are still before their gradients are, so unrolled then gives the gradient of the sweeps
-            made, implicit that of the sequential sampler.
+        gradient: ``"implicit"`` solves the adjoint equation λ = g + Jᵀλ at the solution (J the Jacobian of
+            one sweep; strictly causal, hence nilpotent), with memory that does not grow with the sweeps;
+            ``"unrolled"`` backpropagates through every sweep. With exactly K sweeps it is always unrolled:
+            the K-step map is what is then differentiated. Straight-through values are still before their
+            gradients are, so unrolled then gives the gradient of the sweeps made, implicit that of the
+            sequential sampler.
     """
 
     sweeps: int | None = None
@@ -41,13 +42,17 @@ class FixedPoint(Sampler):
 
     def __post_init__(self) -> None:
         if self.sweeps is not None and self.sweeps < 1:
-            raise UserError(f"fixed_point sweeps: found {self.sweeps}, expected at least 1, or none to sweep until still")
+            raise UserError(
+                f"fixed_point sweeps: found {self.sweeps}, expected at least 1, or none to sweep until still"
+            )
         if self.max_sweeps is not None and self.max_sweeps < 1:
             raise UserError(f"fixed_point max_sweeps: found {self.max_sweeps}, expected at least 1")
         if not self.tolerance > 0:
             raise UserError(f"fixed_point tolerance: found {self.tolerance}, expected a number above 0")
         if self.gradient not in ("implicit", "unrolled"):
-            raise UserError(f"fixed_point gradient: found {self.gradient!r}, expected 'implicit' or 'unrolled'")
+            raise UserError(
+                f"fixed_point gradient: found {self.gradient!r}, expected 'implicit' or 'unrolled'"
+            )
 
     def draw(self, process: CausalProcess, noise: Tensor, relaxation: Relaxation) -> Draw:
         differentiate = relaxation.pathwise and torch.is_grad_enabled()
@@ -62,8 +67,12 @@ class FixedPoint(Sampler):
         return _implicit(process, solved, relaxation, self.tolerance) if differentiate else solved
 
     @staticmethod
-    def _unrolled(process: CausalProcess, noise: Tensor, relaxation: Relaxation, cap: int, still: float) -> Draw:
-        """Sweep from no spikes; stop when nothing moved more than ``still``, at the latest after ``cap`` sweeps."""
+    def _unrolled(
+        process: CausalProcess, noise: Tensor, relaxation: Relaxation, cap: int, still: float
+    ) -> Draw:
+        """Sweep from no spikes; stop when nothing moved more than
+        ``still``, at the latest after ``cap`` sweeps.
+        """
         z = torch.zeros_like(noise)
         residual = float("inf")
         for sweep in range(1, cap + 1):
@@ -82,9 +91,10 @@ class FixedPoint(Sampler):
 def _implicit(process: CausalProcess, solved: Draw, relaxation: Relaxation, tolerance: float) -> Draw:
     """Attach the gradient of the solution by the implicit function theorem.
 
-    z = f(z, φ) gives dL/dφ = λᵀ ∂f/∂φ with λ = g + (∂f/∂z)ᵀ λ, g = ∂L/∂z. ∂f/∂z is strictly causal, so sweeping λ ends
-    after at most T sweeps; it stops when the largest change falls below ``tolerance`` relative to the largest entry.
-    The values stay those of ``solved``, so that ``z = relax(logits, noise)`` and the residual hold for what is returned.
+    z = f(z, φ) gives dL/dφ = λᵀ ∂f/∂φ with λ = g + (∂f/∂z)ᵀ λ, g = ∂L/∂z. ∂f/∂z is strictly causal, so
+    sweeping λ ends after at most T sweeps; it stops when the largest change falls below ``tolerance``
+    relative to the largest entry. The values stay those of ``solved``, so that ``z = relax(logits, noise)``
+    and the residual hold for what is returned.
     """
     at = solved.z.detach().requires_grad_()
     image = relaxation(process.logits(at), solved.noise)

@@ -79,7 +79,9 @@ class MeanField(Relaxation):
 
 @dataclass(frozen=True)
 class StraightThrough(Relaxation):
-    """``z = Θ(u + ℓ)`` forward; backward ``∂z/∂u = 1`` ("literal", Hjelm et al. 2015, eq. 9) or ``σ'(u)`` ("sigma")."""
+    """``z = Θ(u + ℓ)`` forward; backward ``∂z/∂u = 1`` ("literal", Hjelm
+    et al. 2015, eq. 9) or ``σ'(u)`` ("sigma").
+    """
 
     reading: str = "literal"
     discrete: ClassVar[bool] = True
@@ -88,7 +90,9 @@ class StraightThrough(Relaxation):
 
     def __post_init__(self) -> None:
         if self.reading not in ("literal", "sigma"):
-            raise UserError(f"straight-through reading: found {self.reading!r}, expected 'literal' or 'sigma'")
+            raise UserError(
+                f"straight-through reading: found {self.reading!r}, expected 'literal' or 'sigma'"
+            )
 
     def __call__(self, logits: Tensor, noise: Tensor) -> Tensor:
         hard = (logits.detach() + noise > 0).to(logits.dtype)

@@ -15,10 +15,11 @@ from dfp.samplers.relaxations import Relaxation
 
 @dataclass(frozen=True)
 class Sequential(Sampler):
-    """Ancestral sampling: ``z[t] = relax(u(z[<t]), ℓ[t])`` for t = 0, 1, …, T−1, by the process's incremental step.
+    """Ancestral sampling: ``z[t] = relax(u(z[<t]), ℓ[t])`` for t = 0, 1, …, T−1, by the process's incremental
+    step.
 
-    Only the last ``memory`` bins are carried, so a step costs O(memory), never a recomputation of all T logits.
-    Gradients are those of backpropagation through time.
+    Only the last ``memory`` bins are carried, so a step costs O(memory), never a recomputation of all T
+    logits. Gradients are those of backpropagation through time.
     """
 
     name: ClassVar[str] = "sequential"
@@ -34,4 +35,6 @@ class Sequential(Sampler):
                 window = torch.cat([window[:, :, 1:], z[:, :, None]], dim=2)
             values.append(z)
             logits.append(u.expand_as(z))
-        return Draw(torch.stack(values, 2), torch.stack(logits, 2), noise, sweeps=1, residual=0.0, converged=True)
+        return Draw(
+            torch.stack(values, 2), torch.stack(logits, 2), noise, sweeps=1, residual=0.0, converged=True
+        )

@@ -10,12 +10,23 @@ import pandas as pd
 from dfp.core.errors import UserError
 from dfp.core.files import atomic_path
 
-COLUMNS = ["experiment", "scale", "run", "dataset", "seed", "posterior", "objective", "sampler", "metric", "value"]
+COLUMNS = [
+    "experiment",
+    "scale",
+    "run",
+    "dataset",
+    "seed",
+    "posterior",
+    "objective",
+    "sampler",
+    "metric",
+    "value",
+]
 
 
 def aggregate(inputs: Sequence[Path], out: Path) -> None:
-    """Stack the metrics of runs into ``out``, with the examples and training histories found beside them as ``examples.csv`` and
-    ``history.csv`` beside it.
+    """Stack the metrics of runs into ``out``, with the examples and training histories found beside them as
+    ``examples.csv`` and ``history.csv`` beside it.
 
     Raises:
         UserError: when an input is missing or is not a table of metrics.
@@ -35,7 +46,10 @@ def aggregate(inputs: Sequence[Path], out: Path) -> None:
         history = path.with_name("history.csv")
         if history.exists():
             first = metrics.iloc[0]
-            told = {name: first[name] for name in ["run", "dataset", *[c for c in metrics.columns if c not in COLUMNS]]}
+            told = {
+                name: first[name]
+                for name in ["run", "dataset", *[c for c in metrics.columns if c not in COLUMNS]]
+            }
             histories.append(pd.read_csv(history).assign(**told))
     if histories:
         write_table(pd.concat(histories, ignore_index=True), out.with_name("history.csv"))
@@ -56,6 +70,8 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV file whole or not at all, with enough digits for a figure and few enough to be the same everywhere."""
+    """Write a CSV file whole or not at all, with enough digits for a
+    figure and few enough to be the same everywhere.
+    """
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.8g")

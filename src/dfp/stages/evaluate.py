@@ -28,10 +28,11 @@ Row = tuple[int, str, float]
 
 
 def evaluate(checkpoint: Path, data: Path, out: Path, device: str = "auto") -> None:
-    """Write the metrics of a checkpoint on held-out trials to ``out``, and examples to ``examples.csv`` beside it.
+    """Write the metrics of a checkpoint on held-out trials to ``out``, and examples to ``examples.csv``
+    beside it.
 
-    Everything is computed in float64. Where the exact posterior is to be had (independent cells, a cut kernel, known truth) all is held
-    against it.
+    Everything is computed in float64. Where the exact posterior is to be had (independent cells, a cut
+    kernel, known truth) all is held against it.
 
     Raises:
         UserError: for a checkpoint or data set that is missing or does not match.
@@ -65,7 +66,9 @@ def evaluate(checkpoint: Path, data: Path, out: Path, device: str = "auto") -> N
 
 
 def draw_samples(fitted: Fitted, x: Tensor, seed: int, sweeps: int | None = None) -> HardSamples:
-    """Hard samples of a fitted posterior for traces ``(B, T, N)``, refined first where the family is refined."""
+    """Hard samples of a fitted posterior for traces ``(B, T, N)``,
+    refined first where the family is refined.
+    """
     settings = fitted.spec.evaluation
     rng = generator(seed, x.device)
     problem = Problem(fitted.model, x, torch.ones_like(x[:, :, :1]), fitted.independent)
@@ -87,7 +90,9 @@ def draw_samples(fitted: Fitted, x: Tensor, seed: int, sweeps: int | None = None
 
 
 def _basic_metrics(samples: HardSamples, x: Tensor, iwae_samples: int, independent: bool) -> list[Row]:
-    """Bounds and spike counts, per cell (for coupled cells the bounds are per bin and cell of the whole network)."""
+    """Bounds and spike counts, per cell (for coupled cells the bounds
+    are per bin and cell of the whole network).
+    """
     bins, cells = x.shape[1], x.shape[2]
     share = bins if independent else bins * cells
     elbo, iwae = samples.elbo().mean(0) / share, samples.iwae(iwae_samples).mean(0) / share
@@ -106,7 +111,9 @@ def _basic_metrics(samples: HardSamples, x: Tensor, iwae_samples: int, independe
 
 
 def _at_sweeps(fitted: Fitted, x: Tensor, data: Dataset, known: list[Row]) -> list[Row]:
-    """The same estimates from samples after exactly K sweeps, which need not be samples of q, so that they bound nothing."""
+    """The same estimates from samples after exactly K sweeps, which need
+    not be samples of q, so that they bound nothing.
+    """
     sweeps = fitted.spec.evaluation.at_sweeps
     samples = draw_samples(fitted, x, seed=10_000 + int(data.seed[0]), sweeps=sweeps)
     share = x.shape[1] if fitted.independent else x.shape[1] * x.shape[2]
@@ -140,7 +147,12 @@ def _table(fitted: Fitted, data: Dataset, rows: list[Row]) -> pd.DataFrame:
 
 
 def _examples(
-    fitted: Fitted, data: Dataset, x: Tensor, spikes: np.ndarray | None, samples: HardSamples, exact: Tensor | None
+    fitted: Fitted,
+    data: Dataset,
+    x: Tensor,
+    spikes: np.ndarray | None,
+    samples: HardSamples,
+    exact: Tensor | None,
 ) -> pd.DataFrame:
     """Traces with inferred and exact spike probabilities, for pictures."""
     pieces = []

@@ -21,7 +21,8 @@ from dfp.stages.fitted import Fitted
 
 Row = tuple[int, str, float]
 
-#: bins of the windowed spike counts whose coverage is measured: one second at the 30 Hz of the one-cell experiments
+#: bins of the windowed spike counts whose coverage is measured: one second at the 30 Hz of the one-cell
+#: experiments
 COUNT_WINDOW = 30
 #: lags whose covariances are measured; the exact one only where the posterior's state holds the lag
 COVARIANCE_LAGS = 3
@@ -42,10 +43,13 @@ def cell_parameters(model: CalciumNetwork) -> CellParameters:
 def exact_metrics(
     fitted: Fitted, samples: HardSamples, x: Tensor, spikes: np.ndarray | None, truth: CalciumParameters
 ) -> tuple[list[Row], Tensor]:
-    """Per cell: the gap to the log-evidence, counts, marginals, covariances, calibration; and the exact marginals ``(B, T, N)``.
+    """Per cell: the gap to the log-evidence, counts, marginals, covariances, calibration; and the exact
+    marginals ``(B, T, N)``.
 
-    The reference is the exact posterior under the *fitted* model: with learned parameters it measures inference alone. Only ``count_bias``
-    is against the exact posterior under the *true* parameters: the expected spikes less those that an ideal observer expects, relative.
+    The reference is the exact posterior under the *fitted* model: with learned parameters it measures
+    inference alone. Only ``count_bias``
+    is against the exact posterior under the *true* parameters: the expected spikes less those that an ideal
+        observer expects, relative.
     """
     exact = ExactPosterior(cell_parameters(fitted.model), x)
     ideal = exact

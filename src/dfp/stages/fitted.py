@@ -53,7 +53,9 @@ class Fitted:
             "frame_rate": self.model.frame_rate,
             "kernel_bins": self.model.kernel_bins,
             "learn": list(self.model.learned),
-            "parameters": {f.name: torch.as_tensor(getattr(parameters, f.name)) for f in fields(CalciumParameters)},
+            "parameters": {
+                f.name: torch.as_tensor(getattr(parameters, f.name)) for f in fields(CalciumParameters)
+            },
             "posterior": self.posterior.state_dict(),
         }
         with atomic_path(path) as temporary:
@@ -61,16 +63,22 @@ class Fitted:
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU. Raises ``UserError`` for CUDA asked for where there is none."""
+    """``auto`` is CUDA where there is one, else the CPU. Raises
+    ``UserError`` for CUDA asked for where there is none.
+    """
     if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"device: found {name!r}, expected auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("device: found 'cuda' on a machine without a usable CUDA device, expected auto or cpu")
+        raise UserError(
+            "device: found 'cuda' on a machine without a usable CUDA device, expected auto or cpu"
+        )
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def fresh(facts: dict[str, Any], data: Dataset, device: torch.device) -> Fitted:
-    """An untrained model and posterior for a data set; weights drawn on the CPU, so that they are the same on every device."""
+    """An untrained model and posterior for a data set; weights drawn on the
+    CPU, so that they are the same on every device.
+    """
     where = f"{facts['experiment']} ({facts['scale']}): runs.{facts['run']}"
     spec = build(RunSpec, facts["settings"], where)
     model = CalciumNetwork(
@@ -93,7 +101,9 @@ def load(path: Path | str, device: torch.device) -> Fitted:
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint (make it with `dfp train`)") from None
     except Exception:  # torch raises many kinds, with advice for its own developers
-        raise UserError(f"{path}: not a checkpoint of dfp, or a damaged one (make it with `dfp train`)") from None
+        raise UserError(
+            f"{path}: not a checkpoint of dfp, or a damaged one (make it with `dfp train`)"
+        ) from None
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         found = payload.get("format") if isinstance(payload, dict) else type(payload).__name__
         raise UserError(f"{path}: found checkpoint format {found}, expected {FORMAT}")
@@ -119,7 +129,8 @@ def load_weights(posterior: Posterior, weights: dict[str, torch.Tensor], path: P
             found = tuple(weights[name].shape) if name in weights else "nothing"
             expected = tuple(own[name].shape) if name in own else "nothing"
             raise UserError(
-                f"{path}: a checkpoint of another posterior or another number of cells (weight '{name}': found {found}, "
+                f"{path}: a checkpoint of another posterior or another number of cells (weight '{name}': "
+                f"found {found}, "
                 f"expected {expected} for '{posterior.name}')"
             )
     posterior.load_state_dict(weights)
@@ -128,15 +139,21 @@ def load_weights(posterior: Posterior, weights: dict[str, torch.Tensor], path: P
 def check_matches(fitted: Fitted, data: Dataset, checkpoint: Path | str, path: Path | str) -> None:
     """Raise ``UserError`` unless a checkpoint and a data set have the same cells and frame rate."""
     if fitted.model.cells != data.x.shape[2]:
-        raise UserError(f"{checkpoint}: trained on {fitted.model.cells} cells, found {data.x.shape[2]} in {path}")
+        raise UserError(
+            f"{checkpoint}: trained on {fitted.model.cells} cells, found {data.x.shape[2]} in {path}"
+        )
     if abs(fitted.model.frame_rate - data.frame_rate) > 1e-6 * data.frame_rate:
-        raise UserError(f"{checkpoint}: trained at {fitted.model.frame_rate:g} Hz, found {data.frame_rate:g} Hz in {path}")
+        raise UserError(
+            f"{checkpoint}: trained at {fitted.model.frame_rate:g} Hz, found {data.frame_rate:g} Hz in {path}"
+        )
 
 
 def warm_start(fitted: Fitted, start: Path | str, device: torch.device) -> None:
-    """Copy into ``fitted`` all weights that ``start`` has under the same name and shape, and the model's parameters.
+    """Copy into ``fitted`` all weights that ``start`` has under the same name and shape, and the model's
+    parameters.
 
-    A refined posterior takes its base from an unrefined one; terms that ``start`` lacks keep their fresh values.
+    A refined posterior takes its base from an unrefined one; terms that ``start`` lacks keep their fresh
+    values.
     """
     other = load(start, device)
     if other.model.cells != fitted.model.cells:
@@ -145,24 +162,35 @@ def warm_start(fitted: Fitted, start: Path | str, device: torch.device) -> None:
     own = fitted.posterior.state_dict()
     taken = {name: theirs[name] for name in own if name in theirs and theirs[name].shape == own[name].shape}
     prefixed = {f"base.{name}": value for name, value in theirs.items()}
-    taken |= {name: prefixed[name] for name in own if name in prefixed and prefixed[name].shape == own[name].shape}
+    taken |= {
+        name: prefixed[name] for name in own if name in prefixed and prefixed[name].shape == own[name].shape
+    }
     if not any("recognition" in name for name in taken):
-        raise UserError(f"{start}: warm start shares no recognition network with posterior '{fitted.posterior.name}'")
+        raise UserError(
+            f"{start}: warm start shares no recognition network with posterior '{fitted.posterior.name}'"
+        )
     fitted.posterior.load_state_dict({**own, **taken})
     fitted.model.load_state_dict(other.model.state_dict())
 
 
 def _learnable(spec: RunSpec, data: Dataset) -> list[str]:
     if "coupling" in spec.model.learn and not data.start.basis.shape[0]:
-        raise UserError("model.learn: found 'coupling' for a data set without a coupling basis, expected a coupled network")
+        raise UserError(
+            "model.learn: found 'coupling' for a data set without a coupling basis, expected a coupled "
+            "network"
+        )
     return spec.model.learn
 
 
 def _start(spec: RunSpec, data: Dataset) -> CalciumParameters:
-    """Where the model's parameters start: at the data set's own, or, if learned, at estimates that know no truth."""
+    """Where the model's parameters start: at the data set's own, or, if
+    learned, at estimates that know no truth.
+    """
     if spec.model.start == "truth":
         return data.start
-    estimates = [initial_estimates(data.x[:, :, n].reshape(-1), data.frame_rate) for n in range(data.x.shape[2])]
+    estimates = [
+        initial_estimates(data.x[:, :, n].reshape(-1), data.frame_rate) for n in range(data.x.shape[2])
+    ]
     blind = {
         "bias": np.full(data.start.cells, np.log(0.05 / 0.95)),
         "history": np.zeros_like(data.start.history),

@@ -27,20 +27,26 @@ def infer(
 ) -> None:
     """Write P(spike) per frame and cell for a file of traces, by a trained posterior.
 
-    The table ``out`` (``.csv``) has the columns ``time_s, cell, probability, expected_count_1s, low_1s, high_1s``: the spike
-    probability of the frame, and mean and central 90% interval of the number of spikes in the second around it, from the posterior samples.
+    The table ``out`` (``.csv``) has the columns ``time_s, cell, probability, expected_count_1s, low_1s,
+    high_1s``: the spike probability of the frame, and mean and central 90% interval of the number of spikes
+    in the second around it, from the posterior samples.
 
     Raises:
-        UserError: for a file that cannot be read, traces that are not as expected, or a checkpoint for other cells or another rate.
+        UserError: for a file that cannot be read, traces that are not as expected, or a checkpoint for other
+            cells or another rate.
     """
     where = choose_device(device)
     fitted = load(checkpoint, where)
     loaded = load_traces(traces, frame_rate=frame_rate, key=key, orientation=orientation, allow_nan=allow_nan)
     if loaded.x.shape[1] != fitted.model.cells:
-        raise UserError(f"{traces}: found {loaded.x.shape[1]} cells, expected {fitted.model.cells} as {checkpoint} was trained on")
+        raise UserError(
+            f"{traces}: found {loaded.x.shape[1]} cells, expected {fitted.model.cells} as {checkpoint} was "
+            "trained on"
+        )
     if abs(loaded.frame_rate / fitted.model.frame_rate - 1.0) > 0.02:
         raise UserError(
-            f"{traces}: found {loaded.frame_rate:g} Hz, expected {fitted.model.frame_rate:g} Hz as {checkpoint} was trained at; "
+            f"{traces}: found {loaded.frame_rate:g} Hz, expected {fitted.model.frame_rate:g} Hz as "
+            f"{checkpoint} was trained at; "
             "resample the traces or train at their rate"
         )
     fitted.model.double()
@@ -68,7 +74,9 @@ def infer(
 
 
 def _windowed_counts(z: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean and central 90% interval of the spikes within ``width`` bins around each bin, from ``(S, T, N)`` samples."""
+    """Mean and central 90% interval of the spikes within ``width`` bins
+    around each bin, from ``(S, T, N)`` samples.
+    """
     total = np.concatenate([np.zeros_like(z[:, :1], dtype=np.int32), z.cumsum(1, dtype=np.int32)], 1)
     bins = np.arange(z.shape[1])
     first, last = np.maximum(bins - width // 2, 0), np.minimum(bins - width // 2 + width, z.shape[1])

@@ -15,10 +15,14 @@ from dfp.stages.aggregate import write_table
 from dfp.stages.scores import named_scores
 
 
-def peers(experiment: Path, scale: str, dataset: str, data: Path, out: Path, overrides: Path | None = None) -> None:
-    """Write the scores of OASIS on the frames of a data set of recordings to ``out``, in the form of a run called ``oasis``.
+def peers(
+    experiment: Path, scale: str, dataset: str, data: Path, out: Path, overrides: Path | None = None
+) -> None:
+    """Write the scores of OASIS on the frames of a data set of recordings to ``out``, in the form of a run
+    called ``oasis``.
 
-    OASIS deconvolves with an L1 penalty, an AR(1) calcium model and noise and decay found by itself; its output has arbitrary units.
+    OASIS deconvolves with an L1 penalty, an AR(1) calcium model and noise and decay found by itself; its
+    output has arbitrary units.
 
     Source: Friedrich, Zhou & Paninski 2017; package oasis-deconv.
     """

@@ -59,9 +59,11 @@ def _absolute(node: ast.ImportFrom, module: str | Path, known: dict[str, Path]) 
 
 @cache
 def _reached(module: str | Path, package: Path) -> frozenset[str]:
-    """What ``module`` makes Python load: what it names, the packages around those, and of a package taken whole all modules.
+    """What ``module`` makes Python load: what it names, the packages around those, and of a package taken
+    whole all modules.
 
-    A package is taken whole by ``import dfp.posteriors`` or ``from dfp import posteriors``: its modules are then found by discovery.
+    A package is taken whole by ``import dfp.posteriors`` or ``from dfp import posteriors``: its modules are
+    then found by discovery.
     """
     known = modules(package)
     named = set(direct_imports(module, package))
@@ -107,7 +109,9 @@ def code_hash(*entries: str | Path, package: Path = PACKAGE, docstrings: bool = 
     Args:
         entries: dotted names of modules, or paths of files outside the package.
     """
-    files = {name: modules(package)[name] for entry in entries for name in imports_of(entry, package) - TELLING}
+    files = {
+        name: modules(package)[name] for entry in entries for name in imports_of(entry, package) - TELLING
+    }
     files |= {entry.name: entry for entry in entries if isinstance(entry, Path)}
     digest = hashlib.sha256()
     for name in sorted(files):
@@ -124,7 +128,10 @@ def _tree(path: Path) -> ast.Module:
 def _code(path: Path, docstrings: bool) -> str:
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     for node in () if docstrings else ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(node) is not None:
+        if (
+            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+            and ast.get_docstring(node) is not None
+        ):
             node.body = node.body[1:] or [ast.Pass()]
     return ast.dump(tree)
 
@@ -159,7 +166,9 @@ def _processor() -> str:
 
 
 def commit(package: Path = PACKAGE) -> str | None:
-    """The commit of the repository that holds ``src/<package>``, with ``+`` when tracked files differ from it; None where there is none."""
+    """The commit of the repository that holds ``src/<package>``, with ``+`` when
+    tracked files differ from it; None where there is none.
+    """
     try:
         top = _git(package, "rev-parse", "--show-toplevel").strip()
         if not top or Path(top).resolve() != package.resolve().parent.parent:
@@ -174,6 +183,11 @@ def commit(package: Path = PACKAGE) -> str | None:
 def _git(folder: Path, *arguments: str) -> str:
     # many jobs ask at once: none may take the index's lock
     asked = subprocess.run(
-        ["git", "--no-optional-locks", *arguments], cwd=folder, capture_output=True, text=True, timeout=10, check=True
+        ["git", "--no-optional-locks", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=True,
     )
     return asked.stdout

@@ -17,11 +17,13 @@ from dfp.models.calcium import CalciumParameters
 def recorded(spec: RecordingsSpec, folder: Path) -> Dataset:
     """The cells of ``spec``, one trial each, cut or padded with NaN to the same length.
 
-    The first recording of every cell is used, from its start. The spike counts per frame go into ``z`` (they may exceed 1; with several
-    bins per frame they stand in the frame's last bin), for scoring only: nothing is trained on them.
+    The first recording of every cell is used, from its start. The spike counts per frame go into ``z`` (they
+    may exceed 1; with several bins per frame they stand in the frame's last bin), for scoring only: nothing
+    is trained on them.
 
     Raises:
-        UserError: for a missing folder or cell, a frame rate below ``rate_hz``, or an indicator without time constants.
+        UserError: for a missing folder or cell, a frame rate below ``rate_hz``, or an indicator without time
+            constants.
     """
     cells = [_load(folder, key, spec) for key in spec.cells]
     frames = min(int(spec.seconds * spec.rate_hz), max(len(cell.dff) for cell in cells))

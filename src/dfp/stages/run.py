@@ -30,7 +30,8 @@ def run(
 ) -> None:
     """Run experiments at ``scale`` into ``results/<scale>`` and ``figures/<scale>`` below ``root``.
 
-    With overrides the folders are ``<scale>-<name of the file>``, so that a variation does not overwrite its scale.
+    With overrides the folders are ``<scale>-<name of the file>``, so that a variation does not overwrite its
+    scale.
 
     A run whose checkpoint was made with the same settings is not trained again; one that was cut off resumes.
 
@@ -40,8 +41,12 @@ def run(
     names = list_experiments(root)
     for name in only:
         if name not in names:
-            raise UserError(f"--only: unknown experiment {name!r}{suggest(name, names)}; known: {', '.join(names)}")
-    experiments = [load_experiment(root / "experiments" / name / "config.yaml", scale, overrides) for name in names]
+            raise UserError(
+                f"--only: unknown experiment {name!r}{suggest(name, names)}; known: {', '.join(names)}"
+            )
+    experiments = [
+        load_experiment(root / "experiments" / name / "config.yaml", scale, overrides) for name in names
+    ]
     place = scale + (f"-{overrides.stem}" if overrides else "")
     results = root / "results" / place
     for exp in experiments:

@@ -13,7 +13,8 @@ Row = tuple[int, str, float]
 
 
 def parameter_metrics(fitted: Fitted, data: Dataset) -> list[Row]:
-    """Learned minus true, per cell: ``rate_bias`` (logits), ``history_bias_1``, … (logits); relative for ``amplitude_bias`` and
+    """Learned minus true, per cell: ``rate_bias`` (logits), ``history_bias_1``, … (logits); relative for
+    ``amplitude_bias`` and
     ``noise_bias``; ``baseline_bias`` in units of the amplitude."""
     learned, truth = fitted.model.parameters_now(), data.start
     rows: list[Row] = []
@@ -36,8 +37,8 @@ def parameter_metrics(fitted: Fitted, data: Dataset) -> list[Row]:
 def recording_metrics(samples: HardSamples, data: Dataset) -> list[Row]:
     """Agreement of the expected spikes per frame with the recorded ones, per cell.
 
-    ``correlation_25ms`` (25 ms Gaussian, lag 0), ``correlation_40ms`` (40 ms bins), ``correlation_1s``, ``error``, ``bias`` (of smoothed
-    rates, relative), ``count_ratio``.
+    ``correlation_25ms`` (25 ms Gaussian, lag 0), ``correlation_40ms`` (40 ms bins), ``correlation_1s``,
+    ``error``, ``bias`` (of smoothed rates, relative), ``count_ratio``.
     """
     expected = samples.probability[0].cpu().numpy()
     _, spikes = data.evaluation

@@ -37,11 +37,15 @@ class Settings:
         for name, known in (("scale", SCALES), ("wandb", TRACKING), ("device", DEVICES)):
             found = getattr(self, name)
             if found not in known:
-                raise UserError(f"{name}: found {found!r}{suggest(found, known)}, expected one of {', '.join(known)}")
+                raise UserError(
+                    f"{name}: found {found!r}{suggest(found, known)}, expected one of {', '.join(known)}"
+                )
 
 
 def read_settings(raw: Mapping[str, Any]) -> Settings:
-    """Settings from ``--config``; the recordings' folder also from DFP_RECORDINGS. Raises ``UserError`` for anything else."""
+    """Settings from ``--config``; the recordings' folder also from
+    DFP_RECORDINGS. Raises ``UserError`` for anything else.
+    """
     given = dict(raw)
     given.setdefault("recordings", os.environ.get("DFP_RECORDINGS", "recordings"))
     return build(Settings, given, "--config")

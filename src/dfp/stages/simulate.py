@@ -14,7 +14,9 @@ from dfp.stages.recorded import recorded
 
 
 def simulate(experiment: Path, scale: str, dataset: str, out: Path, overrides: Path | None = None) -> None:
-    """Write the data set ``dataset`` of an experiment to ``out`` (``.npz``): simulated, or converted from recordings."""
+    """Write the data set ``dataset`` of an experiment to ``out``
+    (``.npz``): simulated, or converted from recordings.
+    """
     exp = load_experiment(experiment, scale, overrides)
     spec = _spec(exp, dataset)
     if isinstance(spec, RecordingsSpec):
@@ -46,5 +48,7 @@ def simulate(experiment: Path, scale: str, dataset: str, out: Path, overrides: P
 def _spec(exp: Experiment, dataset: str) -> SimulationSpec | RecordingsSpec:
     if dataset not in exp.datasets:
         hint = suggest(dataset, exp.datasets)
-        raise UserError(f"{exp.path}: unknown data set {dataset!r}{hint}; known: {', '.join(exp.datasets) or 'none'}")
+        raise UserError(
+            f"{exp.path}: unknown data set {dataset!r}{hint}; known: {', '.join(exp.datasets) or 'none'}"
+        )
     return exp.datasets[dataset]

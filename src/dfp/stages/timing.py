@@ -1,4 +1,6 @@
-"""Stage: wall-clock time of a training step, sequential against fixed point against factorised, in one process."""
+"""Stage: wall-clock time of a training step, sequential against fixed
+point against factorised, in one process.
+"""
 
 from __future__ import annotations
 
@@ -37,15 +39,21 @@ from dfp.training.schedules import Schedule
 WARM_UP = 20
 
 
-def timing(experiment: Path, scale: str, out: Path, device: str = "auto", overrides: Path | None = None) -> None:
-    """Time training steps of every case and write the tidy table ``out``, with ``environment.json`` beside it.
+def timing(
+    experiment: Path, scale: str, out: Path, device: str = "auto", overrides: Path | None = None
+) -> None:
+    """Time training steps of every case and write the tidy table ``out``, with ``environment.json`` beside
+    it.
 
-    A step is what the training loop does: windows, recognition network, sampling with gradients, likelihood, backward, Adam. Imports,
+    A step is what the training loop does: windows, recognition network, sampling with gradients, likelihood,
+        backward, Adam. Imports,
     data and the warm-up are left out. The machine has to be left alone meanwhile.
     """
     exp = load_experiment(experiment, scale, overrides)
     if exp.timing is None:
-        raise UserError(f"{experiment}: the key 'timing' is missing, expected it in an experiment of kind timing")
+        raise UserError(
+            f"{experiment}: the key 'timing' is missing, expected it in an experiment of kind timing"
+        )
     where = choose_device(device)
     threads = exp.timing.threads or os.cpu_count() or 1
     before = torch.get_num_threads()
@@ -67,7 +75,11 @@ def _rows(spec: TimingSpec, device: torch.device, threads: int) -> list[dict[str
     for bins in spec.bins:
         for cells in spec.cells:
             data = _data(bins, cells, spec.batch)
-            for run, sampler in (("factorised", FixedPoint()), ("fixed_point", FixedPoint()), ("sequential", Sequential())):
+            for run, sampler in (
+                ("factorised", FixedPoint()),
+                ("fixed_point", FixedPoint()),
+                ("sequential", Sequential()),
+            ):
                 seconds, sweeps = _measure(spec, data, run, sampler, device)
                 told: dict[str, object] = {
                     "run": run,
@@ -82,14 +94,20 @@ def _rows(spec: TimingSpec, device: torch.device, threads: int) -> list[dict[str
                     "threads": threads,
                 }
                 rows.append({**told, "metric": "seconds_per_step", "value": float(np.median(seconds))})
-                rows.append({**told, "metric": "seconds_per_step_low", "value": float(np.quantile(seconds, 0.25))})
-                rows.append({**told, "metric": "seconds_per_step_high", "value": float(np.quantile(seconds, 0.75))})
+                rows.append(
+                    {**told, "metric": "seconds_per_step_low", "value": float(np.quantile(seconds, 0.25))}
+                )
+                rows.append(
+                    {**told, "metric": "seconds_per_step_high", "value": float(np.quantile(seconds, 0.75))}
+                )
                 rows.append({**told, "metric": "sweeps_mean", "value": float(np.mean(sweeps))})
     return rows
 
 
 def _data(bins: int, cells: int, batch: int) -> Dataset:
-    """A panel of refractory cells at 3 Hz, calcium decay 0.8 a bin, noise 0.7: the setting of the one-cell experiments."""
+    """A panel of refractory cells at 3 Hz, calcium decay 0.8 a bin, noise
+    0.7: the setting of the one-cell experiments.
+    """
     network = independent(cells, np.random.default_rng(0), rate_hz=3.0, frame_rate=30.0)
     decay = -1.0 / (30.0 * float(np.log(0.8)))
     return simulate(
@@ -113,9 +131,13 @@ def _measure(
         with torch.no_grad():
             posterior.history.copy_(-2.0 * 0.6 ** torch.arange(spec.history).expand_as(posterior.history))
     phase = Phase(
-        RelaxedPmf(), sampler, temperature=Schedule(0.3), steps=WARM_UP + spec.repeats, learning_rate=Schedule(1e-4),
+        RelaxedPmf(),
+        sampler,
+        temperature=Schedule(0.3),
+        steps=WARM_UP + spec.repeats,
+        learning_rate=Schedule(1e-4),
         batch=spec.batch,
-    )  # fmt: skip
+    )
     trainer = Trainer(model, posterior.to(device), x.to(device), [phase], seed=0)
     warm = min(WARM_UP, max(2, spec.repeats // 2))
     seconds, sweeps = [], []

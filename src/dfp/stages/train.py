@@ -41,7 +41,8 @@ def train(
     wandb: str = "offline",
     overrides: Path | None = None,
 ) -> None:
-    """Train ``run`` on ``data`` and write the checkpoint ``out``, with config.json, history.csv and summary.json beside it.
+    """Train ``run`` on ``data`` and write the checkpoint ``out``, with config.json, history.csv and
+    summary.json beside it.
 
     A run that was cut off resumes from ``progress.pt`` beside the checkpoint, to the same result.
 
@@ -54,10 +55,14 @@ def train(
     """
     exp = load_experiment(experiment, scale, overrides)
     if run not in exp.runs:
-        raise UserError(f"{experiment}: unknown run {run!r}{suggest(run, exp.runs)}; known: {', '.join(exp.runs)}")
+        raise UserError(
+            f"{experiment}: unknown run {run!r}{suggest(run, exp.runs)}; known: {', '.join(exp.runs)}"
+        )
     if dataset not in exp.datasets:
         hint = suggest(dataset, exp.datasets)
-        raise UserError(f"{experiment}: unknown data set {dataset!r}{hint}; known: {', '.join(exp.datasets) or 'none'}")
+        raise UserError(
+            f"{experiment}: unknown data set {dataset!r}{hint}; known: {', '.join(exp.datasets) or 'none'}"
+        )
     if (exp.warm_start(run) is None) != (start is None):
         expected = f"the checkpoint of '{exp.warm_start(run)}'" if exp.warm_start(run) else "none"
         raise UserError(f"{experiment}: runs.{run}: found warm start {start}, expected {expected}")
@@ -82,7 +87,11 @@ def train(
         wandb,
         group=f"{exp.name}-{scale}",
         name=f"{exp.name}/{run}/{dataset}",
-        tags=[str(fitted.spec.posterior["kind"]), dataset, *(f"seed{seed}" for seed in sorted(set(loaded.seed.tolist())))],
+        tags=[
+            str(fitted.spec.posterior["kind"]),
+            dataset,
+            *(f"seed{seed}" for seed in sorted(set(loaded.seed.tolist()))),
+        ],
         config={**settings, "scale": scale, "run": run, "dataset": dataset},
     )
     try:
@@ -105,7 +114,9 @@ def _train(trainer: Trainer, progress: Path, identity: str, tracker: Tracker) ->
     for metrics in _shown(trainer):
         history.append({key: value for key, value in metrics.items() if key != "loss_per_cell"})
         if metrics["step"] % max(1, trainer.steps // HISTORY_ROWS) == 0:
-            tracker.log({key: value for key, value in history[-1].items() if key != "step"}, step=metrics["step"])
+            tracker.log(
+                {key: value for key, value in history[-1].items() if key != "step"}, step=metrics["step"]
+            )
         if time.monotonic() - saved > SAVE_EVERY:
             with atomic_path(progress) as temporary:
                 torch.save({"identity": identity, "trainer": trainer.state(), "history": history}, temporary)
@@ -132,7 +143,9 @@ def _resume(trainer: Trainer, progress: Path, identity: str) -> list[dict[str, A
 def _shown(trainer: Trainer) -> Iterator[dict[str, Any]]:
     """The trainer's metrics, with a progress bar: loss, sweeps, time left."""
     interval = 0.5 if sys.stderr.isatty() else 15.0
-    with tqdm(total=trainer.steps, initial=trainer.step, mininterval=interval, unit="step", dynamic_ncols=True) as bar:
+    with tqdm(
+        total=trainer.steps, initial=trainer.step, mininterval=interval, unit="step", dynamic_ncols=True
+    ) as bar:
         for metrics in trainer.run():
             bar.set_postfix(loss=f"{metrics['loss']:.4f}", sweeps=metrics["sweeps"], refresh=False)
             bar.update()

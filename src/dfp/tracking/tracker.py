@@ -1,6 +1,7 @@
 """Weights & Biases as a mirror: what goes wrong there stops no training and loses no result.
 
-Results are in files of our own; nothing is ever read back from W&B. The package is optional and is imported when a run is opened.
+Results are in files of our own; nothing is ever read back from W&B. The package is optional and is imported
+when a run is opened.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from typing import Any
 
 #: seconds that an online run may take to start before it is kept offline instead
 INIT_TIMEOUT = 20
-#: seconds that the end of an online run waits for its upload; what is missing stays on disk for ``wandb sync``
+#: seconds that the end of an online run waits for its upload; what is missing stays on disk for ``wandb
+#: sync``
 FINISH_TIMEOUT = 60
-#: least seconds between two records sent; of those in between the newest is kept, and sent with the next or at the end
+#: least seconds between two records sent; of those in between the newest is kept, and sent with the next or
+#: at the end
 LOG_EVERY = 0.1
 
 
@@ -81,7 +84,10 @@ class WandbTracker(Tracker):
 
 def _warn(error: BaseException) -> None:
     told = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-    print(f"W&B failed ({told}), so nothing more is sent to it; all results are in the run's own files", file=sys.stderr)
+    print(
+        f"W&B failed ({told}), so nothing more is sent to it; all results are in the run's own files",
+        file=sys.stderr,
+    )
 
 
 def open_tracker(
@@ -97,8 +103,9 @@ def open_tracker(
     """A W&B run, or a tracker that does nothing where W&B is disabled, missing or broken; never raises.
 
     Args:
-        mode: ``offline`` (files below ``wandb/``, sent later by ``wandb sync``), ``online`` or ``disabled``. An online run that cannot be
-            started within ``INIT_TIMEOUT`` seconds (no network, no login) is kept offline.
+        mode: ``offline`` (files below ``wandb/``, sent later by ``wandb sync``), ``online`` or ``disabled``.
+            An online run that cannot be started within ``INIT_TIMEOUT`` seconds (no network, no login) is
+            kept offline.
         group, name, tags, config: of the run.
         folder: where W&B's folder ``wandb/`` goes; by default WANDB_DIR, else the current folder.
     """
@@ -117,14 +124,21 @@ def open_tracker(
         import wandb
 
         settings = wandb.Settings(
-            silent=True, console="off", init_timeout=INIT_TIMEOUT, login_timeout=INIT_TIMEOUT, finish_timeout=FINISH_TIMEOUT
+            silent=True,
+            console="off",
+            init_timeout=INIT_TIMEOUT,
+            login_timeout=INIT_TIMEOUT,
+            finish_timeout=FINISH_TIMEOUT,
         )
         run: Any = None
         if mode == "online":
             try:
                 run = wandb.init(mode="online", settings=settings, **options)
             except Exception as error:
-                print(f"W&B is not to be reached ({type(error).__name__}), so the run is kept offline", file=sys.stderr)
+                print(
+                    f"W&B is not to be reached ({type(error).__name__}), so the run is kept offline",
+                    file=sys.stderr,
+                )
         if run is None:
             run = wandb.init(mode="offline", settings=settings, **options)
         return WandbTracker(run, wandb.Image, LOG_EVERY)
@@ -136,7 +150,9 @@ def open_tracker(
 def mirror_figures(experiment: str, folder: Path, names: Sequence[str], mode: str) -> None:
     """Show an experiment's figures, ``folder/<name>.png``, in a W&B run of their own."""
     scale = folder.resolve().parent.name
-    tracker = open_tracker(mode, group=f"{experiment}-{scale}", name=f"{experiment}/figures", tags=["figures"])
+    tracker = open_tracker(
+        mode, group=f"{experiment}-{scale}", name=f"{experiment}/figures", tags=["figures"]
+    )
     for name in names:
         tracker.figure(name, folder / f"{name}.png")
     tracker.close()

@@ -23,7 +23,8 @@ from dfp.training.windows import Windows
 class Trainer:
     """Trains a posterior, and what a model learns, through a list of phases.
 
-    ``for metrics in trainer.run(): …`` makes one step per item. ``state()`` between two steps holds everything that the rest depends on: a
+    ``for metrics in trainer.run(): …`` makes one step per item. ``state()`` between two steps holds
+        everything that the rest depends on: a
     trainer that loads it goes on to the same result, bit for bit on the CPU.
 
     Args:
@@ -54,8 +55,10 @@ class Trainer:
     def run(self) -> Iterator[dict[str, Any]]:
         """Make the steps that are left; yield the metrics of each.
 
-        Keys: step (1 when the first is done), phase, objective, loss (nats per bin, mean over cells), loss_per_cell, log_likelihood, log_prior,
-        entropy, sweeps, residual, converged, gradient_norm, temperature, learning_rate, seconds (of all steps so far).
+        Keys: step (1 when the first is done), phase, objective, loss (nats per bin, mean over cells),
+            loss_per_cell, log_likelihood, log_prior,
+        entropy, sweeps, residual, converged, gradient_norm, temperature, learning_rate, seconds (of all steps
+        so far).
 
         Raises:
             NumericalError: at the first loss or gradient that is not finite, with its step.
@@ -123,7 +126,9 @@ class Trainer:
         moved = [p for group in self._optimiser.param_groups for p in group["params"] if p.grad is not None]
         norm = clip_gradients(moved, phase.clip, self.independent)
         if not math.isfinite(norm):
-            raise NumericalError(f"step {self.step + 1} (phase {number + 1}, {phase.objective.name}): the gradient is {norm}")
+            raise NumericalError(
+                f"step {self.step + 1} (phase {number + 1}, {phase.objective.name}): the gradient is {norm}"
+            )
         self._optimiser.step()
         self.step += 1
         self._seconds += time.perf_counter() - started
@@ -138,7 +143,9 @@ class Trainer:
             "residual": loss.draw.residual,
             "converged": loss.draw.converged,
             "gradient_norm": norm,
-            "temperature": phase.temperature.at(local, phase.steps) if phase.relaxation == "concrete" else math.nan,
+            "temperature": phase.temperature.at(local, phase.steps)
+            if phase.relaxation == "concrete"
+            else math.nan,
             "learning_rate": rate,
             "seconds": self._seconds,
         }
@@ -148,7 +155,8 @@ class Trainer:
             return
         cells = [index for index, value in enumerate(loss.per_cell.tolist()) if not math.isfinite(value)]
         raise NumericalError(
-            f"step {self.step + 1} (phase {number + 1}, {phase.objective.name}): the loss is {float(loss.total.detach())} "
+            f"step {self.step + 1} (phase {number + 1}, {phase.objective.name}): the loss is "
+            f"{float(loss.total.detach())} "
             f"(cells {cells}); lower the learning rate or raise the temperature"
         )
 
@@ -156,8 +164,8 @@ class Trainer:
 def clip_gradients(parameters: Sequence[nn.Parameter], largest: float, per_cell: bool) -> float:
     """Scale gradients so that their norm is at most ``largest`` (0: leave them); return the norm before.
 
-    With ``per_cell`` every parameter has a leading cell dimension and each cell is clipped by its own norm, as if it were
-    trained alone; the largest of the cells' norms is returned.
+    With ``per_cell`` every parameter has a leading cell dimension and each cell is clipped by its own norm,
+    as if it were trained alone; the largest of the cells' norms is returned.
     """
     gradients = [p.grad for p in parameters if p.grad is not None]
     if not gradients:

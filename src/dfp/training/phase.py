@@ -23,7 +23,8 @@ class Phase:
 
     Attributes:
         objective, sampler: what is minimised, and how q is sampled.
-        relaxation: ``concrete``, ``hard``, ``mean_field``, ``straight_through`` or ``straight_through_sigma``.
+        relaxation: ``concrete``, ``hard``, ``mean_field``, ``straight_through`` or
+            ``straight_through_sigma``.
         temperature: of the concrete relaxation, by step.
         steps: Adam steps.
         learning_rate: of the posterior, by step.
@@ -87,7 +88,9 @@ class Phase:
                 return StraightThrough("sigma")
 
     def prepare(self, posterior: Posterior, step: int) -> None:
-        """Tell a refined posterior how it is refined at ``step``: number of steps, and temperature where it follows the training's."""
+        """Tell a refined posterior how it is refined at ``step``: number of
+        steps, and temperature where it follows the training's.
+        """
         if not isinstance(posterior, Refined):
             return
         config = posterior.config
@@ -99,7 +102,8 @@ class Phase:
         """Raise ``UserError`` for a combination of posterior, objective and sampler that has no meaning."""
         if posterior.continuous and not self.objective.continuous:
             raise UserError(
-                f"objective {self.objective.name}: found with posterior {posterior.name}, whose latents are logistic variables; "
+                f"objective {self.objective.name}: found with posterior {posterior.name}, whose latents are "
+                "logistic variables; "
                 "expected logistic_density (for spikes as latents use the autoregressive posterior)"
             )
         if isinstance(posterior, Refined):
@@ -109,12 +113,19 @@ class Phase:
         steps = posterior.config.steps if self.refinement_steps is None else self.refinement_steps
         if steps and (self.objective.continuous or isinstance(self.objective, ScoreFunction)):
             raise UserError(
-                f"objective {self.objective.name}: found with a refined posterior, whose steps need a bound with a gradient "
+                f"objective {self.objective.name}: found with a refined posterior, whose steps need a bound "
+                "with a gradient "
                 "in its own relaxation; expected relaxed_pmf or multi_sample"
             )
         second_order = posterior.config.through and posterior.config.of == "autoregressive"
-        if steps and second_order and isinstance(self.sampler, FixedPoint) and self.sampler.gradient == "implicit":
+        if (
+            steps
+            and second_order
+            and isinstance(self.sampler, FixedPoint)
+            and self.sampler.gradient == "implicit"
+        ):
             raise UserError(
-                "sampler gradient: found 'implicit' with a refinement of an autoregressive posterior that is differentiated "
+                "sampler gradient: found 'implicit' with a refinement of an autoregressive posterior that is "
+                "differentiated "
                 "through, expected 'unrolled' (the implicit gradient cannot be differentiated again)"
             )

@@ -27,13 +27,18 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.shape not in SHAPES:
-            raise UserError(f"schedule shape: found {self.shape!r}{suggest(self.shape, SHAPES)}, expected one of {', '.join(SHAPES)}")
+            raise UserError(
+                f"schedule shape: found {self.shape!r}{suggest(self.shape, SHAPES)}, expected one of "
+                f"{', '.join(SHAPES)}"
+            )
         if self.shape != "constant" and self.end is None:
             raise UserError(f"schedule: found shape {self.shape!r} without an end, expected an end value")
         if not 0 < self.over <= 1:
             raise UserError(f"schedule over: found {self.over}, expected a share of the steps in (0, 1]")
         if self.shape == "geometric" and not (self.start > 0 and (self.end or 0) > 0):
-            raise UserError(f"schedule: found {self.start} to {self.end} for a geometric shape, expected numbers above 0")
+            raise UserError(
+                f"schedule: found {self.start} to {self.end} for a geometric shape, expected numbers above 0"
+            )
 
     def at(self, step: int, steps: int) -> float:
         """The value at ``step`` (from 0) of ``steps``."""

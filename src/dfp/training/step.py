@@ -15,7 +15,8 @@ from dfp.samplers.relaxations import Hard, Relaxation
 def bound_for(problem: Problem, objective: Objective, sampler: Sampler, rng: torch.Generator) -> Bound:
     """The objective as the callable that a refined posterior raises: nats summed over trials, bins and cells.
 
-    Every call draws fresh noise. Summed, not averaged, so that a refinement rate means the same for any batch and length.
+    Every call draws fresh noise. Summed, not averaged, so that a refinement rate means the same for any batch
+    and length.
     """
     scale = float(problem.weights.sum())
 
@@ -43,10 +44,11 @@ def training_loss(
 def _expectation_maximisation(
     problem: Problem, conditioned: Conditioned, samples: int, sampler: Sampler, rng: torch.Generator
 ) -> Loss:
-    """M-step after a refinement: θ on hard samples of the refined q, φ on KL(q ‖ q_φ) (Hjelm et al. 2015, section 4.2, eq. 7).
+    """M-step after a refinement: θ on hard samples of the refined q, φ on KL(q ‖ q_φ) (Hjelm et al. 2015,
+    section 4.2, eq. 7).
 
-    The KL's expectation within a bin is taken exactly, ``σ(u)(u − u_φ) − softplus(u) + softplus(u_φ)``; for a factorised q that is all of
-    it, for an autoregressive one its history is sampled.
+    The KL's expectation within a bin is taken exactly, ``σ(u)(u − u_φ) − softplus(u) + softplus(u_φ)``; for a
+    factorised q that is all of it, for an autoregressive one its history is sampled.
     """
     with torch.no_grad():
         draw = conditioned.q.draw(conditioned.q.noise(samples, rng), sampler, Hard())

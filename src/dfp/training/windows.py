@@ -14,8 +14,10 @@ from dfp.core.errors import UserError
 class Windows:
     """Random windows of traces ``(B, T, N)``.
 
-    A window that does not start with its trial carries calcium in from spikes before it. Its first ``burn_in`` bins are therefore
-    sampled but not counted: the spikes there stand for that calcium. A window at the start of a trial, where no spikes came
+    A window that does not start with its trial carries calcium in from spikes before it. Its first
+    ``burn_in`` bins are therefore
+    sampled but not counted: the spikes there stand for that calcium. A window at the start of a trial, where
+        no spikes came
     before, counts in full.
 
     Args:
@@ -34,9 +36,14 @@ class Windows:
         if self.batch < 1:
             raise UserError(f"batch: found {self.batch}, expected at least 1")
         if self.length < 0 or self.burn_in < 0:
-            raise UserError(f"window, burn_in: found {self.length}, {self.burn_in}, expected numbers of bins of at least 0")
+            raise UserError(
+                f"window, burn_in: found {self.length}, {self.burn_in}, expected numbers of bins of at least "
+                "0"
+            )
         if self.length and self.burn_in >= self.length:
-            raise UserError(f"burn_in: found {self.burn_in}, expected less than the window of {self.length} bins")
+            raise UserError(
+                f"burn_in: found {self.burn_in}, expected less than the window of {self.length} bins"
+            )
 
     def cut(self, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         """A batch ``(batch, length, N)`` and its weights ``(batch, length, 1)``: 0 in the burn-in, else 1."""
