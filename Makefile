@@ -42,9 +42,10 @@ report: $(STAMP) ## report.html, self-contained, of what `make all` has made
 test: $(STAMP) ## the tests: `make test ARGS="-m 'not workflow'"`
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(ARGS)
 
-lint: $(STAMP) ## ruff and mypy
+lint: $(STAMP) ## ruff, mypy and snakefmt
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow/rules
 
 dashboards: $(STAMP) ## the training curves in the terminal; no account, no server
 	@[ -d wandb ] || { echo "make: found no folder 'wandb', expected runs there (make all makes them)" >&2; exit 2; }

@@ -258,4 +258,6 @@ def test_from_nothing_to_claims(copy: Path, recordings: Path) -> None:
 
     done = snakemake(copy, "--report", "report.html", *arguments, recordings=recordings)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert len((copy / "report.html").read_bytes()) > 100_000
+    page = (copy / "report.html").read_text(encoding="utf-8")
+    assert len(page) > 100_000
+    assert not re.findall(r"<(?:script|link|img)[^>]+(?:src|href)=.?https?:", page)  # self-contained

@@ -78,11 +78,14 @@ def _run(options: argparse.Namespace) -> None:
 
             timing(options.experiment, options.scale, options.out, options.device, options.overrides)
         case "plot":
+            from dfp.stages.aggregate import COLUMNS, means, read_table
             from dfp.stages.plot import plot
             from dfp.tracking.tracker import mirror_figures
 
             plot(options.experiment.parent, options.results, options.out, options.figures)
-            mirror_figures(options.experiment.parent.name, options.out, options.figures, options.wandb)
+            if options.wandb != "disabled":
+                final = means(read_table(options.results / "table.csv", COLUMNS))
+                mirror_figures(options.experiment.parent.name, options.out, options.figures, options.wandb, final)
         case "claims":
             from dfp.stages.claims import claims
 

@@ -89,8 +89,11 @@ class Objective(ABC):
     name: ClassVar[str]
     #: samples S per trial
     samples: int
-    #: whether the loss reads the spikes as continuous logistic variables
-    continuous: ClassVar[bool] = False
+
+    @property
+    def continuous(self) -> bool:
+        """Whether the loss reads the latents as continuous logistic variables."""
+        return False
 
     @abstractmethod
     def loss(

@@ -29,11 +29,14 @@ class LogisticDensity(Pathwise):
 
     samples: int = 1
     name: ClassVar[str] = "logistic_density"
-    continuous: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise UserError(f"logistic_density samples: found {self.samples}, expected at least 1")
+
+    @property
+    def continuous(self) -> bool:
+        return True
 
     def check(self, relaxation: Relaxation) -> None:
         if not isinstance(relaxation, Concrete):

@@ -49,8 +49,17 @@ class MultiSample(Objective):
         """The objective whose log-weights are averaged."""
         return RelaxedPmf(self.samples) if self.of == "relaxed_pmf" else LogisticDensity(self.samples)
 
+    @property
+    def continuous(self) -> bool:
+        return self.single.continuous
+
     def check(self, relaxation: Relaxation) -> None:
         self.single.check(relaxation)
+        if not relaxation.stochastic:
+            raise UserError(
+                "objective multi_sample: found mean_field, whose samples are all alike, expected concrete or "
+                "straight_through (for mean_field use relaxed_pmf)"
+            )
 
     def loss(
         self,

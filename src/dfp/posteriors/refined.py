@@ -54,6 +54,8 @@ class RefinedConfig:
             )
         if self.steps < 0:
             raise UserError(f"steps: found {self.steps}, expected at least 0")
+        if self.temperature is not None and not self.temperature > 0:
+            raise UserError(f"temperature: found {self.temperature}, expected a number above 0")
         if not self.rate > 0 or not 0 <= self.momentum < 1:
             raise UserError(
                 f"rate, momentum: found {self.rate}, {self.momentum}, expected a rate above 0 and a momentum "

@@ -75,3 +75,9 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
     """
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.8g")
+
+
+def means(table: pd.DataFrame) -> dict[str, float]:
+    """The mean of every metric of every run over seeds and data sets, by ``run/metric``."""
+    named = table["run"].astype(str) + "/" + table["metric"].astype(str)
+    return {str(name): float(value) for name, value in table["value"].groupby(named).mean().items()}

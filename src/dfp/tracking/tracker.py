@@ -147,12 +147,20 @@ def open_tracker(
         return Tracker()
 
 
-def mirror_figures(experiment: str, folder: Path, names: Sequence[str], mode: str) -> None:
-    """Show an experiment's figures, ``folder/<name>.png``, in a W&B run of their own."""
+def mirror_figures(
+    experiment: str,
+    folder: Path,
+    names: Sequence[str],
+    mode: str,
+    results: Mapping[str, float] | None = None,
+) -> None:
+    """Show an experiment's figures, ``folder/<name>.png``, in a W&B run of their own, with ``results`` (final metrics of its
+    runs, by ``run/metric``) as its summary."""
     scale = folder.resolve().parent.name
     tracker = open_tracker(
         mode, group=f"{experiment}-{scale}", name=f"{experiment}/figures", tags=["figures"]
     )
     for name in names:
         tracker.figure(name, folder / f"{name}.png")
+    tracker.summary(results or {})
     tracker.close()

@@ -71,6 +71,8 @@ class Phase:
             )
         if self.relaxation == "concrete" and not self.temperature.smallest > 0:
             raise UserError(f"temperature: found {self.temperature.smallest:g}, expected numbers above 0")
+        if self.refinement_steps is not None and self.refinement_steps < 0:
+            raise UserError(f"refinement_steps: found {self.refinement_steps}, expected at least 0")
         self.objective.check(self.relaxation_at(0))
 
     def relaxation_at(self, step: int) -> Relaxation:
@@ -108,6 +110,11 @@ class Phase:
             )
         if isinstance(posterior, Refined):
             self._check_refined(posterior)
+        elif self.refinement_steps is not None:
+            raise UserError(
+                f"refinement_steps: found {self.refinement_steps} with posterior {posterior.name}, expected a "
+                "refined posterior"
+            )
 
     def _check_refined(self, posterior: Refined) -> None:
         steps = posterior.config.steps if self.refinement_steps is None else self.refinement_steps
