@@ -165,12 +165,45 @@ print("torch" in sys.modules)
     assert asked.stdout.split()[-1] == "False"
 
 
+def too_long(package: Path) -> list[str]:
+    """Modules of more than ``LONGEST`` lines."""
+    lengths = {
+        name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in modules(package).items()
+    }
+    return [f"{name}: {length} lines" for name, length in lengths.items() if length > LONGEST]
+
+
+def untold(package: Path) -> list[str]:
+    """Modules, and public functions and classes in them, without a docstring."""
+    found = []
+    for name, path in modules(package).items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if not ast.get_docstring(tree):
+            found.append(name)
+        for node in tree.body:
+            public = isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_")
+            if public and not ast.get_docstring(node):
+                found.append(f"{name}.{node.name}")
+    return found
+
+
 def test_files_are_short_and_told() -> None:
-    lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in modules().items()}
-    assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
-    untold = [
-        name
-        for name, path in modules().items()
-        if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    ]
-    assert untold == []
+    assert too_long(PACKAGE) == []
+    assert untold(PACKAGE) == []
+
+
+def test_a_long_or_untold_file_is_found(tmp_path: Path) -> None:
+    package = tmp_path / "planted"
+    package.mkdir()
+    (package / "__init__.py").write_text('"""Told."""\n')
+    (package / "long.py").write_text('"""Told."""\n' + "x = 1\n" * LONGEST)
+    (package / "mute.py").write_text('def f():\n    """Told."""\n\n\nclass C: ...\n\n\ndef _g(): ...\n')
+    assert too_long(package) == [f"planted.long: {LONGEST + 1} lines"]
+    assert untold(package) == ["planted.mute", "planted.mute.C"]
+
+
+def test_models_and_posteriors_never_meet() -> None:
+    for own, other in (("models", "posteriors"), ("posteriors", "models")):
+        for name in modules():
+            if room(name) == own:
+                assert other not in {room(reached) for reached in imports_of(name)}, name

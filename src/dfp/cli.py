@@ -85,7 +85,8 @@ def _run(options: argparse.Namespace) -> None:
             plot(options.experiment.parent, options.results, options.out, options.figures)
             if options.wandb != "disabled":
                 final = means(read_table(options.results / "table.csv", COLUMNS))
-                mirror_figures(options.experiment.parent.name, options.out, options.figures, options.wandb, final)
+                name = options.experiment.parent.name
+                mirror_figures(name, options.out, options.figures, options.wandb, final)
         case "claims":
             from dfp.stages.claims import claims
 

@@ -132,7 +132,7 @@ def test_training_starts_from_a_factorised_posterior_near_the_initial_rate(famil
     q = conditioned.amortised or conditioned.q
     silent, all_on = (q.logits(torch.full((1, *x.shape), value)) for value in (0.0, 1.0))
     assert torch.equal(silent, all_on)
-    assert 0.01 < float(torch.sigmoid(silent).mean()) < 0.4
+    assert 0.01 < torch.sigmoid(silent).mean().item() < 0.4
 
 
 @every_family

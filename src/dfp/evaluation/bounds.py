@@ -12,6 +12,7 @@ from dfp.core.errors import NumericalError, UserError
 from dfp.core.noise import logistic_noise
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.models.calcium import CalciumNetwork
+from dfp.samplers.base import Sampler
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.relaxations import Hard
 
@@ -69,8 +70,9 @@ def sample_hard(
     independent: bool,
     sweeps: int | None = None,
     max_sweeps: int | None = None,
+    sampler: Sampler | None = None,
 ) -> HardSamples:
-    """Draw hard samples until nothing changes, and weigh them.
+    """Draw exact hard samples, and weigh them.
 
     Args:
         model, q: in the precision and on the device of ``x`` (float64 for reported numbers).
@@ -80,11 +82,13 @@ def sample_hard(
         sweeps: make exactly this many sweeps instead; then z need not be a sample of q and the bounds are
             not bounds.
         max_sweeps: cap.
+        sampler: another sampler; by default the fixed point, swept until nothing changes. The samples are the
+            same.
 
     Raises:
         NumericalError: when the cap is hit: such samples are not exact.
     """
-    sampler = FixedPoint(sweeps=sweeps, max_sweeps=max_sweeps)
+    sampler = sampler or FixedPoint(sweeps=sweeps, max_sweeps=max_sweeps)
     size = max(1, _CHUNK // max(1, x.numel()))
     z, weights, used = [], [], []
     probability = torch.zeros_like(x)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from dfp.distributions.causal_bernoulli import CausalBernoulli
@@ -32,10 +33,14 @@ class TraceSummary:
 
     @staticmethod
     def of(x: Tensor) -> TraceSummary:
-        """Mean and standard deviation of traces ``(B, T, N)`` over trials and bins, NaN left out."""
+        """Mean and standard deviation of traces ``(B, T, N)`` over trials and bins.
+
+        Frames not observed are left out; a cell that is never observed has 0 and 1.
+        """
         flat = x.reshape(-1, x.shape[-1]).double()
-        centre = flat.nanmean(0)
-        spread = (flat - centre).square().nanmean(0).sqrt()
+        flat = torch.where(torch.isfinite(flat), flat, torch.nan)
+        centre = flat.nanmean(0).nan_to_num(nan=0.0)
+        spread = (flat - centre).square().nanmean(0).sqrt().nan_to_num(nan=1.0)
         return TraceSummary(x.shape[-1], centre.float().cpu(), spread.clamp_min(1e-6).float().cpu())
 
 

@@ -108,7 +108,7 @@ class Recognition(nn.Module):
     def _inputs(self, x: Tensor) -> Tensor:
         trials, bins, cells = x.shape
         w = self.config.window
-        standard = torch.nan_to_num((x - self.centre) / self.scale, nan=0.0)
+        standard = torch.nan_to_num((x - self.centre) / self.scale, nan=0.0, posinf=0.0, neginf=0.0)
         windows = nn.functional.pad(standard, (0, 0, w, w)).unfold(1, 2 * w + 1, 1)
         t = torch.arange(bins, device=x.device, dtype=x.dtype)
         ends = torch.stack([t, bins - 1 - t], -1).clamp_max(max(w, 1)) / max(w, 1)

@@ -154,8 +154,10 @@ def mirror_figures(
     mode: str,
     results: Mapping[str, float] | None = None,
 ) -> None:
-    """Show an experiment's figures, ``folder/<name>.png``, in a W&B run of their own, with ``results`` (final metrics of its
-    runs, by ``run/metric``) as its summary."""
+    """Show an experiment's figures, ``folder/<name>.png``, in a W&B run of their own.
+
+    ``results``, the final metrics of the experiment's runs by ``run/metric``, are its summary.
+    """
     scale = folder.resolve().parent.name
     tracker = open_tracker(
         mode, group=f"{experiment}-{scale}", name=f"{experiment}/figures", tags=["figures"]

@@ -112,8 +112,8 @@ class Phase:
             self._check_refined(posterior)
         elif self.refinement_steps is not None:
             raise UserError(
-                f"refinement_steps: found {self.refinement_steps} with posterior {posterior.name}, expected a "
-                "refined posterior"
+                f"refinement_steps: found {self.refinement_steps} with posterior {posterior.name}, expected "
+                "a refined posterior"
             )
 
     def _check_refined(self, posterior: Refined) -> None:
