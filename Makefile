@@ -52,7 +52,7 @@ dashboards: $(STAMP) ## the training curves in the terminal; no account, no serv
 	$(BIN)/wandb leet ./wandb
 
 unlock: $(STAMP) ## after Snakemake itself was killed
-	$(BIN)/snakemake --unlock
+	$(SNAKEMAKE) --unlock
 
 clean: ## removes what was made, results included; not .venv, nor the reference results
 	find results figures -mindepth 1 -maxdepth 1 ! -name reference ! -name README.md -exec rm -rf {} +

@@ -75,7 +75,9 @@ def small(
 
 
 @every_pair
-@pytest.mark.parametrize("sampler", [Sequential(), FixedPoint(tolerance=1e-12), FixedPoint(sweeps=2)], ids=str)
+@pytest.mark.parametrize(
+    "sampler", [Sequential(), FixedPoint(tolerance=1e-12), FixedPoint(sweeps=2)], ids=str
+)
 def test_loss_is_finite_and_differentiable_in_everything(
     objective: Objective, relaxation: Relaxation, sampler: Sequential | FixedPoint
 ) -> None:
@@ -90,11 +92,17 @@ def test_loss_is_finite_and_differentiable_in_everything(
 
 
 @pytest.mark.parametrize(
-    ("objective", "relaxation"), [pair for pair in pairs() if isinstance(pair[1], (Concrete, MeanField))], ids=str
+    ("objective", "relaxation"),
+    [pair for pair in pairs() if isinstance(pair[1], (Concrete, MeanField))],
+    ids=str,
 )
-def test_pathwise_gradients_are_those_of_the_loss_at_fixed_noise(objective: Objective, relaxation: Relaxation) -> None:
+def test_pathwise_gradients_are_those_of_the_loss_at_fixed_noise(
+    objective: Objective, relaxation: Relaxation
+) -> None:
     """Central differences along a random direction in all of φ and θ at once."""
-    network, q, setting = small(weights=torch.tensor([0.0, 1, 1, 1, 0, 1]).double()[None, :, None].expand(3, -1, -1))
+    network, q, setting = small(
+        weights=torch.tensor([0.0, 1, 1, 1, 0, 1]).double()[None, :, None].expand(3, -1, -1)
+    )
     unknowns = [*leaves(q), *(p for p in network.parameters() if p.numel())]
     directions = [normal(generator(50 + k), *p.shape) for k, p in enumerate(unknowns)]
 
@@ -114,10 +122,14 @@ def test_pathwise_gradients_are_those_of_the_loss_at_fixed_noise(objective: Obje
 
 @every_pair
 def test_a_panel_is_its_cells_side_by_side(objective: Objective, relaxation: Relaxation) -> None:
-    """With independent cells, each cell's loss and gradient are those of the cell alone with its own noise."""
+    """With independent cells, each cell's loss and gradient are
+    those of the cell alone with its own noise.
+    """
     network, q, setting = small(coupled=False, independent=True)
     noise = logistic_noise((3, 3, 6, 2), generator(3), torch.float64)
-    whole = objective.loss(setting, _with_noise(q, noise), FixedPoint(tolerance=1e-13), relaxation, generator(0))
+    whole = objective.loss(
+        setting, _with_noise(q, noise), FixedPoint(tolerance=1e-13), relaxation, generator(0)
+    )
     (gradient,) = torch.autograd.grad(whole.total, q.drive)
     for n in range(2):
         one = model(1, 0)
@@ -162,7 +174,9 @@ def test_bins_that_do_not_count_are_not_looked_at(objective: Objective, relaxati
     other = setting.x.clone()
     other[_weights().expand_as(other) == 0] = torch.tensor(float("nan"), dtype=torch.float64)
     losses = [
-        objective.loss(problem(network, x, _weights()), q, FixedPoint(tolerance=1e-12), relaxation, generator(4))
+        objective.loss(
+            problem(network, x, _weights()), q, FixedPoint(tolerance=1e-12), relaxation, generator(4)
+        )
         for x in (setting.x, other)
     ]
     assert losses[0].total.item() == losses[1].total.item()
@@ -172,7 +186,9 @@ def test_bins_that_do_not_count_are_not_looked_at(objective: Objective, relaxati
 
 @every_pair
 def test_the_loss_is_nats_per_counted_bin(objective: Objective, relaxation: Relaxation) -> None:
-    """Numerator and number of bins are summed over the batch: every counted bin weighs the same, in whichever trial it stands."""
+    """Numerator and number of bins are summed over the batch: every counted
+    bin weighs the same, in whichever trial it stands.
+    """
     network, q, setting = small(weights=_weights())
     loss = objective.loss(setting, q, FixedPoint(tolerance=1e-12), relaxation, generator(5))
     draw = loss.draw
@@ -208,8 +224,13 @@ BINS, CELLS = 3, 2
 
 @pytest.fixture(scope="module")
 def exact() -> dict[str, Any]:
-    """One trial of three bins and two coupled cells: log p(x), ELBO and the two-sample bound, by enumeration."""
-    network, q = model(CELLS, 3, basis=1, learn=()), process("all_terms", 4, trials=1, bins=BINS, cells=CELLS, strength=0.6)
+    """One trial of three bins and two coupled cells: log p(x), ELBO
+    and the two-sample bound, by enumeration.
+    """
+    network, q = (
+        model(CELLS, 3, basis=1, learn=()),
+        process("all_terms", 4, trials=1, bins=BINS, cells=CELLS, strength=0.6),
+    )
     q = CausalBernoulli(q.drive.detach(), tuple(q.terms))
     x = traces(5, trials=1, bins=BINS, cells=CELLS)
     paths = all_paths(BINS, CELLS)
@@ -231,7 +252,9 @@ def test_the_bounds_are_in_order(exact: dict[str, Any]) -> None:
 
 
 def test_hard_samples_give_the_exact_bounds(exact: dict[str, Any]) -> None:
-    """40,000 samples: ELBO and two-sample bound within four standard errors, a bound of many samples near the evidence."""
+    """40,000 samples: ELBO and two-sample bound within four standard
+    errors, a bound of many samples near the evidence.
+    """
     samples = sample_hard(exact["network"], exact["q"], exact["x"], 40_000, generator(0), independent=False)
     weights = samples.log_weights[:, 0, 0].detach()
     error = float(weights.std()) / 200
@@ -261,7 +284,8 @@ def test_losses_on_hard_values_are_the_bounds(
         q = q.with_terms(term for term in q.terms if not hasattr(term, "context"))
         drive = q.drive.expand(2000, -1, -1)
         losses = [
-            -objective.loss(setting, q.with_drive(drive), FixedPoint(), relaxation, rng).total * BINS for _ in range(20)
+            -objective.loss(setting, q.with_drive(drive), FixedPoint(), relaxation, rng).total * BINS
+            for _ in range(20)
         ]
         paths = all_paths(BINS, CELLS)
         log_q = q.log_prob(paths).sum((1, 2, 3))
@@ -274,11 +298,15 @@ def test_losses_on_hard_values_are_the_bounds(
 
 
 def test_mean_field_on_a_factorised_q_is_hjelms_bound() -> None:
-    """Eq. 8: log p at the means, and the exact entropy; for a prior without history the expected log-prior is exact too."""
+    """Eq. 8: log p at the means, and the exact entropy; for a prior without
+    history the expected log-prior is exact too.
+    """
     network = model(2, 6, history=0)
     q = process("factorised", 6, trials=2, bins=5, cells=2)
     x = traces(6)
-    loss = RelaxedPmf(1, entropy="analytic").loss(problem(network, x), q, Sequential(), MeanField(), generator(0))
+    loss = RelaxedPmf(1, entropy="analytic").loss(
+        problem(network, x), q, Sequential(), MeanField(), generator(0)
+    )
     mu = torch.sigmoid(q.drive)[None]
     by_hand = (network.log_joint(x, mu) + bernoulli_entropy(q.drive)).sum() / 10
     assert loss.total.item() == pytest.approx(float(-by_hand.detach()))
@@ -362,7 +390,11 @@ def test_combinations_without_meaning_are_refused_with_a_sentence(make: Callable
 
 
 def test_combinations_with_meaning_are_accepted() -> None:
-    for of, posterior in (("logistic_density", "logistic_flow"), ("relaxed_pmf", "autoregressive"), ("logistic_density", "factorised")):
+    for of, posterior in (
+        ("logistic_density", "logistic_flow"),
+        ("relaxed_pmf", "autoregressive"),
+        ("logistic_density", "factorised"),
+    ):
         Phase(MultiSample(of=of), FixedPoint()).check(Family(posterior, {}).fresh())
     Phase(LogisticDensity(), Sequential()).check(Family("logistic_flow", {}).fresh())
     Phase(MultiSample(), FixedPoint(), relaxation="straight_through").check(refined().fresh())

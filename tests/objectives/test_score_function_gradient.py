@@ -1,7 +1,8 @@
 """The score-function gradient against the exact gradient, by enumeration, with a z-test for every coordinate.
 
-Each loss is one unbiased estimate of the whole gradient; many are drawn independently, and the largest |z| over all coordinates is
-held against the Bonferroni threshold. Estimators with a planted error must fail the same test.
+Each loss is one unbiased estimate of the whole gradient; many are drawn independently, and the largest |z|
+over all coordinates is held against the Bonferroni threshold. Estimators with a planted error must fail the
+same test.
 """
 
 from __future__ import annotations
@@ -51,8 +52,18 @@ class Case:
 @cache
 def case(kind: str, weights: tuple[float, ...] = (1.0,) * BINS) -> Case:
     """``independent`` cells, a ``coupled`` model with a coupled q, or only one of the two coupled."""
-    network = model(CELLS, seed=1, basis=0 if kind in ("independent", "coupled q") else 1, history=2, rise=0.1)
-    q = process("own_history" if kind in ("independent", "coupled model") else "all_terms", 2, 1, BINS, CELLS, 0.8, lags=2)
+    network = model(
+        CELLS, seed=1, basis=0 if kind in ("independent", "coupled q") else 1, history=2, rise=0.1
+    )
+    q = process(
+        "own_history" if kind in ("independent", "coupled model") else "all_terms",
+        2,
+        1,
+        BINS,
+        CELLS,
+        0.8,
+        lags=2,
+    )
     if kind == "coupled q":
         # a nonlinear term of every copy, so that its context is expanded like the drive
         q = process("coupled", 3, 1, BINS, CELLS, 0.8, lags=2)
@@ -89,7 +100,9 @@ def largest_z(setting: Case, objective: ScoreFunction) -> tuple[float, float]:
     found, _ = estimates(setting, objective)
     error = found.std(0) / LOSSES**0.5
     moving = error > 1e-12
-    if not torch.allclose(found.mean(0)[~moving], exact[~moving], atol=1e-9):  # the same in every sample, and wrong
+    if not torch.allclose(
+        found.mean(0)[~moving], exact[~moving], atol=1e-9
+    ):  # the same in every sample, and wrong
         return float("inf"), 0.0
     assert int(moving.sum()) > 0.5 * len(exact.nonzero())
     z = ((found.mean(0) - exact) / error)[moving]
@@ -108,7 +121,9 @@ def test_gradient_is_unbiased(kind: str, samples: int) -> None:
 
 @pytest.mark.parametrize("kind", ["independent", "coupled"])
 def test_gradient_is_unbiased_with_a_burn_in(kind: str) -> None:
-    """Bins of weight 0 count neither in prior, likelihood nor entropy, but their spikes are chosen for what counts later."""
+    """Bins of weight 0 count neither in prior, likelihood nor entropy, but
+    their spikes are chosen for what counts later.
+    """
     setting = case(kind, (0.0, 0.0, 1.0, 1.0))
     z, threshold = largest_z(setting, ScoreFunction(3))
     assert z < threshold
@@ -168,7 +183,9 @@ class Backwards(ScoreFunction):
         return super().reward_to_go(reward.flip(2), independent).flip(2)
 
 
-@pytest.mark.parametrize("planted", [SignError, OffByOne, OthersForgotten, OthersTwice, OwnBaseline, Backwards])
+@pytest.mark.parametrize(
+    "planted", [SignError, OffByOne, OthersForgotten, OthersTwice, OwnBaseline, Backwards]
+)
 def test_planted_errors_are_caught(planted: Callable[[int], ScoreFunction]) -> None:
     z, threshold = largest_z(case("coupled"), planted(3))
     assert z > 2 * threshold
@@ -196,7 +213,9 @@ def test_the_value_is_the_elbo() -> None:
 @pytest.mark.parametrize("independent", [True, False])
 @pytest.mark.parametrize("window", [0, 1, 2, 3])
 def test_reward_to_go_is_its_definition(independent: bool, window: int) -> None:
-    """Own rewards from t on; the other cells' after t, when cells are coupled; at most ``window`` bins, the first included."""
+    """Own rewards from t on; the other cells' after t, when cells are
+    coupled; at most ``window`` bins, the first included.
+    """
     reward = normal(generator(0), 2, 3, 5, 3)
     found = ScoreFunction(2, window).reward_to_go(reward, independent)
     for t in range(5):

@@ -1,4 +1,6 @@
-"""The refinement itself: its recursion, that it raises the bound, and what it does where it is not asked for."""
+"""The refinement itself: its recursion, that it raises the bound, and
+what it does where it is not asked for.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def refined(of: str = "factorised", **settings: Any) -> Refined:
 
 
 def bound(x: Tensor, samples: int = 1, seed: int = 0) -> Bound:
-    """Analytic entropy: at the means of a factorised q that is the whole bound but for the prior's history."""
+    """Analytic entropy: at the means of a factorised q that is the
+    whole bound but for the prior's history.
+    """
     objective = RelaxedPmf(samples, entropy="analytic")
     return bound_for(problem(model(1, learn=(), kernel_bins=3), x), objective, Sequential(), generator(seed))
 
@@ -48,7 +52,9 @@ X = traces(3, trials=4, bins=8, cells=1)
 
 
 @pytest.mark.parametrize("of", ["factorised", "autoregressive"])
-@pytest.mark.parametrize("estimator", ["mean_passing", "concrete", "straight_through_sigma", "straight_through"])
+@pytest.mark.parametrize(
+    "estimator", ["mean_passing", "concrete", "straight_through_sigma", "straight_through"]
+)
 def test_refinement_raises_the_exact_bound(of: str, estimator: str) -> None:
     samples = 1 if estimator == "mean_passing" else 60
     posterior = refined(of, estimator=estimator, steps=15, rate=0.05, momentum=0.5)
@@ -135,7 +141,10 @@ def test_refining_needs_a_bound() -> None:
         ({"factorised": {"recognition": {"hidden": 0}}}, "recognition.hidden: found 0"),
         ({"autoregressive": {"history": -1}}, "history: found -1"),
         ({"autoregressive": {"nonlinear_hidden": 2, "nonlinear_history": 0}}, "nonlinear_history: found 0"),
-        ({"factorised": {"recognition": {"per_cell": True, "cross_channels": 2}}}, "per_cell together with cross"),
+        (
+            {"factorised": {"recognition": {"per_cell": True, "cross_channels": 2}}},
+            "per_cell together with cross",
+        ),
         ({"factorised": {"recognition": {"initial_rate": 1.0}}}, "initial_rate: found 1.0"),
     ],
 )

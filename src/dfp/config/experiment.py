@@ -17,10 +17,11 @@ from dfp.config.networks import check_network
 from dfp.config.parse import build, convert, merge
 from dfp.config.schema import KINDS, SCALES, RecordingsSpec, RunSpec, SimulationSpec, TimingSpec
 from dfp.core.errors import UserError, suggest
+from dfp.data.recordings import has_recordings
 
 RECORDINGS_HELP = (
     "the folder is set by `--config recordings=FOLDER` or DFP_RECORDINGS; the recordings are those of "
-    "github.com/HelmchenLabSoftware/Cascade, folder Ground_truth/, as npz (README, 'Real recordings')"
+    "github.com/HelmchenLabSoftware/Cascade, folder Ground_truth/ (README, 'Real recordings')"
 )
 
 
@@ -127,7 +128,7 @@ class Experiment:
         if self.kind != "recordings":
             return True, ""
         folder = recordings_folder()
-        if folder.is_dir() and any(folder.glob("*.npz")):
+        if has_recordings(folder):
             return True, ""
         return False, f"{self.name}: no recordings in '{folder}', so it is skipped; {RECORDINGS_HELP}"
 

@@ -94,6 +94,12 @@ class Recording:
         return self.name.rsplit("_s", 1)[0]
 
     @property
+    def original(self) -> str:
+        """The cell by the name of its file in the public repository (``DS09_Chen2013_GC6f_cell1B_full``): the same
+        in every layout."""
+        return f"{self.name.split('_')[0]}_{_label(Path(self.source).name)}"
+
+    @property
     def spikes(self) -> NDArray[np.int8]:
         """``(T,)``, 1 where a frame holds at least one spike. ``saturation`` says how much that loses."""
         return (self.spike_counts > 0).astype(np.int8)
@@ -172,9 +178,10 @@ def load_recordings(
         ):
             continue
         for recording in _read_dataset(path):
-            known += [recording.cell, recording.name]
+            names = (recording.cell, recording.name, recording.original)
+            known += names
             if wanted is not None:
-                hits = {entry for entry in wanted if entry in (short, full, recording.cell, recording.name)}
+                hits = {entry for entry in wanted if entry in (short, full, *names)}
                 if not hits:
                     continue
                 used |= hits
@@ -227,6 +234,14 @@ def resample_recording(recording: Recording, frame_rate: float) -> Recording:
     )
 
 
+def has_recordings(folder: Path | str) -> bool:
+    """Whether ``folder`` holds recordings in one of the layouts."""
+    try:
+        return bool(_datasets(_folder(folder)))
+    except UserError:
+        return False
+
+
 def _folder(folder: Path | str | None) -> Path:
     if folder is None:
         named = os.environ.get(FOLDER_VARIABLE)
@@ -255,6 +270,11 @@ def _short(path: Path) -> str:
     return path.name.split("-")[0].removesuffix(".npz")
 
 
+def _label(file: str) -> str:
+    """What tells a cell in the name of its file in the public repository."""
+    return file.removesuffix(".mat").removeprefix("CAttached_").removesuffix("_mini")
+
+
 def _indicator(path: Path) -> str:
     parts = path.name.removesuffix(".npz").split("-")
     # Names such as R-CaMP hold a hyphen of their own.
@@ -266,8 +286,7 @@ def _indicator(path: Path) -> str:
 def _read_dataset(path: Path) -> Iterator[Recording]:
     if path.is_dir():
         for file in sorted(path.glob("*.mat")):
-            label = file.stem.removeprefix("CAttached_").removesuffix("_mini")
-            yield from read_cascade_mat(file, f"{_short(path)}_{label}", _indicator(path))
+            yield from read_cascade_mat(file, f"{_short(path)}_{_label(file.name)}", _indicator(path))
     else:
         yield from _read_npz(path)
 

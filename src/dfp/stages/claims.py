@@ -34,6 +34,7 @@ COLUMNS = (
 
 
 def not_tested(reason: str) -> Finding:
+    """A claim that the tables say nothing of, and why."""
     return Finding("", "", np.nan, np.nan, np.nan, 0, "", f"{NOT_TESTED} ({reason})")
 
 

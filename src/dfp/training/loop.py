@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -72,13 +73,13 @@ class Trainer:
             first += phase.steps
 
     def state(self) -> dict[str, Any]:
-        """Everything that the rest of the training depends on."""
+        """Everything that the rest of the training depends on, copied: later steps leave it as it is."""
         return {
             "step": self.step,
             "seconds": self._seconds,
-            "model": self.model.state_dict(),
-            "posterior": self.posterior.state_dict(),
-            "optimiser": None if self._optimiser is None else self._optimiser.state_dict(),
+            "model": copy.deepcopy(self.model.state_dict()),
+            "posterior": copy.deepcopy(self.posterior.state_dict()),
+            "optimiser": None if self._optimiser is None else copy.deepcopy(self._optimiser.state_dict()),
             "noise": self._noise.get_state(),
             "cuts": self._cuts.get_state(),
         }
