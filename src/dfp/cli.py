@@ -91,6 +91,10 @@ def _run(options: argparse.Namespace) -> None:
             from dfp.stages.claims import claims
 
             claims(options.results, options.out, options.out.with_suffix(".md"))
+        case "reference":
+            from dfp.stages.reference import reference
+
+            reference(options.results, options.figures, Path.cwd())
         case "infer":
             from dfp.stages.infer import infer
 
@@ -175,6 +179,9 @@ def _parser() -> argparse.ArgumentParser:
 
     made = command("claims", "hold the registered claims against the tables", experiment=False)
     path(made, "--results", "--out")
+
+    made = command("reference", "keep a scale's tables and figures as the reference", experiment=False)
+    path(made, "--results", "--figures")
 
     made = command("infer", "spikes from traces of your own, by a trained posterior", experiment=False)
     path(made, "--checkpoint", "--traces", "--out")

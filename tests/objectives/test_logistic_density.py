@@ -93,9 +93,16 @@ def one_bin() -> CalciumNetwork:
     """u = −2, amplitude 1, noise 0.4, instant rise."""
     one = torch.ones(1).numpy()
     start = CalciumParameters(
-        bias=-2 * one, history=torch.zeros(1, 0).numpy(), coupling=torch.zeros(0, 1, 1).numpy(),
-        basis=torch.zeros(0, 1).numpy(), rise=0 * one, decay=0.2 * one, amplitude=one, baseline=0 * one, noise=0.4 * one,
-    )  # fmt: skip
+        bias=-2 * one,
+        history=torch.zeros(1, 0).numpy(),
+        coupling=torch.zeros(0, 1, 1).numpy(),
+        basis=torch.zeros(0, 1).numpy(),
+        rise=0 * one,
+        decay=0.2 * one,
+        amplitude=one,
+        baseline=0 * one,
+        noise=0.4 * one,
+    )
     return CalciumNetwork(start, frame_rate=10.0).double()
 
 

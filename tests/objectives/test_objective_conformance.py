@@ -30,8 +30,12 @@ from dfp.samplers.sequential import Sequential
 from dfp.training.phase import Phase
 
 RELAXATIONS: tuple[Relaxation, ...] = (
-    Concrete(0.5), MeanField(), StraightThrough("literal"), StraightThrough("sigma"), Hard(),
-)  # fmt: skip
+    Concrete(0.5),
+    MeanField(),
+    StraightThrough("literal"),
+    StraightThrough("sigma"),
+    Hard(),
+)
 
 
 def meaningful(objective: Objective) -> list[Relaxation]:
@@ -141,8 +145,10 @@ def test_a_panel_is_its_cells_side_by_side(objective: Objective, relaxation: Rel
         alone = objective.loss(
             problem(one, setting.x[..., n : n + 1], independent=True),
             _with_noise(CausalBernoulli(drive, tuple(terms)), noise[..., n : n + 1]),
-            FixedPoint(tolerance=1e-13), relaxation, generator(0),
-        )  # fmt: skip
+            FixedPoint(tolerance=1e-13),
+            relaxation,
+            generator(0),
+        )
         assert float(alone.per_cell) == pytest.approx(float(whole.per_cell[n]), abs=1e-10)
         (own,) = torch.autograd.grad(alone.total, drive)
         assert torch.allclose(own, gradient[..., n : n + 1], atol=1e-10)
@@ -199,10 +205,8 @@ def test_the_loss_is_nats_per_counted_bin(objective: Objective, relaxation: Rela
             single = objective.single if isinstance(objective, MultiSample) else objective
             terms = sum(single.parts(setting, q, draw))  # type: ignore[union-attr, attr-defined]
         counted = (terms * _weights()).sum((2, 3))
-        if isinstance(objective, MultiSample):
-            bound = counted.logsumexp(0) - math.log(3)
-        else:
-            bound = counted.mean(0)
+        many = isinstance(objective, MultiSample)
+        bound = counted.logsumexp(0) - math.log(3) if many else counted.mean(0)
     assert loss.total.item() == pytest.approx(float(-bound.sum() / _weights().sum()), abs=1e-12)
 
 
@@ -240,11 +244,13 @@ def exact() -> dict[str, Any]:
         weight, p = log_joint - log_q, log_q.exp()
         pair = torch.logaddexp(weight[:, None], weight) - math.log(2)
         return {
-            "network": network, "q": q, "x": x,
+            "network": network,
+            "q": q,
+            "x": x,
             "evidence": float(log_joint.logsumexp(0)),
             "elbo": float((p * weight).sum()),
             "iwae": float((p[:, None] * p * pair).sum()),
-        }  # fmt: skip
+        }
 
 
 def test_the_bounds_are_in_order(exact: dict[str, Any]) -> None:
@@ -353,13 +359,27 @@ _REFUSED: list[tuple[str, Callable[[], Any]]] = [
     ("score function on relaxed samples", lambda: Phase(ScoreFunction(), FixedPoint())),
     ("score function on means", lambda: Phase(ScoreFunction(), FixedPoint(), relaxation="mean_field")),
     ("a density of hard samples", lambda: Phase(LogisticDensity(), FixedPoint(), relaxation="hard")),
-    ("a density of straight-through", lambda: Phase(LogisticDensity(), FixedPoint(), relaxation="straight_through")),
-    ("a density of means", lambda: Phase(MultiSample(of="logistic_density"), FixedPoint(), relaxation="mean_field")),
-    ("a logistic flow by the pmf", lambda: Phase(RelaxedPmf(), FixedPoint()).check(Family("logistic_flow", {}).fresh())),
-    ("a logistic flow by the pmf, multi-sample", lambda: Phase(MultiSample(), FixedPoint()).check(Family("logistic_flow", {}).fresh())),
+    (
+        "a density of straight-through",
+        lambda: Phase(LogisticDensity(), FixedPoint(), relaxation="straight_through"),
+    ),
+    (
+        "a density of means",
+        lambda: Phase(MultiSample(of="logistic_density"), FixedPoint(), relaxation="mean_field"),
+    ),
+    (
+        "a logistic flow by the pmf",
+        lambda: Phase(RelaxedPmf(), FixedPoint()).check(Family("logistic_flow", {}).fresh()),
+    ),
+    (
+        "a logistic flow by the pmf, multi-sample",
+        lambda: Phase(MultiSample(), FixedPoint()).check(Family("logistic_flow", {}).fresh()),
+    ),
     (
         "a logistic flow by the score function",
-        lambda: Phase(ScoreFunction(), FixedPoint(), relaxation="hard").check(Family("logistic_flow", {}).fresh()),
+        lambda: Phase(ScoreFunction(), FixedPoint(), relaxation="hard").check(
+            Family("logistic_flow", {}).fresh()
+        ),
     ),
     ("refining on the density", lambda: Phase(LogisticDensity(), FixedPoint()).check(refined().fresh())),
     (
@@ -374,10 +394,13 @@ _REFUSED: list[tuple[str, Callable[[], Any]]] = [
         "differentiating an implicit gradient",
         lambda: Phase(RelaxedPmf(), FixedPoint()).check(refined(of="autoregressive", through=True).fresh()),
     ),
-    ("refinement steps without a refinement", lambda: Phase(RelaxedPmf(), FixedPoint(), refinement_steps=2).check(Family("factorised", {}).fresh())),
+    (
+        "refinement steps without a refinement",
+        lambda: Phase(RelaxedPmf(), FixedPoint(), refinement_steps=2).check(Family("factorised", {}).fresh()),
+    ),
     ("negative refinement steps", lambda: Phase(RelaxedPmf(), FixedPoint(), refinement_steps=-1)),
     ("an unknown relaxation", lambda: Phase(RelaxedPmf(), FixedPoint(), relaxation="concret")),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("make", [make for _, make in _REFUSED], ids=[name for name, _ in _REFUSED])

@@ -29,7 +29,9 @@ SAMPLER = FixedPoint()
 
 def settings(of: str) -> tuple[CalciumNetwork, Problem, Refined]:
     network = model(CELLS, 2, basis=1)
-    posterior = Family("refined", {"of": of, of: {"recognition": SMALL}, "steps": 3, "rate": 0.2}).trained(CELLS, 3)
+    posterior = Family("refined", {"of": of, of: {"recognition": SMALL}, "steps": 3, "rate": 0.2}).trained(
+        CELLS, 3
+    )
     assert isinstance(posterior, Refined)
     return network, problem(network, X), posterior
 
@@ -123,7 +125,9 @@ def test_the_burn_in_is_neither_distilled_nor_learned_from() -> None:
     terms = network.log_joint(X, loss.draw.z)[:, :, 1:]
     expected = -terms.sum() / (3 * TRIALS * 2)
     unknowns = [p for p in network.parameters() if p.numel()]
-    found, by_hand = (torch.autograd.grad(value, unknowns, retain_graph=True) for value in (loss.total, expected))
+    found, by_hand = (
+        torch.autograd.grad(value, unknowns, retain_graph=True) for value in (loss.total, expected)
+    )
     assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(found, by_hand, strict=True))
 
 
@@ -134,4 +138,6 @@ def test_a_perfect_recognition_network_has_nothing_to_learn() -> None:
     posterior = Family("refined", config).trained(CELLS, 3)
     loss = training_loss(problem(network, X), posterior, RelaxedPmf(1), SAMPLER, MeanField(), generator(0))
     assert loss.terms["refinement_kl"] == pytest.approx(0.0, abs=1e-12)
-    assert all(float(g.abs().max()) < 1e-6 for g in torch.autograd.grad(loss.total, list(posterior.parameters())))
+    assert all(
+        float(g.abs().max()) < 1e-6 for g in torch.autograd.grad(loss.total, list(posterior.parameters()))
+    )

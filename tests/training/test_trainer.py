@@ -58,7 +58,9 @@ SETTINGS: dict[str, tuple[Family, list[Phase]]] = {
         [Phase(LogisticDensity(2), Sequential(), steps=3, batch=2)] * 2,
     ),
     "refined": (
-        Family("refined", {"factorised": {"recognition": SMALL}, "steps": 2, "estimator": "straight_through"}),
+        Family(
+            "refined", {"factorised": {"recognition": SMALL}, "steps": 2, "estimator": "straight_through"}
+        ),
         [relaxed(refinement_steps=0), relaxed(relaxation="straight_through")],
     ),
     "refined through": (
@@ -110,7 +112,7 @@ def test_the_same_seed_gives_the_same_bits(name: str) -> None:
 
 @every_setting
 def test_a_killed_run_resumes_to_the_same_bits(name: str) -> None:
-    """Saved through a file after every step: in the middle of a phase, at its end, before the first, after the last."""
+    """Saved through a file after every step: within a phase, at its end, before the first, after the last."""
     whole = make(name)
     expected = run(whole)
     for stop in range(whole.steps + 1):
@@ -163,7 +165,7 @@ def test_schedules_reach_the_step() -> None:
 
 
 def test_parameters_move_only_where_and_as_far_as_asked() -> None:
-    """Adam's first step is its learning rate: 0.01 for the posterior, a tenth of it for the model, 0 for what is fixed."""
+    """Adam's first step is its learning rate: 0.01 for the posterior, here a tenth of it for the model."""
     network = CalciumNetwork(parameters(2), 10.0, LEARNED)
     before = copy.deepcopy(network.state_dict())
     phase = relaxed(steps=1, learning_rate=Schedule(0.01), model_learning_rate=0.1)
@@ -251,9 +253,7 @@ PANELS: dict[str, tuple[Family, list[Phase]]] = {
 
 
 @pytest.mark.parametrize("name", sorted(PANELS))
-def test_a_panel_trains_each_cell_as_if_alone(
-    name: str, noise_by_cell: Callable[[list[int]], None]
-) -> None:
+def test_a_panel_trains_each_cell_as_if_alone(name: str, noise_by_cell: Callable[[list[int]], None]) -> None:
     """Three cells of very different noise, clipped hard: clipping them together would slow the quiet ones."""
     family, phases = PANELS[name]
     x = traces(2, trials=5, bins=24, cells=3, dtype=torch.float32)
@@ -287,9 +287,14 @@ def test_shared_weights_or_coupling_are_no_panel() -> None:
     shared = Family("factorised", {"recognition": SMALL}).fresh()
     own = Family("factorised", {"recognition": PER_CELL["recognition"]}).fresh()
     single, coupled = (CalciumNetwork(parameters(2, basis=basis), 10.0) for basis in (0, 1))
-    assert [Trainer(m, p, X, [relaxed()], 0).independent for m, p in ((single, own), (single, shared), (coupled, own))] == [
-        True, False, False,
-    ]  # fmt: skip
+    assert [
+        Trainer(m, p, X, [relaxed()], 0).independent
+        for m, p in ((single, own), (single, shared), (coupled, own))
+    ] == [
+        True,
+        False,
+        False,
+    ]
 
 
 # ---------------------------------------------------------------- clipping
@@ -331,7 +336,9 @@ def test_a_loss_that_is_not_finite_is_told_with_its_step_and_cell() -> None:
     run(trainer, 5)
     with torch.no_grad():
         trainer.posterior.get_parameter("recognition.gain")[1] = math.nan
-    with pytest.raises(NumericalError, match=r"step 6 \(phase 2, score_function\): the loss is nan \(cells \[1\]\)"):
+    with pytest.raises(
+        NumericalError, match=r"step 6 \(phase 2, score_function\): the loss is nan \(cells \[1\]\)"
+    ):
         run(trainer)
 
 
@@ -367,18 +374,26 @@ def test_unobserved_frames_train_like_any_other() -> None:
 @pytest.mark.parametrize(
     ("posterior", "phases", "closes"),
     [
-        ("factorised", [Phase(RelaxedPmf(4), FixedPoint(), steps=120, batch=8, learning_rate=Schedule(0.02))], 0.5),
+        (
+            "factorised",
+            [Phase(RelaxedPmf(4), FixedPoint(), steps=120, batch=8, learning_rate=Schedule(0.02))],
+            0.5,
+        ),
         (
             "autoregressive",
             [
                 Phase(RelaxedPmf(4), FixedPoint(), steps=80, batch=8, learning_rate=Schedule(0.02)),
-                Phase(ScoreFunction(8), FixedPoint(), "hard", steps=80, batch=8, learning_rate=Schedule(0.02)),
+                Phase(
+                    ScoreFunction(8), FixedPoint(), "hard", steps=80, batch=8, learning_rate=Schedule(0.02)
+                ),
             ],
             0.7,
         ),
     ],
 )
-def test_training_closes_the_gap_to_the_exact_evidence(posterior: str, phases: list[Phase], closes: float) -> None:
+def test_training_closes_the_gap_to_the_exact_evidence(
+    posterior: str, phases: list[Phase], closes: float
+) -> None:
     """Gap before and after by enumeration, on the eight traces that are trained on."""
     network = CalciumNetwork(parameters(1, 2), 10.0, kernel_bins=4)
     paths = all_paths(8, 1, torch.float32).expand(-1, 8, -1, -1)

@@ -31,12 +31,16 @@ def test_windows_are_stretches_of_one_trial(
     trials: int, bins: int, batch: int, length: int, burn_in: int, seed: int
 ) -> None:
     if length and burn_in >= length:
-        with pytest.raises(UserError, match=f"burn_in: found {burn_in}, expected less than the window of {length}"):
+        with pytest.raises(
+            UserError, match=f"burn_in: found {burn_in}, expected less than the window of {length}"
+        ):
             Windows(numbered(trials, bins), batch, length, burn_in)
         return
     x, weights = Windows(numbered(trials, bins), batch, length, burn_in).cut(generator(seed))
     expected = min(length or bins, bins)
-    assert x.shape == (batch, expected, 2) and weights.shape == (batch, expected, 1) and weights.dtype == x.dtype
+    assert (
+        x.shape == (batch, expected, 2) and weights.shape == (batch, expected, 1) and weights.dtype == x.dtype
+    )
     first = x[:, 0, 0].long()
     trial, start = first // bins, first % bins
     assert torch.equal(x[..., 0], (first[:, None] + torch.arange(expected)).double())

@@ -248,12 +248,12 @@ def _dataset(document: Document, name: str, where: str) -> SimulationSpec | Reco
     if document.kind == "recordings":
         return build(RecordingsSpec, document.datasets[name], where)
     spec = build(SimulationSpec, document.datasets[name], where)
+    check_network(spec, where)
     if spec.network.get("kind") != "independent" and len(spec.seeds) != 1:
         raise UserError(
             f"{where}: seeds: found {len(spec.seeds)}, expected exactly one for a network (one data set per "
             "seed)"
         )
-    check_network(spec, where)
     return spec
 
 
@@ -270,7 +270,13 @@ def _raw_runs(document: Document, where: str) -> dict[str, dict[str, Any]]:
             settings: dict[str, Any] = {"labels": dict(zip(labels, values, strict=True))}
             for label, value in zip(labels, values, strict=True):
                 settings = merge(settings, document.axes[label][value] or {})
-            combined["_".join(_slug(value) for value in values)] = settings
+            run = "_".join(_slug(value) for value in values)
+            if run in combined:
+                raise UserError(
+                    f"{where}: axes: found two runs named '{run}', expected values that differ in more than "
+                    "dots and spaces"
+                )
+            combined[run] = settings
     for run, own in document.runs.items():
         if run in combined:
             raise UserError(
@@ -308,17 +314,19 @@ def _flatten(settings: dict[str, Any], where: str) -> dict[str, Any]:
     recognition = settings.pop("recognition", None)
     posterior = convert(dict[str, Any], settings.get("posterior") or {}, f"{where}.posterior")
     if recognition:
-        posterior = _with_recognition(posterior, convert(dict[str, Any], recognition, f"{where}.recognition"))
+        shared = convert(dict[str, Any], recognition, f"{where}.recognition")
+        posterior = _with_recognition(posterior, shared, f"{where}.posterior")
     settings["posterior"] = posterior
     return settings
 
 
-def _with_recognition(posterior: dict[str, Any], recognition: dict[str, Any]) -> dict[str, Any]:
+def _with_recognition(posterior: dict[str, Any], recognition: dict[str, Any], where: str) -> dict[str, Any]:
     """The shared recognition network, laid under the posterior's own settings."""
-    if posterior.get("kind") != "refined":
-        return merge(posterior, {"recognition": merge(recognition, posterior.get("recognition") or {})})
-    base = str(posterior.get("of", "factorised"))
-    return merge(posterior, {base: _with_recognition({**(posterior.get(base) or {})}, recognition)})
+    refined = posterior.get("kind") == "refined"
+    key = str(posterior.get("of", "factorised")) if refined else "recognition"
+    own = convert(dict[str, Any], posterior.get(key) or {}, f"{where}.{key}")
+    laid = _with_recognition(own, recognition, f"{where}.{key}") if refined else merge(recognition, own)
+    return merge(posterior, {key: laid})
 
 
 def _scaled(settings: dict[str, Any], factor: float) -> dict[str, Any]:
@@ -351,7 +359,21 @@ def _runs(document: Document, raw_runs: dict[str, dict[str, Any]], where: str) -
         runs[name] = spec
     for name in runs:
         _check_no_cycle(name, runs, where)
+        _check_start_has_data(name, runs, document, where)
     return runs
+
+
+def _check_start_has_data(name: str, runs: dict[str, RunSpec], document: Document, where: str) -> None:
+    start = runs[name].warm_start
+    if start is None:
+        return
+    known = runs[start].datasets or list(document.datasets)
+    for dataset in runs[name].datasets or list(document.datasets):
+        if dataset not in known:
+            raise UserError(
+                f"{where}: runs.{name}.warm_start: '{start}' is not trained on '{dataset}', expected a run "
+                "on the same data sets"
+            )
 
 
 def _check_no_cycle(name: str, runs: dict[str, RunSpec], where: str) -> None:

@@ -60,7 +60,7 @@ def check_network(spec: SimulationSpec, where: str) -> None:
     takes = {kind: _settings(function) for kind, function in GENERATORS.items()}
     takes["edges"] |= {"path", "name", "cells"}
     kind = spec.network.get("kind")
-    if kind not in takes:
+    if not isinstance(kind, str) or kind not in takes:
         raise UserError(
             f"{where}.network.kind: unknown network {kind!r}{suggest(str(kind), takes)}; known: "
             f"{', '.join(takes)}"
@@ -71,6 +71,11 @@ def check_network(spec: SimulationSpec, where: str) -> None:
                 f"{where}.network: unknown key {key!r}{suggest(str(key), takes[kind])}; known for '{kind}': "
                 f"{', '.join(sorted(takes[kind]))}"
             )
+    history = spec.network.get("history", [])
+    if not isinstance(history, list):
+        raise UserError(
+            f"{where}.network.history: found {history!r}, expected a list of logits per spike, lag 1 first"
+        )
     if kind == "edges" and "path" not in spec.network:
         raise UserError(f"{where}.network: the key 'path' is missing")
     if kind == "independent":

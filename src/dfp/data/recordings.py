@@ -95,8 +95,7 @@ class Recording:
 
     @property
     def original(self) -> str:
-        """The cell by the name of its file in the public repository (``DS09_Chen2013_GC6f_cell1B_full``): the same
-        in every layout."""
+        """The cell by its public file, ``DS09_Chen2013_GC6f_cell1B_full``: the same in every layout."""
         return f"{self.name.split('_')[0]}_{_label(Path(self.source).name)}"
 
     @property

@@ -53,7 +53,8 @@ class Windows:
         if length == bins:
             cut = self.x[which]
             return cut, torch.ones_like(cut[:, :, :1])
-        # starts left of the trial are clipped to it, so that its first bins are drawn as often as the others
+        # starts left of the trial are clipped to it: the trial's own start, the only one with which its first
+        # bins count, is drawn burn_in + 1 times as often as any other
         starts = torch.randint(-self.burn_in, bins - length + 1, (self.batch,), generator=rng).clamp_min(0)
         index = starts[:, None] + torch.arange(length)
         cut = self.x[which[:, None], index.to(self.x.device)]
