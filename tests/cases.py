@@ -23,6 +23,7 @@ from dfp.objectives.base import Problem
 from dfp.objectives.relaxed_pmf import RelaxedPmf
 from dfp.posteriors.base import Conditioned, Posterior, TraceSummary
 from dfp.samplers.sequential import Sequential
+from dfp.training.loop import Trainer
 from dfp.training.step import bound_for
 
 ALL_PARAMETERS = CalciumParameters.names
@@ -207,3 +208,13 @@ def condition(posterior: Posterior, x: Tensor, seed: int = 0) -> Conditioned:
     """
     network = model(x.shape[2], seed=7, learn=(), basis=1).to(x.dtype)
     return posterior.condition(x, bound_for(problem(network, x), RelaxedPmf(), Sequential(), generator(seed)))
+
+
+def metrics_of(trainer: Trainer, steps: int | None = None) -> list[dict[str, Any]]:
+    """Metrics of the next steps, wall-clock times left out."""
+    found = []
+    for metrics in trainer.run():
+        found.append({key: value for key, value in metrics.items() if key != "seconds"})
+        if len(found) == steps:
+            break
+    return found

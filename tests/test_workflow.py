@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from dfp.config import Experiment, list_experiments, load_experiment
+from dfp.config.schema import RecordingsSpec
 from dfp.core.errors import UserError
 from dfp.stages.settings import read_settings
 
@@ -24,13 +25,7 @@ pytest.importorskip("snakemake")
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("Snakefile", "workflow", "profiles", "experiments", "src")
-RECORDINGS = {
-    "DS09-GCaMP6f-m-V1": ["DS09_c00", "DS09_c01"],
-    "DS14-GCaMP6s-m-V1": ["DS14_c00"],
-    "DS30-GCaMP8f-m-V1": ["DS30_c00"],
-    "DS31-GCaMP8m-m-V1": ["DS31_c00"],
-    "DS32-GCaMP8s-m-V1": ["DS32_c00"],
-}
+INDICATORS = {"DS09": "GCaMP6f", "DS14": "GCaMP6s", "DS30": "GCaMP8f", "DS31": "GCaMP8m", "DS32": "GCaMP8s"}
 
 
 def snakemake(
@@ -80,22 +75,25 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     folder = tmp_path_factory.mktemp("recordings")
     rng = np.random.default_rng(3)
-    for name, cells in RECORDINGS.items():
-        arrays = {}
-        for cell in cells:
-            rate, seconds = 40.0, 25.0
-            spikes = np.sort(rng.uniform(0.5, seconds - 0.5, 30))
-            times = np.arange(int(seconds * rate)) / rate
-            since = times[:, None] - spikes[None, :]
-            dff = np.where(since > 0, np.exp(-np.maximum(since, 0) / 0.4), 0.0).sum(
-                1
-            ) + 0.2 * rng.standard_normal(len(times))
-            arrays |= {
-                f"{cell}_s00_dff": dff.astype(np.float32),
-                f"{cell}_s00_spk": spikes,
-                f"{cell}_s00_dt": np.array(1 / rate),
-            }
-        np.savez(folder / f"{name}.npz", **arrays)
+    (spec,) = load_experiment(ROOT / "experiments" / "recordings" / "config.yaml").datasets.values()
+    assert isinstance(spec, RecordingsSpec)
+    arrays: dict[str, dict[str, np.ndarray]] = {short: {} for short in INDICATORS}
+    index = ["key,source_file"]
+    for number, cell in enumerate(spec.cells):
+        short, _, file = cell.partition("_")
+        rate, seconds = 40.0, 25.0
+        spikes = np.sort(rng.uniform(0.5, seconds - 0.5, 30))
+        times = np.arange(int(seconds * rate)) / rate
+        since = times[:, None] - spikes[None, :]
+        calcium = np.where(since > 0, np.exp(-np.maximum(since, 0) / 0.4), 0.0).sum(1)
+        dff = calcium + 0.2 * rng.standard_normal(len(times))
+        key = f"{short}_c{number:02d}_s00"
+        values = {"dff": dff.astype(np.float32), "spk": spikes, "dt": np.array(1 / rate)}
+        arrays[short] |= {f"{key}_{name}": value for name, value in values.items()}
+        index.append(f"{key},CAttached_{file}_mini.mat")
+    for short, indicator in INDICATORS.items():
+        np.savez(folder / f"{short}-{indicator}-m-V1.npz", **arrays[short])
+    (folder / "index.csv").write_text("\n".join(index) + "\n", encoding="utf-8")
     return folder
 
 

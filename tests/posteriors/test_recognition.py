@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from cases import shake, traces
+from cases import Family, shake, traces
 from torch import Tensor
 
 from dfp.core.noise import generator
@@ -94,3 +94,19 @@ def test_a_cell_that_is_never_observed_keeps_to_its_prior_rate() -> None:
     assert torch.isfinite(logits).all() and torch.isfinite(features).all()
     flat = made(torch.zeros(2, 10, 2))[0][..., 1]
     assert torch.equal(logits[..., 1], flat)
+
+
+def test_weights_from_a_cell_to_itself_are_ignored() -> None:
+    """In the mixing of other cells' traces, and in the coupling, which is the history filter's business."""
+    settings = {"recognition": {"window": 1, "hidden": 4, "cross_channels": 2}, "coupling_lags": 2}
+    posterior = Family("autoregressive", settings).trained(2)
+    x, z = traces(5, trials=1, bins=6, cells=2), torch.ones(1, 1, 6, 2, dtype=torch.float64)
+    before = posterior.condition(x).q.logits(z)
+    for name in ("recognition.cross_mix", "coupling"):
+        with torch.no_grad():
+            posterior.get_parameter(name)[:, range(2), range(2)] += 3.0
+        assert torch.equal(posterior.condition(x).q.logits(z), before)
+        with torch.no_grad():
+            posterior.get_parameter(name)[:, 0, 1] += 3.0
+        assert not torch.equal(posterior.condition(x).q.logits(z), before)
+        before = posterior.condition(x).q.logits(z)

@@ -5,27 +5,24 @@ from __future__ import annotations
 import copy
 import io
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from cases import Family, parameters, traces
+from cases import Family, metrics_of, parameters, traces
 from torch import Tensor
 
 from dfp.core.errors import NumericalError, UserError
-from dfp.core.noise import generator, logistic_noise
-from dfp.distributions.causal_bernoulli import CausalBernoulli
+from dfp.core.noise import generator
 from dfp.distributions.enumeration import all_paths
-from dfp.models.calcium import CalciumNetwork, CalciumParameters
+from dfp.models.calcium import CalciumNetwork
 from dfp.objectives.logistic_density import LogisticDensity
 from dfp.objectives.multi_sample import MultiSample
 from dfp.objectives.relaxed_pmf import RelaxedPmf
 from dfp.objectives.score_function import ScoreFunction
-from dfp.posteriors.base import Posterior
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.sequential import Sequential
-from dfp.training.loop import Trainer, clip_gradients
+from dfp.training.loop import Trainer
 from dfp.training.phase import Phase
 from dfp.training.schedules import Schedule
 
@@ -80,16 +77,6 @@ def make(name: str, seed: int = 0, weights: int = 0) -> Trainer:
     return Trainer(network, family.fresh(2, weights), X, phases, seed)
 
 
-def run(trainer: Trainer, steps: int | None = None) -> list[dict[str, Any]]:
-    """Metrics of the next steps, wall-clock times left out."""
-    found = []
-    for metrics in trainer.run():
-        found.append({key: value for key, value in metrics.items() if key != "seconds"})
-        if len(found) == steps:
-            break
-    return found
-
-
 def same(first: Any, second: Any) -> bool:
     """Equal to the bit, through dictionaries and lists, NaN equal to itself."""
     if isinstance(first, Tensor):
@@ -105,7 +92,7 @@ def same(first: Any, second: Any) -> bool:
 @every_setting
 def test_the_same_seed_gives_the_same_bits(name: str) -> None:
     first, again, other = make(name), make(name), make(name, seed=1)
-    metrics = [run(trainer) for trainer in (first, again, other)]
+    metrics = [metrics_of(trainer) for trainer in (first, again, other)]
     assert same(metrics[0], metrics[1]) and not same(metrics[0], metrics[2])
     assert same(first.state(), again.state()) and not same(first.state(), other.state())
 
@@ -114,27 +101,27 @@ def test_the_same_seed_gives_the_same_bits(name: str) -> None:
 def test_a_killed_run_resumes_to_the_same_bits(name: str) -> None:
     """Saved through a file after every step: within a phase, at its end, before the first, after the last."""
     whole = make(name)
-    expected = run(whole)
+    expected = metrics_of(whole)
     for stop in range(whole.steps + 1):
         cut_off = make(name)
-        before = run(cut_off, stop) if stop else []
+        before = metrics_of(cut_off, stop) if stop else []
         file = io.BytesIO()
         torch.save(cut_off.state(), file)
         file.seek(0)
         resumed = make(name, seed=5, weights=7)  # everything that matters comes from the file
         resumed.load_state(torch.load(file, weights_only=True))
         assert resumed.step == stop
-        assert same(before + run(resumed), expected)
+        assert same(before + metrics_of(resumed), expected)
         assert same(resumed.state(), whole.state())
 
 
 def test_a_state_is_a_snapshot() -> None:
     """Steps made after it leave it as it was."""
     trainer = make("windows")
-    run(trainer, 2)
+    metrics_of(trainer, 2)
     state = trainer.state()
     kept = copy.deepcopy(state)
-    run(trainer)
+    metrics_of(trainer)
     assert same(state, kept)
 
 
@@ -157,11 +144,11 @@ def test_metrics_of_every_step(name: str) -> None:
 def test_schedules_reach_the_step() -> None:
     phase = relaxed(steps=5, temperature=FALLING, learning_rate=Schedule(0.01, 0.001, "linear"))
     trainer = Trainer(CalciumNetwork(parameters(2), 10.0), Family("factorised", {}).fresh(), X, [phase], 0)
-    metrics = run(trainer)
+    metrics = metrics_of(trainer)
     assert [m["temperature"] for m in metrics] == [FALLING.at(step, 5) for step in range(5)]
     assert [m["learning_rate"] for m in metrics] == [phase.learning_rate.at(step, 5) for step in range(5)]
     hard = Trainer(CalciumNetwork(parameters(2), 10.0), Family("factorised", {}).fresh(), X, [scored()], 0)
-    assert all(math.isnan(m["temperature"]) for m in run(hard))
+    assert all(math.isnan(m["temperature"]) for m in metrics_of(hard))
 
 
 def test_parameters_move_only_where_and_as_far_as_asked() -> None:
@@ -171,23 +158,23 @@ def test_parameters_move_only_where_and_as_far_as_asked() -> None:
     phase = relaxed(steps=1, learning_rate=Schedule(0.01), model_learning_rate=0.1)
     posterior = Family("factorised", {}).fresh()
     weights = copy.deepcopy(posterior.state_dict())
-    run(Trainer(network, posterior, X, [phase], 0))
+    metrics_of(Trainer(network, posterior, X, [phase], 0))
     for name, value in network.state_dict().items():
         moved = float((value - before[name]).abs().max()) if value.numel() else 0.0
         assert moved == pytest.approx(0.001 if name.removeprefix("raw_") in LEARNED else 0.0, rel=0.01)
     moved = float((posterior.state_dict()["recognition.offset"] - weights["recognition.offset"]).abs().max())
     assert moved == pytest.approx(0.01, rel=0.01)
     kept = copy.deepcopy(network.state_dict())
-    run(Trainer(network, posterior, X, [relaxed(learn_model=False)], 0))
+    metrics_of(Trainer(network, posterior, X, [relaxed(learn_model=False)], 0))
     assert same(network.state_dict(), kept)
 
 
 def test_each_phase_starts_with_a_fresh_optimiser() -> None:
     trainer = make("windows")
-    run(trainer, trainer.phases[0].steps)
+    metrics_of(trainer, trainer.phases[0].steps)
     counts = [state["step"].item() for state in trainer.state()["optimiser"]["state"].values()]
     assert set(counts) == {4.0}
-    run(trainer, 1)
+    metrics_of(trainer, 1)
     counts = [state["step"].item() for state in trainer.state()["optimiser"]["state"].values()]
     assert set(counts) == {1.0}
 
@@ -200,157 +187,29 @@ def test_refinement_steps_are_the_phases_own() -> None:
     assert made == [(0, False)] * 4 + [(2, True)] * 4
 
 
-# ---------------------------------------------------------------- panels
-
-
-def alone(start: CalciumParameters, n: int) -> CalciumParameters:
-    """The parameters of one cell of a panel."""
-    one = {name: getattr(start, name)[n : n + 1] for name in CalciumParameters.names if name != "coupling"}
-    return CalciumParameters(coupling=start.coupling[:, :1, :1], basis=start.basis, **one)
-
-
-def sliced(whole: Posterior, n: int, family: Family) -> Posterior:
-    """A one-cell posterior with the weights of cell n."""
-    part = family.fresh(1)
-    part.load_state_dict({name: value[n : n + 1] for name, value in whole.state_dict().items()})
-    return part
-
-
-@pytest.fixture
-def noise_by_cell(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[int]], None]:
-    """Give every cell a noise stream of its own, whichever panel it stands in."""
-
-    def use(cells: list[int]) -> None:
-        streams = [generator(1000 + n) for n in cells]
-
-        def noise(self: CausalBernoulli, samples: int, rng: torch.Generator) -> Tensor:
-            shape = (samples, *self.drive.shape[-3:-1], 1)
-            return torch.cat([logistic_noise(shape, stream, self.drive.dtype) for stream in streams], -1)
-
-        monkeypatch.setattr(CausalBernoulli, "noise", noise)
-
-    return use
-
-
-PANELS: dict[str, tuple[Family, list[Phase]]] = {
-    "relaxed": (
-        Family("autoregressive", {**PER_CELL, "nonlinear_hidden": 2}),
-        [Phase(RelaxedPmf(2), Sequential(), steps=15, batch=3)],
-    ),
-    "score function": (
-        Family("autoregressive", PER_CELL),
-        [scored(steps=15, window=12, burn_in=3)],
-    ),
-    "multi-sample": (
-        Family("factorised", {"recognition": PER_CELL["recognition"]}),
-        [Phase(MultiSample(3), Sequential(), steps=15, batch=3)],
-    ),
-    "refined": (
-        Family("refined", {"factorised": {"recognition": PER_CELL["recognition"]}, "steps": 3}),
-        [Phase(RelaxedPmf(), Sequential(), relaxation="mean_field", steps=15, batch=3)],
-    ),
-}
-
-
-@pytest.mark.parametrize("name", sorted(PANELS))
-def test_a_panel_trains_each_cell_as_if_alone(name: str, noise_by_cell: Callable[[list[int]], None]) -> None:
-    """Three cells of very different noise, clipped hard: clipping them together would slow the quiet ones."""
-    family, phases = PANELS[name]
-    x = traces(2, trials=5, bins=24, cells=3, dtype=torch.float32)
-    start = parameters(3, 4)
-    start.noise[:] = [0.1, 0.5, 2.0]
-    whole = family.fresh(3, 8)
-    initial = copy.deepcopy(whole)
-    network = CalciumNetwork(start, 10.0, LEARNED)
-    noise_by_cell([0, 1, 2])
-    trainer = Trainer(network, whole, x, phases, 3)
-    assert trainer.independent
-    metrics = run(trainer)
-    norms = []
-    for n in range(3):
-        noise_by_cell([n])
-        one = CalciumNetwork(alone(start, n), 10.0, LEARNED)
-        part = sliced(initial, n, family)
-        single = run(Trainer(one, part, x[..., n : n + 1], phases, 3))
-        norms.append(single[0]["gradient_norm"])
-        for step, (together, apart) in enumerate(zip(metrics, single, strict=True)):
-            assert together["loss_per_cell"][n] == pytest.approx(apart["loss"], rel=2e-3, abs=1e-4), (n, step)
-        for key, value in part.state_dict().items():
-            assert torch.allclose(whole.state_dict()[key][n : n + 1], value, atol=2e-3), (n, key)
-        for key in LEARNED:
-            assert torch.allclose(network.value(key)[n : n + 1], one.value(key), atol=2e-3), (n, key)
-    assert metrics[0]["gradient_norm"] == pytest.approx(max(norms), rel=1e-4)
-    assert max(norms) > 1.0 and max(norms) > 5 * min(norms), "clipping together would be no different"
-
-
-def test_shared_weights_or_coupling_are_no_panel() -> None:
-    shared = Family("factorised", {"recognition": SMALL}).fresh()
-    own = Family("factorised", {"recognition": PER_CELL["recognition"]}).fresh()
-    single, coupled = (CalciumNetwork(parameters(2, basis=basis), 10.0) for basis in (0, 1))
-    assert [
-        Trainer(m, p, X, [relaxed()], 0).independent
-        for m, p in ((single, own), (single, shared), (coupled, own))
-    ] == [
-        True,
-        False,
-        False,
-    ]
-
-
-# ---------------------------------------------------------------- clipping
-
-
-def gradients_of(values: list[list[float]]) -> list[torch.nn.Parameter]:
-    made = []
-    for value in values:
-        parameter = torch.nn.Parameter(torch.zeros(len(value)))
-        parameter.grad = torch.tensor(value)
-        made.append(parameter)
-    return made
-
-
-def test_clipping_scales_all_together_or_each_cell_by_itself() -> None:
-    together = gradients_of([[3.0, 0.0], [4.0, 0.6]])
-    assert clip_gradients(together, 1.0, per_cell=False) == pytest.approx(25.36**0.5)
-    assert torch.allclose(together[0].grad, torch.tensor([3.0, 0.0]) / 25.36**0.5, atol=1e-5)  # type: ignore[arg-type]
-    each = gradients_of([[3.0, 0.0], [4.0, 0.6]])
-    assert clip_gradients(each, 1.0, per_cell=True) == pytest.approx(5.0)
-    assert torch.allclose(each[0].grad, torch.tensor([0.6, 0.0]))  # type: ignore[arg-type]
-    assert torch.allclose(each[1].grad, torch.tensor([0.8, 0.6]))  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("per_cell", [True, False])
-def test_no_clipping_leaves_gradients_alone(per_cell: bool) -> None:
-    free = gradients_of([[300.0, 0.0], [400.0, 1e-9]])
-    norm = clip_gradients(free, 0.0, per_cell)
-    assert norm == pytest.approx(500.0)
-    assert free[1].grad is not None and free[1].grad.tolist() == [400.0, pytest.approx(1e-9)]
-    assert clip_gradients([torch.nn.Parameter(torch.zeros(2))], 1.0, per_cell) == 0.0
-
-
 # ---------------------------------------------------------------- what goes wrong
 
 
 def test_a_loss_that_is_not_finite_is_told_with_its_step_and_cell() -> None:
     trainer = make("windows")
-    run(trainer, 5)
+    metrics_of(trainer, 5)
     with torch.no_grad():
         trainer.posterior.get_parameter("recognition.gain")[1] = math.nan
     with pytest.raises(
         NumericalError, match=r"step 6 \(phase 2, score_function\): the loss is nan \(cells \[1\]\)"
     ):
-        run(trainer)
+        metrics_of(trainer)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 @pytest.mark.parametrize("name", ["windows", "relaxed then score function"])
 def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_touched(name: str, bad: float) -> None:
     trainer = make(name)
-    run(trainer, 2)
+    metrics_of(trainer, 2)
     trainer.posterior.get_parameter("recognition.offset").register_hook(lambda gradient: gradient * bad)
     before = copy.deepcopy(trainer.posterior.state_dict())
     with pytest.raises(NumericalError, match=r"step 3 \(phase 1, relaxed_pmf\): the gradient is (nan|inf)"):
-        run(trainer)
+        metrics_of(trainer)
     assert same(trainer.posterior.state_dict(), before) and trainer.step == 2
 
 
@@ -364,7 +223,7 @@ def test_unobserved_frames_train_like_any_other() -> None:
     x[:, 5:9] = math.nan
     x[0, :, 1] = math.nan
     family, phases = SETTINGS["relaxed then score function"]
-    metrics = run(Trainer(CalciumNetwork(parameters(2), 10.0, LEARNED), family.fresh(), x, phases, 0))
+    metrics = metrics_of(Trainer(CalciumNetwork(parameters(2), 10.0, LEARNED), family.fresh(), x, phases, 0))
     assert all(math.isfinite(m["loss"]) for m in metrics)
 
 
@@ -412,5 +271,5 @@ def test_training_closes_the_gap_to_the_exact_evidence(
             return float((log_joint.logsumexp(0) - elbo).mean())
 
     before = gap()
-    run(Trainer(network, approximate, x, phases, 0))
+    metrics_of(Trainer(network, approximate, x, phases, 0))
     assert 0 <= gap() < (1 - closes) * before
