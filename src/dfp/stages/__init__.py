@@ -1,1 +1,1 @@
-"""Floor 7: the stages of an experiment, plain functions from input paths to output paths."""
+"""Floor 9: the stages of an experiment, plain functions from input paths to output paths."""
