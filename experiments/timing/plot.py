@@ -100,14 +100,14 @@ def speed_up(axes: Axes, rows: pd.DataFrame) -> None:
     points = [(float(row["bins"]), np.array([row["value"]])) for _, row in rows.iterrows()]
     bars = [(float(row["low"]), float(row["high"])) for _, row in rows.iterrows()]
     marks.curves(axes, [Curve("ratio", points, style.INK, bars=bars)])
-    for (place, values), (low, _) in zip(points, bars, strict=True):
+    for (place, values), (_, high) in zip(points, bars, strict=True):
         axes.annotate(
             f"{values[0]:.1f}×",
-            (place, float(np.nanmin([values[0], low]))),
-            xytext=(0, -5),
+            (place, float(np.nanmax([values[0], high]))),
+            xytext=(0, 4),
             textcoords="offset points",
             ha="center",
-            va="top",
+            va="bottom",
             fontsize=8.5,
         )
     highest = np.nanmax(
