@@ -164,6 +164,7 @@ _SMALL: dict[str, tuple[Any, ...]] = {
     ),
     "history": (0, 3),
     "coupling_lags": (0, 2),
+    "tied_coupling": (False, True),
     "nonlinear_hidden": (0, 3),
     "nonlinear_history": (2,),
     "steps": (2,),
@@ -207,7 +208,8 @@ def condition(posterior: Posterior, x: Tensor, seed: int = 0) -> Conditioned:
     fixed noise at hand for those that refine.
     """
     network = model(x.shape[2], seed=7, learn=(), basis=1).to(x.dtype)
-    return posterior.condition(x, bound_for(problem(network, x), RelaxedPmf(), Sequential(), generator(seed)))
+    bound = bound_for(problem(network, x), RelaxedPmf(), Sequential(), generator(seed))
+    return posterior.condition(x, bound, network.prior(*x.shape[:2]))
 
 
 def metrics_of(trainer: Trainer, steps: int | None = None) -> list[dict[str, Any]]:

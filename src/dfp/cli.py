@@ -67,6 +67,7 @@ def _run(options: argparse.Namespace) -> None:
                 options.dataset,
                 options.data,
                 options.out,
+                options.tuning,
                 options.overrides,
             )
         case "aggregate":
@@ -160,9 +161,10 @@ def _parser() -> argparse.ArgumentParser:
     path(made, "--checkpoint", "--data", "--out")
     device(made)
 
-    made = command("peers", "score OASIS on recordings")
+    made = command("peers", "score other people's methods on a data set")
     made.add_argument("--dataset", required=True)
     path(made, "--data", "--out")
+    made.add_argument("--tuning", type=Path, help="the data set that they choose their settings on")
 
     made = command("aggregate", "stack the metrics of runs into one table", experiment=False)
     made.add_argument("--inputs", type=Path, nargs="+", required=True)

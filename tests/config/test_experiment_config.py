@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from documents import BASE, CONFIGS, ROOT, changed, load
+from documents import BASE, CONFIGS, ROOT, changed, load, write
 
 from dfp.config import Experiment, list_experiments, load_experiment
 from dfp.config.build import make_objective, make_phases, make_posterior, make_sampler
 from dfp.config.schema import SCALES, SimulationSpec
+from dfp.core.errors import UserError
 from dfp.core.noise import generator
 from dfp.posteriors.base import TraceSummary
 
@@ -27,9 +28,7 @@ def test_every_experiment_loads_at_every_scale(path: Path, scale: str) -> None:
     assert exp.jobs() and all(run in exp.runs and data in exp.datasets for run, data in exp.jobs())
     for run in exp.runs:
         start = exp.warm_start(run)
-        assert start is None or set(exp.runs[run].datasets or exp.datasets) <= set(
-            exp.runs[start].datasets or exp.datasets
-        )
+        assert start is None or set(exp.run_datasets[run]) <= set(exp.run_datasets[start])
 
 
 def test_the_experiments_of_the_repository_are_listed_in_their_order() -> None:
@@ -107,6 +106,37 @@ def test_recognition_reaches_what_a_refined_posterior_refines(tmp_path: Path) ->
         )
         exp = load(tmp_path, document)
         assert exp.raw_runs["plain"]["posterior"][of]["recognition"] == {"window": 9, "hidden": 4}
+
+
+def test_a_network_with_several_seeds_is_a_data_set_for_each(tmp_path: Path) -> None:
+    settings = {"network": {"kind": "sparse_random", "cells": 3}, "seeds": [4, 7]}
+    document = changed("datasets", "net", to=settings)
+    document["runs"]["plain"]["datasets"] = ["net"]
+    document["peers"] = {"methods": ["oasis_glm"], "tuning_seed": 9}
+    exp = load(tmp_path, document)
+    assert list(exp.datasets) == ["panel", "other", "net_4", "net_7", "net_tuning"]
+    assert [data for run, data in exp.jobs() if run == "plain"] == ["net_4", "net_7"]
+    assert [data for run, data in exp.jobs() if run == "flow"] == ["panel", "other", "net_4", "net_7"]
+    assert exp.tuned_on("net_7") == "net_tuning" and exp.tuned_on("panel") is None
+    assert exp.scored == ["panel", "other", "net_4", "net_7"]
+    spec = exp.datasets["net_tuning"]
+    assert isinstance(spec, SimulationSpec) and spec.seeds == [9]
+    document["peers"]["tuning_seed"] = 7
+    with pytest.raises(UserError, match="which is the peers' tuning_seed"):
+        load(tmp_path, document)
+
+
+def test_a_data_set_extends_another_or_a_shared_one(tmp_path: Path) -> None:
+    document = changed("datasets", "other", to={"extends": "panel", "bins": 70})
+    document["datasets"]["panel"]["extends"] = "shared"
+    path = write(tmp_path, document)
+    shared = "shared:\n  noise: 0.9\n  bins: 999\n  network: {kind: independent}\n  seeds: [0]\n"
+    (tmp_path / "experiments" / "datasets.yaml").write_text(shared)
+    exp = load_experiment(path)
+    other, panel = exp.datasets["other"], exp.datasets["panel"]
+    assert isinstance(other, SimulationSpec) and isinstance(panel, SimulationSpec)
+    assert (other.bins, other.noise, other.kernel_bins, other.seeds) == (70, 0.9, 5, [0, 1])
+    assert (panel.bins, panel.noise) == (50, 0.9)
 
 
 def test_names_become_objects() -> None:

@@ -71,9 +71,15 @@ def metrics(wildcards):
     """The metrics of every run of an experiment, and of its peers."""
     name, exp = wildcards.experiment, EXPERIMENTS[wildcards.experiment]
     found = [f"{RESULTS}/{name}/runs/{run}/{dataset}/metrics.csv" for run, dataset in exp.jobs()]
-    if exp.kind == "recordings":
-        found += [f"{RESULTS}/{name}/peers/oasis/{dataset}/metrics.csv" for dataset in exp.datasets]
+    if exp.peers:
+        found += [f"{RESULTS}/{name}/peers/{dataset}/metrics.csv" for dataset in exp.scored]
     return found
+
+
+def tuning(wildcards):
+    """The data set that peers choose their settings on, if they have any to choose."""
+    found = EXPERIMENTS[wildcards.experiment].tuned_on(wildcards.dataset)
+    return f"{RESULTS}/{wildcards.experiment}/data/{found}.npz" if found else []
 
 
 def warm_start(wildcards):

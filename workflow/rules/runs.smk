@@ -76,25 +76,26 @@ rule evaluate:
 
 rule peers:
     input:
-        f"{RESULTS}/{{experiment}}/data/{{dataset}}.npz",
+        data=f"{RESULTS}/{{experiment}}/data/{{dataset}}.npz",
+        tuning=tuning,
     output:
-        f"{RESULTS}/{{experiment}}/peers/oasis/{{dataset}}/metrics.csv",
+        f"{RESULTS}/{{experiment}}/peers/{{dataset}}/metrics.csv",
     log:
         f"{RESULTS}/logs/peers/{{experiment}}/{{dataset}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/peers/{{experiment}}/{{dataset}}.tsv"
-    wildcard_constraints:
-        experiment=pattern(of_kind("recordings")),
     threads: 1
     resources:
         mem_mb=2000,
-        runtime=30,
+        runtime=60,
         gpu=0,
     params:
         code=code_hash("dfp.stages.peers"),
+        spec=lambda w: EXPERIMENTS[w.experiment].peers,
+        tuning=lambda w, input: f"--tuning {input.tuning}" if input.tuning else "",
     shell:
         "{PYTHON} -m dfp.cli peers --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
-        " --dataset {wildcards.dataset} --data {input} --out {output} > {log} 2>&1"
+        " --dataset {wildcards.dataset} --data {input.data} {params.tuning} --out {output} > {log} 2>&1"
 
 
 # wall-clock time is measured alone on the machine: the job takes every core that there is

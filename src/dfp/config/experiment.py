@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
 from collections.abc import Mapping
@@ -11,11 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from dfp.config.networks import check_network
+from dfp.config.datasets import DataEntry, make_datasets
 from dfp.config.parse import build, convert, merge
-from dfp.config.schema import KINDS, SCALES, RecordingsSpec, RunSpec, SimulationSpec, TimingSpec
+from dfp.config.read import read_yaml
+from dfp.config.runs import make_runs, raw_runs
+from dfp.config.schema import (
+    KINDS,
+    SCALES,
+    PeersSpec,
+    RecordingsSpec,
+    RunSpec,
+    SimulationSpec,
+    TimingSpec,
+)
 from dfp.core.errors import UserError, suggest
 from dfp.data.recordings import has_recordings
 
@@ -35,14 +42,17 @@ class Document:
         order: place among the experiments.
         in_all: part of ``snakemake all``.
         minutes: estimated time on two CPU cores, by scale.
-        datasets, runs: by name.
+        datasets, runs: by name. A data set may start from another's settings (``extends``), of this document
+            or of ``experiments/datasets.yaml``.
         defaults: settings that every run starts from: ``model``, ``posterior``, ``recognition``,
             ``training``, ``evaluation``, ….
         axes: runs made by combination: label → value → settings; every combination is a run.
         only: label → values: of that axis, keep these values only (at a smaller scale, say).
+        peers: other tools run on the same data sets.
         figures: names of the figures that the experiment's ``plot.py`` makes.
         timing: settings of a timing experiment.
         scales: for each scale but ``default``, settings laid over the whole document.
+        skip: combinations of the axes' values that are left out.
         steps_scale: all phases' steps are multiplied by this (at least 1 step each).
     """
 
@@ -56,6 +66,8 @@ class Document:
     runs: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     axes: dict[str, dict[str, dict[str, Any] | None]] = field(default_factory=dict)
     only: dict[str, list[str]] = field(default_factory=dict)
+    skip: list[dict[str, str]] = field(default_factory=list)
+    peers: PeersSpec | None = None
     figures: list[str] = field(default_factory=list)
     timing: dict[str, Any] = field(default_factory=dict)
     scales: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -78,10 +90,33 @@ class Experiment:
     path: Path
     scale: str
     document: Document
-    datasets: dict[str, SimulationSpec | RecordingsSpec]
+    entries: dict[str, DataEntry]
     runs: dict[str, RunSpec]
     raw_runs: dict[str, dict[str, Any]]
+    run_datasets: dict[str, list[str]]
     timing: TimingSpec | None
+
+    @property
+    def datasets(self) -> dict[str, SimulationSpec | RecordingsSpec]:
+        """All data sets by name, those that peers are tuned on included."""
+        return {name: entry.spec for name, entry in self.entries.items()}
+
+    @property
+    def scored(self) -> list[str]:
+        """Data sets that some run is trained on; peers are scored on them too."""
+        used = {name for names in self.run_datasets.values() for name in names}
+        return [name for name in self.entries if name in used]
+
+    @property
+    def peers(self) -> list[str]:
+        """Names of the peers."""
+        return list(self.document.peers.methods) if self.document.peers else []
+
+    def tuned_on(self, dataset: str) -> str | None:
+        """The data set that peers choose their settings on before they are scored on ``dataset``."""
+        setting = self.entries[dataset].setting
+        found = [name for name, entry in self.entries.items() if entry.tuning and entry.setting == setting]
+        return found[0] if found else None
 
     @property
     def kind(self) -> str:
@@ -105,9 +140,7 @@ class Experiment:
 
     def jobs(self) -> list[tuple[str, str]]:
         """All (run, data set) pairs."""
-        return [
-            (run, data) for run, spec in self.runs.items() for data in (spec.datasets or list(self.datasets))
-        ]
+        return [(run, data) for run in self.runs for data in self.run_datasets[run]]
 
     def warm_start(self, run: str) -> str | None:
         """The run whose checkpoint ``run`` starts from, if any."""
@@ -115,13 +148,14 @@ class Experiment:
 
     def data_fingerprint(self, dataset: str) -> str:
         """Hash of all settings that the data set's file depends on."""
-        return fingerprint(self.document.datasets[dataset])
+        return fingerprint(self.entries[dataset].raw)
 
     def run_fingerprint(self, run: str, dataset: str) -> str:
         """Hash of all settings that the run's checkpoint and metrics depend on."""
         start = self.runs[run].warm_start
         below = self.run_fingerprint(start, dataset) if start else ""
-        return fingerprint([self.raw_runs[run], self.document.datasets[dataset], below])
+        own = {key: value for key, value in self.raw_runs[run].items() if key != "datasets"}
+        return fingerprint([own, self.entries[dataset].raw, below])
 
     def available(self) -> tuple[bool, str]:
         """Whether the experiment's data can be had; if not, a sentence that says how to get them."""
@@ -153,23 +187,6 @@ def list_experiments(root: Path | str = ".") -> list[str]:
 def _order(raw: Mapping[str, Any]) -> int:
     order = raw.get("order", 0)
     return order if isinstance(order, int) else 0
-
-
-def read_yaml(path: Path | str) -> dict[str, Any]:
-    """A YAML mapping. Raises ``UserError`` when the file is missing, is no YAML or is no mapping."""
-    path = Path(path)
-    try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except OSError as error:
-        raise UserError(f"{path}: not to be read ({error.strerror}), expected a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        told = " ".join(str(error).split())
-        raise UserError(f"{path}: not valid YAML ({told})") from None
-    if not isinstance(raw, dict):
-        raise UserError(f"{path}: found no mapping, expected keys and values")
-    return raw
 
 
 def load_experiment(
@@ -205,19 +222,29 @@ def load_experiment(
         raw = merge(raw, _overrides(Path(overrides), path))
     document = build(Document, raw, str(path))
     where = f"{path} ({scale})"
-    raw_runs = {
-        run: _scaled(settings, document.steps_scale) for run, settings in _raw_runs(document, where).items()
-    }
+    entries = make_datasets(document.datasets, document.kind, document.peers, path, where)
+    raw = raw_runs(document, where)
+    runs, used = make_runs(raw, _callable(entries), where)
     return Experiment(
         name=name,
         path=path,
         scale=scale,
         document=document,
-        datasets={key: _dataset(document, key, f"{where}: datasets.{key}") for key in document.datasets},
-        runs=_runs(document, raw_runs, where),
-        raw_runs=raw_runs,
+        entries=entries,
+        runs=runs,
+        raw_runs=raw,
+        run_datasets=used,
         timing=build(TimingSpec, document.timing, f"{where}: timing") if document.timing else None,
     )
+
+
+def _callable(entries: Mapping[str, DataEntry]) -> dict[str, list[str]]:
+    """Data sets by the names that runs may call them by; under the empty name, all but those for tuning."""
+    found: dict[str, list[str]] = {"": []}
+    for name, entry in entries.items():
+        for called in {"", name, entry.setting} if not entry.tuning else ():
+            found.setdefault(called, []).append(name)
+    return found
 
 
 def _overrides(overrides: Path, path: Path) -> dict[str, Any]:
@@ -242,147 +269,3 @@ def _overrides(overrides: Path, path: Path) -> dict[str, Any]:
             "at any scale)"
         )
     return own
-
-
-def _dataset(document: Document, name: str, where: str) -> SimulationSpec | RecordingsSpec:
-    if document.kind == "recordings":
-        return build(RecordingsSpec, document.datasets[name], where)
-    spec = build(SimulationSpec, document.datasets[name], where)
-    check_network(spec, where)
-    if spec.network.get("kind") != "independent" and len(spec.seeds) != 1:
-        raise UserError(
-            f"{where}: seeds: found {len(spec.seeds)}, expected exactly one for a network (one data set per "
-            "seed)"
-        )
-    return spec
-
-
-def _raw_runs(document: Document, where: str) -> dict[str, dict[str, Any]]:
-    """Every run's settings: defaults, then the settings of its place on each axis, then its own."""
-    combined: dict[str, dict[str, Any]] = {}
-    for label in document.only:
-        if label not in document.axes:
-            raise UserError(f"{where}: only: unknown axis {label!r}{suggest(label, document.axes)}")
-    if document.axes:
-        labels = list(document.axes)
-        kept = [_kept(document, label, where) for label in labels]
-        for values in itertools.product(*kept):
-            settings: dict[str, Any] = {"labels": dict(zip(labels, values, strict=True))}
-            for label, value in zip(labels, values, strict=True):
-                settings = merge(settings, document.axes[label][value] or {})
-            run = "_".join(_slug(value) for value in values)
-            if run in combined:
-                raise UserError(
-                    f"{where}: axes: found two runs named '{run}', expected values that differ in more than "
-                    "dots and spaces"
-                )
-            combined[run] = settings
-    for run, own in document.runs.items():
-        if run in combined:
-            raise UserError(
-                f"{where}: runs.{run}: found a run of that name made by the axes too, expected different "
-                "names"
-            )
-        combined[run] = dict(own or {})
-    return {
-        run: _flatten(merge(document.defaults, settings), f"{where}: runs.{run}")
-        for run, settings in combined.items()
-    }
-
-
-def _kept(document: Document, label: str, where: str) -> list[str]:
-    """The values of an axis that ``only`` leaves."""
-    axis = document.axes[label]
-    for value in document.only.get(label, []):
-        if value not in axis:
-            raise UserError(f"{where}: only.{label}: unknown value {value!r}; known: {', '.join(axis)}")
-    return document.only.get(label) or list(axis)
-
-
-def _slug(value: object) -> str:
-    return str(value).replace(".", "").replace(" ", "_")
-
-
-def _flatten(settings: dict[str, Any], where: str) -> dict[str, Any]:
-    """Fold ``training`` into the phases and ``recognition`` into the
-    posterior, so that only RunSpec's keys remain.
-    """
-    settings = dict(settings)
-    training = convert(dict[str, Any], settings.pop("training", None) or {}, f"{where}.training")
-    phases = convert(list[dict[str, Any]], settings.get("phases") or [{}], f"{where}.phases")
-    settings["phases"] = [merge(training, phase) for phase in phases]
-    recognition = settings.pop("recognition", None)
-    posterior = convert(dict[str, Any], settings.get("posterior") or {}, f"{where}.posterior")
-    if recognition:
-        shared = convert(dict[str, Any], recognition, f"{where}.recognition")
-        posterior = _with_recognition(posterior, shared, f"{where}.posterior")
-    settings["posterior"] = posterior
-    return settings
-
-
-def _with_recognition(posterior: dict[str, Any], recognition: dict[str, Any], where: str) -> dict[str, Any]:
-    """The shared recognition network, laid under the posterior's own settings."""
-    refined = posterior.get("kind") == "refined"
-    key = str(posterior.get("of", "factorised")) if refined else "recognition"
-    own = convert(dict[str, Any], posterior.get(key) or {}, f"{where}.{key}")
-    laid = _with_recognition(own, recognition, f"{where}.{key}") if refined else merge(recognition, own)
-    return merge(posterior, {key: laid})
-
-
-def _scaled(settings: dict[str, Any], factor: float) -> dict[str, Any]:
-    if factor == 1.0:
-        return settings
-    phases = [dict(phase) for phase in settings["phases"]]
-    for phase in phases:
-        steps = phase.get("steps", 1000)
-        if isinstance(steps, int) and steps > 0:  # anything else is refused later, by its name
-            phase["steps"] = max(1, round(steps * factor))
-    return {**settings, "phases": phases}
-
-
-def _runs(document: Document, raw_runs: dict[str, dict[str, Any]], where: str) -> dict[str, RunSpec]:
-    from dfp.config.build import check_run
-
-    runs = {}
-    for name, raw in raw_runs.items():
-        spec = build(RunSpec, raw, f"{where}: runs.{name}")
-        for dataset in spec.datasets:
-            if dataset not in document.datasets:
-                raise UserError(
-                    f"{where}: runs.{name}.datasets: unknown data set "
-                    f"{dataset!r}{suggest(dataset, document.datasets)}"
-                )
-        if spec.warm_start is not None and spec.warm_start not in raw_runs:
-            hint = suggest(spec.warm_start, raw_runs)
-            raise UserError(f"{where}: runs.{name}.warm_start: unknown run {spec.warm_start!r}{hint}")
-        check_run(spec, f"{where}: runs.{name}")
-        runs[name] = spec
-    for name in runs:
-        _check_no_cycle(name, runs, where)
-        _check_start_has_data(name, runs, document, where)
-    return runs
-
-
-def _check_start_has_data(name: str, runs: dict[str, RunSpec], document: Document, where: str) -> None:
-    start = runs[name].warm_start
-    if start is None:
-        return
-    known = runs[start].datasets or list(document.datasets)
-    for dataset in runs[name].datasets or list(document.datasets):
-        if dataset not in known:
-            raise UserError(
-                f"{where}: runs.{name}.warm_start: '{start}' is not trained on '{dataset}', expected a run "
-                "on the same data sets"
-            )
-
-
-def _check_no_cycle(name: str, runs: dict[str, RunSpec], where: str) -> None:
-    seen, now = [name], runs[name].warm_start
-    while now is not None:
-        if now in seen:
-            raise UserError(
-                f"{where}: runs.{name}.warm_start: found a circle ({' → '.join([*seen, now])}), expected a "
-                "start"
-            )
-        seen.append(now)
-        now = runs[now].warm_start

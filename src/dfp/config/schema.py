@@ -10,6 +10,7 @@ from dfp.models.calcium import CalciumParameters
 
 SCALES = ("smoke", "default", "paper")
 KINDS = ("simulated", "recordings", "timing")
+PEERS = ("oasis", "glm_true_spikes", "oasis_glm", "oasis_correlation")
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class SimulationSpec:
     Attributes:
         network: the generator's ``kind`` (``independent``, ``sparse_random``, ``peer``, ``edges``) and its
             settings.
-        seeds: for ``independent`` one cell per seed, side by side in one file; for networks exactly one seed.
+        seeds: for ``independent`` one cell per seed, side by side in one file; for networks a data set per
+            seed (``slow_0``, ``slow_1``, … where ``slow`` has several).
         frame_rate: bins per second.
         bins, trials, test_trials: length, number of training and of held-out trials. Every trial starts
             without spikes before it.
@@ -98,6 +100,27 @@ class RecordingsSpec:
 
 
 @dataclass(frozen=True)
+class PeersSpec:
+    """Other people's methods on the same data sets.
+
+    Attributes:
+        methods: by name; see ``dfp.stages.peers``.
+        tuning_seed: seed of the network that the peers choose their settings on; no run is trained and
+            nothing is scored on it.
+    """
+
+    methods: list[str]
+    tuning_seed: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.methods:
+            if name not in PEERS:
+                raise UserError(
+                    f"methods: unknown peer {name!r}{suggest(name, PEERS)}; known: {', '.join(PEERS)}"
+                )
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """The model that is fitted.
 
@@ -134,6 +157,10 @@ class EvaluationSpec:
         max_sweeps: cap of the fixed point; hitting it is an error.
         at_sweeps: also evaluate after exactly this many sweeps (0: converged only).
         examples: trials whose traces and probabilities are kept for pictures.
+        regression_samples: for coupled cells, hard samples per trial of the recording itself on which the
+            model's weights are regressed ("M-step"); 0 for none.
+        refinement_steps: for refined posteriors, numbers of refinement steps at inference, each evaluated;
+            empty for the configured number only.
     """
 
     samples: int = 200
@@ -144,6 +171,8 @@ class EvaluationSpec:
     max_sweeps: int = 0
     at_sweeps: int = 0
     examples: int = 1
+    regression_samples: int = 0
+    refinement_steps: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.samples < 2 or not 1 <= self.iwae_samples <= self.samples:
@@ -151,7 +180,11 @@ class EvaluationSpec:
                 f"samples, iwae_samples: found {self.samples}, {self.iwae_samples}, "
                 "expected at least 2 samples and no more importance samples than those"
             )
-        for name in ("two_sample_samples", "max_sweeps", "at_sweeps", "examples"):
+        if any(steps < 0 for steps in self.refinement_steps):
+            raise UserError(
+                f"refinement_steps: found {self.refinement_steps}, expected numbers of at least 0"
+            )
+        for name in ("two_sample_samples", "max_sweeps", "at_sweeps", "examples", "regression_samples"):
             if getattr(self, name) < 0:
                 raise UserError(f"{name}: found {getattr(self, name)}, expected at least 0")
 
@@ -188,9 +221,12 @@ class RunSpec:
         phases: how, in order; keys as in ``dfp.training.phase.Phase``, with objective and sampler by their
             ``kind`` and settings.
         labels: columns that tell this run from others in the tables.
-        datasets: names of the data sets it is trained on; empty for all.
+        datasets: names of the data sets it is trained on, or of their setting; empty for all.
         warm_start: another run whose posterior (and model) this one starts from, on the same data set.
+        warm_start_model: take the other run's model parameters too; else they start as ``model`` says.
         seed: of windows and training noise, added to the data set's first seed.
+        cost: measured seconds per step, relative to the runs that this one is compared with.
+        equal_time: divide the phases' steps by ``cost``, so that all take about the same time.
     """
 
     posterior: dict[str, Any]
@@ -200,8 +236,13 @@ class RunSpec:
     labels: dict[str, Any] = field(default_factory=dict)
     datasets: list[str] = field(default_factory=list)
     warm_start: str | None = None
+    warm_start_model: bool = True
     seed: int = 0
+    cost: float = 1.0
+    equal_time: bool = False
 
     def __post_init__(self) -> None:
+        if not self.cost > 0:
+            raise UserError(f"cost: found {self.cost:g}, expected a number above 0")
         if not self.phases:
             raise UserError("phases: found none, expected at least one")

@@ -26,6 +26,8 @@ class AutoregressiveConfig:
         history: lags of the cell's own linear history filter; 0 for none.
         coupling_lags: lags over which the other cells' spikes enter, each with a free weight matrix; 0 for
             none.
+        tied_coupling: add the model's own coupling, with the weights shared: they then learn from both sides
+            of the bound.
         nonlinear_hidden: hidden units of the nonlinear history term; 0 for none.
         nonlinear_history: lags that the nonlinear term sees.
     """
@@ -33,6 +35,7 @@ class AutoregressiveConfig:
     recognition: RecognitionConfig = field(default_factory=RecognitionConfig)
     history: int = 10
     coupling_lags: int = 0
+    tied_coupling: bool = False
     nonlinear_hidden: int = 0
     nonlinear_history: int = 10
 
@@ -63,7 +66,8 @@ class Autoregressive(Posterior):
         super().__init__()
         self.config = config
         cells, hidden = summary.cells, config.nonlinear_hidden
-        self.per_cell = config.recognition.per_cell and not config.coupling_lags
+        coupled = config.coupling_lags > 0 or config.tied_coupling
+        self.per_cell = config.recognition.per_cell and not coupled
         self.recognition = Recognition(config.recognition, summary, rng)
         self.history = nn.Parameter(torch.zeros(cells, config.history))
         if config.coupling_lags:
@@ -80,13 +84,19 @@ class Autoregressive(Posterior):
             )
             self.outward = nn.Parameter(torch.zeros(groups, hidden))
 
-    def condition(self, x: Tensor, bound: Bound | None = None) -> Conditioned:
+    def condition(
+        self, x: Tensor, bound: Bound | None = None, prior: CausalBernoulli | None = None
+    ) -> Conditioned:
         drive, features = self.recognition(x)
         terms: list[CausalTerm] = []
         if self.config.history:
             terms.append(OwnHistory(self.history))
         if self.config.coupling_lags:
             terms.append(Coupling(self.coupling * self.off_diagonal, self.lags))
+        if self.config.tied_coupling:
+            if prior is None:
+                raise UserError("tied_coupling: found no prior, expected the model's law of the spikes")
+            terms += [term for term in prior.terms if term.couples_cells]
         if self.config.nonlinear_hidden:
             context = torch.einsum("btnf,nfh->btnh", features, self.from_trace.expand(x.shape[-1], -1, -1))
             terms.append(NonlinearHistory(self.inward, context, self.outward))

@@ -77,12 +77,15 @@ class Posterior(nn.Module, ABC):
     per_cell: bool = False
 
     @abstractmethod
-    def condition(self, x: Tensor, bound: Bound | None = None) -> Conditioned:
+    def condition(
+        self, x: Tensor, bound: Bound | None = None, prior: CausalBernoulli | None = None
+    ) -> Conditioned:
         """The posterior for traces ``(B, T, N)``; NaN frames are allowed.
 
         Args:
             x: traces.
             bound: the objective as a callable; used by refined posteriors only, and required by them.
+            prior: the model's law of the spikes; used by posteriors tied to it only, and required by them.
         """
 
     @property

@@ -32,6 +32,8 @@ class Factorised(Posterior):
         self.per_cell = config.recognition.per_cell
         self.recognition = Recognition(config.recognition, summary, rng)
 
-    def condition(self, x: Tensor, bound: Bound | None = None) -> Conditioned:
+    def condition(
+        self, x: Tensor, bound: Bound | None = None, prior: CausalBernoulli | None = None
+    ) -> Conditioned:
         drive, _ = self.recognition(x)
         return Conditioned(CausalBernoulli(drive))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dfp.core.errors import UserError, suggest
+from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.posteriors.autoregressive import Autoregressive, AutoregressiveConfig
 from dfp.posteriors.base import Bound, Conditioned, Posterior, TraceSummary
 from dfp.posteriors.factorised import Factorised, FactorisedConfig
@@ -102,8 +103,10 @@ class Refined(Posterior):
             case _:
                 return Concrete(self.temperature)
 
-    def condition(self, x: Tensor, bound: Bound | None = None) -> Conditioned:
-        amortised = self.base.condition(x).q
+    def condition(
+        self, x: Tensor, bound: Bound | None = None, prior: CausalBernoulli | None = None
+    ) -> Conditioned:
+        amortised = self.base.condition(x, prior=prior).q
         if self.steps == 0:
             return Conditioned(amortised)
         if bound is None:

@@ -26,7 +26,8 @@ COLUMNS = [
 
 def aggregate(inputs: Sequence[Path], out: Path) -> None:
     """Stack the metrics of runs into ``out``, with the examples and training histories found beside them as
-    ``examples.csv`` and ``history.csv`` beside it.
+    ``examples.csv`` and ``history.csv`` beside it, and the weights of the first network of every setting
+    as ``weights.csv``.
 
     Raises:
         UserError: when an input is missing or is not a table of metrics.
@@ -41,6 +42,11 @@ def aggregate(inputs: Sequence[Path], out: Path) -> None:
     found = [pd.read_csv(path) for path in beside if path.exists()]
     if found:
         write_table(pd.concat(found, ignore_index=True), out.with_name("examples.csv"))
+    weights = [pd.read_csv(path) for path in (p.with_name("weights.csv") for p in inputs) if path.exists()]
+    if weights:
+        together = pd.concat(weights, ignore_index=True)
+        first = together.groupby("setting")["dataset"].transform("first")
+        write_table(together[together["dataset"] == first], out.with_name("weights.csv"))
     histories = []
     for path, metrics in zip(inputs, tables, strict=True):
         history = path.with_name("history.csv")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +14,24 @@ from torch import Tensor
 from dfp.core.files import read_json
 from dfp.core.noise import generator
 from dfp.data.dataset import Dataset
-from dfp.evaluation.bounds import HardSamples, sample_hard
-from dfp.objectives.base import Problem
-from dfp.objectives.relaxed_pmf import RelaxedPmf
-from dfp.objectives.score_function import ScoreFunction
-from dfp.samplers.base import Sampler
-from dfp.samplers.fixed_point import FixedPoint
-from dfp.samplers.sequential import Sequential
-from dfp.stages.aggregate import write_table
+from dfp.evaluation.bounds import HardSamples
+from dfp.evaluation.statistics import count_moments
+from dfp.stages.aggregate import COLUMNS, write_table
 from dfp.stages.exactness import exact_metrics
 from dfp.stages.fitted import Fitted, check_matches, choose_device, load
+from dfp.stages.network import m_step_rows, weight_rows, weights_table
+from dfp.stages.sampling import condition, draw_samples, sample
 from dfp.stages.scores import parameter_metrics, recording_metrics
-from dfp.training.step import bound_for
 
 Row = tuple[int, str, float]
 
 
 def evaluate(checkpoint: Path, data: Path, out: Path, device: str = "auto") -> None:
     """Write the metrics of a checkpoint on held-out trials to ``out``, and examples to ``examples.csv``
-    beside it.
+    beside it; for coupled cells also ``weights.csv``, the learned weights beside the true ones.
 
     Everything is computed in float64. Where the exact posterior is to be had (independent cells, a cut
-    kernel, known truth) all is held against it.
+    kernel, known truth) all is held against it. A network is one row a metric: the mean over its cells.
 
     Raises:
         UserError: for a checkpoint or data set that is missing or does not match.
@@ -46,73 +43,78 @@ def evaluate(checkpoint: Path, data: Path, out: Path, device: str = "auto") -> N
     check_matches(fitted, loaded, checkpoint, data)
     fitted.model.double()
     fitted.posterior.double()
-    traces, spikes = loaded.evaluation
-    x = torch.as_tensor(traces, dtype=torch.float64, device=where)
-    samples = draw_samples(fitted, x, seed=10_000 + int(loaded.seed[0]))
-    rows = _basic_metrics(samples, x, fitted.spec.evaluation.iwae_samples, fitted.independent)
-    reference = None
-    if fitted.spec.evaluation.exact and fitted.independent and loaded.known and fitted.model.kernel_bins:
-        found, reference = exact_metrics(fitted, samples, x, spikes, loaded.start)
-        rows += found
-    if loaded.known:
-        rows += parameter_metrics(fitted, loaded)
-    else:
-        rows += recording_metrics(samples, loaded)
-    if fitted.spec.evaluation.at_sweeps:
-        rows += _at_sweeps(fitted, x, loaded, rows)
-    rows += _training_metrics(checkpoint.parent, x.shape[-1])
-    write_table(_table(fitted, loaded, rows), out)
-    examples = _examples(fitted, loaded, x, spikes, samples, reference)
+    x = torch.as_tensor(loaded.evaluation[0], dtype=torch.float64, device=where)
+    pieces, examples = [], pd.DataFrame()
+    asked: list[int | None] = [*fitted.spec.evaluation.refinement_steps] or [None]
+    for steps in asked:
+        rows, samples, reference = _inferred(fitted, loaded, x, steps)
+        labels = {} if steps is None else {"steps_at_inference": steps}
+        pieces.append(_table(fitted, loaded, rows).assign(**labels))
+        if not len(examples):
+            examples = _examples(fitted, loaded, x, samples, reference)
+    rows = _fitted_rows(fitted, loaded, samples, x) + _training_metrics(checkpoint.parent, x.shape[-1])
+    pieces.append(_table(fitted, loaded, rows))
+    write_table(_ordered(pd.concat(pieces, ignore_index=True)), out)
     if len(examples):
         write_table(examples, out.with_name("examples.csv"))
+    if "coupling" in fitted.model.learned and loaded.known:
+        weights = weights_table(fitted.model.parameters_now().coupling, loaded.start.coupling)
+        write_table(weights.assign(**_told(fitted), seed=int(loaded.seed[0])), out.with_name("weights.csv"))
 
 
-def draw_samples(fitted: Fitted, x: Tensor, seed: int, sweeps: int | None = None) -> HardSamples:
-    """Hard samples of a fitted posterior for traces ``(B, T, N)``,
-    refined first where the family is refined.
+def _inferred(
+    fitted: Fitted, data: Dataset, x: Tensor, refinement_steps: int | None
+) -> tuple[list[Row], HardSamples, Tensor | None]:
+    """What the posterior makes of the traces; its samples; and the exact marginals where they are to be
+    had.
     """
     settings = fitted.spec.evaluation
-    rng = generator(seed, x.device)
-    problem = Problem(fitted.model, x, torch.ones_like(x[:, :, :1]), fitted.independent)
-    fitted.phases[-1].prepare(fitted.posterior, fitted.phases[-1].steps)
-    trained = fitted.phases[-1].objective
-    objective = RelaxedPmf() if isinstance(trained, ScoreFunction) or trained.continuous else trained
-    conditioned = fitted.posterior.condition(x, bound_for(problem, objective, FixedPoint(), rng))
-    with torch.no_grad():
-        return sample_hard(
-            fitted.model,
-            conditioned.q,
-            x,
-            settings.samples,
-            rng,
-            independent=fitted.independent,
-            sweeps=sweeps,
-            max_sweeps=settings.max_sweeps or None,
-            sampler=_sampler(fitted) if sweeps is None else None,
-        )
+    rng = generator(10_000 + int(data.seed[0]), x.device)
+    started = time.process_time()
+    q = condition(fitted, x, rng, refinement_steps)
+    seconds = (time.process_time() - started) / x.shape[0]
+    samples = sample(fitted, q, x, rng)
+    rows = _basic_metrics(samples, x, settings.iwae_samples, fitted.independent)
+    rows += [(n, "inference_cpu_seconds", seconds) for n in range(x.shape[2])]
+    reference = None
+    if settings.exact and fitted.independent and data.known and fitted.model.kernel_bins:
+        found, reference = exact_metrics(fitted, samples, x, data.evaluation[1], data.start)
+        rows += found
+    if settings.at_sweeps:
+        rows += _at_sweeps(fitted, x, data, rows)
+    return rows, samples, reference
 
 
-def _sampler(fitted: Fitted) -> Sampler | None:
-    """Bin by bin where the run was trained so: the faster of two ways to the same samples."""
-    last = fitted.phases[-1].sampler
-    return last if isinstance(last, Sequential) else None
+def _fitted_rows(fitted: Fitted, data: Dataset, samples: HardSamples, x: Tensor) -> list[Row]:
+    """What was learned, against the truth or the recorded spikes."""
+    if not data.known:
+        return recording_metrics(samples, data)
+    rows = parameter_metrics(fitted, data)
+    if fitted.model.couples_cells:
+        rows += weight_rows(fitted, data)
+        count = fitted.spec.evaluation.regression_samples
+        if count:
+            recording = torch.as_tensor(data.x).to(x)
+            drawn = draw_samples(fitted, recording, seed=20_000 + int(data.seed[0]), samples=count)
+            rows += m_step_rows(drawn.z, data)
+    return rows
 
 
 def _basic_metrics(samples: HardSamples, x: Tensor, iwae_samples: int, independent: bool) -> list[Row]:
-    """Bounds and spike counts, per cell (for coupled cells the bounds
-    are per bin and cell of the whole network).
+    """Bounds and spike counts, per cell (for coupled cells the bounds are per bin and cell of the whole
+    network).
     """
     bins, cells = x.shape[1], x.shape[2]
     share = bins if independent else bins * cells
     elbo, iwae = samples.elbo().mean(0) / share, samples.iwae(iwae_samples).mean(0) / share
-    counts = samples.z.sum(2, dtype=torch.float64)
+    mean, sd = (moment.mean(0) for moment in count_moments(samples.z))
     rows: list[Row] = []
     for n in range(cells):
         rows += [
             (n, "elbo_per_bin", float(elbo[n])),
             (n, "iwae_per_bin", float(iwae[n])),
-            (n, "count_mean", float(counts[..., n].mean())),
-            (n, "count_sd", float(counts[..., n].std(0).mean())),
+            (n, "count_mean", float(mean[n])),
+            (n, "count_sd", float(sd[n])),
             (n, "sweeps_mean", float(np.mean(samples.sweeps))),
             (n, "sweeps_max", float(np.max(samples.sweeps))),
         ]
@@ -137,34 +139,44 @@ def _training_metrics(folder: Path, cells: int) -> list[Row]:
     return [(n, name, float(value)) for n in range(cells) for name, value in summary.items()]
 
 
-def _table(fitted: Fitted, data: Dataset, rows: list[Row]) -> pd.DataFrame:
+def _told(fitted: Fitted) -> dict[str, Any]:
+    """The columns that tell of a run in every table, labels last."""
     last = fitted.phases[-1]
+    told: dict[str, Any] = {name: fitted.facts[name] for name in ("experiment", "scale", "run", "dataset")}
+    told["posterior"] = str(fitted.spec.posterior["kind"])
+    told |= {"objective": last.objective.name, "sampler": last.sampler.name}
+    setting = fitted.facts.get("setting")
+    return told | fitted.spec.labels | ({"setting": setting} if setting else {})
+
+
+def _table(fitted: Fitted, data: Dataset, rows: list[Row]) -> pd.DataFrame:
+    """Rows of cells as rows of seeds: a network's cells share one, and are averaged."""
     table = pd.DataFrame(rows, columns=["cell", "metric", "value"])
-    table.insert(0, "seed", data.seed[table.pop("cell").to_numpy()])
-    for name in ("dataset", "run", "scale", "experiment"):
-        table.insert(0, name, fitted.facts[name])
-    place = table.columns.get_loc("metric")
-    assert isinstance(place, int)
-    table.insert(place, "posterior", str(fitted.spec.posterior["kind"]))
-    table.insert(place + 1, "objective", last.objective.name)
-    table.insert(place + 2, "sampler", last.sampler.name)
-    for label, value in fitted.spec.labels.items():
-        table[label] = value
-    if not data.known:
-        table["cell"] = [data.names[list(data.seed).index(seed)] for seed in table["seed"]]
-    return table
+    cell = table.pop("cell").to_numpy()
+    table["seed"] = data.seed[cell]
+    if data.known:
+        table = table.groupby(["seed", "metric"], sort=False)["value"].mean().reset_index()
+    else:
+        table["cell"] = np.array(data.names)[cell]
+    return table.assign(**_told(fitted))
+
+
+def _ordered(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of a tidy table in their order: who, labels, metric, value."""
+    labels = [name for name in table.columns if name not in COLUMNS]
+    return table[[*COLUMNS[:-2], *labels, *COLUMNS[-2:]]]
 
 
 def _examples(
     fitted: Fitted,
     data: Dataset,
     x: Tensor,
-    spikes: np.ndarray | None,
     samples: HardSamples,
     exact: Tensor | None,
 ) -> pd.DataFrame:
     """Traces with inferred and exact spike probabilities, for pictures."""
     pieces = []
+    spikes = data.evaluation[1]
     time = np.arange(x.shape[1]) / data.frame_rate
     for trial in range(min(fitted.spec.evaluation.examples, x.shape[0])):
         for n in range(x.shape[2]):

@@ -149,8 +149,8 @@ def check_matches(fitted: Fitted, data: Dataset, checkpoint: Path | str, path: P
 
 
 def warm_start(fitted: Fitted, start: Path | str, device: torch.device) -> None:
-    """Copy into ``fitted`` all weights that ``start`` has under the same name and shape, and the model's
-    parameters.
+    """Copy into ``fitted`` all weights that ``start`` has under the same name and shape, and, where the run
+    says so, the model's parameters.
 
     A refined posterior takes its base from an unrefined one; terms that ``start`` lacks keep their fresh
     values.
@@ -170,7 +170,8 @@ def warm_start(fitted: Fitted, start: Path | str, device: torch.device) -> None:
             f"{start}: warm start shares no recognition network with posterior '{fitted.posterior.name}'"
         )
     fitted.posterior.load_state_dict({**own, **taken})
-    fitted.model.load_state_dict(other.model.state_dict())
+    if fitted.spec.warm_start_model:
+        fitted.model.load_state_dict(other.model.state_dict())
 
 
 def _learnable(spec: RunSpec, data: Dataset) -> list[str]:

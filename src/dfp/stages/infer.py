@@ -11,8 +11,8 @@ import torch
 from dfp.core.errors import UserError
 from dfp.data.traces import Orientation, load_traces
 from dfp.stages.aggregate import write_table
-from dfp.stages.evaluate import draw_samples
 from dfp.stages.fitted import choose_device, load
+from dfp.stages.sampling import draw_samples
 
 
 def infer(

@@ -1,47 +1,107 @@
-"""Stage: other people's methods on the same traces."""
+"""Stage: other people's methods on the same data set."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from dfp.config import load_experiment
+from dfp.config import Experiment, load_experiment
 from dfp.core.errors import UserError
 from dfp.data.dataset import Dataset
+from dfp.evaluation.connectivity import weight_metrics
+from dfp.evaluation.network_peers import Deconvolved, NetworkEstimate, estimate, tune
 from dfp.evaluation.peers import oasis_deconvolve
 from dfp.stages.aggregate import write_table
+from dfp.stages.network import weights_table
 from dfp.stages.scores import named_scores
 
 
 def peers(
-    experiment: Path, scale: str, dataset: str, data: Path, out: Path, overrides: Path | None = None
+    experiment: Path,
+    scale: str,
+    dataset: str,
+    data: Path,
+    out: Path,
+    tuning: Path | None = None,
+    overrides: Path | None = None,
 ) -> None:
-    """Write the scores of OASIS on the frames of a data set of recordings to ``out``, in the form of a run
-    called ``oasis``.
+    """Write the scores of an experiment's peers on a data set to ``out``, each in the form of a run of its
+    name.
 
-    OASIS deconvolves with an L1 penalty, an AR(1) calcium model and noise and decay found by itself; its
-    output has arbitrary units.
+    ``oasis`` is scored on recorded spikes. ``glm_true_spikes``, ``oasis_glm`` and ``oasis_correlation`` are
+    scored on the weights of a network, with their settings chosen on the network in ``tuning``; their weights
+    go to ``weights.csv`` beside ``out``.
 
-    Source: Friedrich, Zhou & Paninski 2017; package oasis-deconv.
+    Sources: Friedrich, Zhou & Paninski 2017 (package oasis-deconv); regression by scikit-learn.
     """
     exp = load_experiment(experiment, scale, overrides)
     loaded = Dataset.load(data)
-    traces, spikes = loaded.evaluation
-    if loaded.known or spikes is None:
-        raise UserError(f"{data}: a simulated data set, expected recordings with spikes to score a peer on")
-    step = int(loaded.facts.get("bins_per_frame", 1))
+    tables = []
+    if "oasis" in exp.peers:
+        tables.append(_told(_oasis(loaded, data), exp, dataset, "oasis"))
+    network = [method for method in exp.peers if method != "oasis"]
+    if network:
+        separate = Deconvolved(_tuning_set(tuning, data))
+        weights = []
+        for method in network:
+            table, found = _network(method, separate, loaded)
+            tables.append(_told(table, exp, dataset, method))
+            compared = weights_table(found.coupling, loaded.start.coupling)
+            weights.append(_told(compared.assign(seed=int(loaded.seed[0])), exp, dataset, method))
+        write_table(pd.concat(weights, ignore_index=True), out.with_name("weights.csv"))
+    write_table(pd.concat(tables, ignore_index=True), out)
+
+
+def _told(table: pd.DataFrame, exp: Experiment, dataset: str, method: str) -> pd.DataFrame:
+    """The columns that tell of a run in every table."""
+    told: dict[str, Any] = {
+        "experiment": exp.name, "scale": exp.scale, "run": method, "dataset": dataset,
+        "posterior": method, "objective": "none", "sampler": "none", "family": method,
+    }  # fmt: skip
+    setting = exp.entries[dataset].setting
+    return table.assign(**told, **({"setting": setting} if setting else {}))
+
+
+def _oasis(data: Dataset, path: Path) -> pd.DataFrame:
+    """Scores of OASIS on the frames of recordings: an L1 penalty, an AR(1) calcium model, noise and decay found
+    by itself. Its output has arbitrary units.
+    """
+    traces, spikes = data.evaluation
+    if data.known or spikes is None:
+        raise UserError(f"{path}: a simulated data set, expected recordings with spikes to score a peer on")
+    step = int(data.facts.get("bins_per_frame", 1))
     rows = []
-    for n, name in enumerate(loaded.names):
+    for n, name in enumerate(data.names):
         frames = traces[0, step - 1 :: step, n]
         last = int(np.flatnonzero(np.isfinite(frames))[-1]) + 1
         found = oasis_deconvolve(frames[:last], penalty=1)
         recorded = spikes[0, step - 1 :: step, n][:last].astype(float)
-        for _, metric, value in named_scores(n, np.ravel(found.spikes), recorded, loaded.frame_rate / step):
-            rows.append({"seed": int(loaded.seed[n]), "cell": name, "metric": metric, "value": value})
-    told = {
-        "experiment": exp.name, "scale": scale, "run": "oasis", "dataset": dataset,
-        "posterior": "oasis", "objective": "none", "sampler": "none",
-    }  # fmt: skip
-    write_table(pd.DataFrame(rows).assign(**told), out)
+        for _, metric, value in named_scores(n, np.ravel(found.spikes), recorded, data.frame_rate / step):
+            rows.append({"seed": int(data.seed[n]), "cell": name, "metric": metric, "value": value})
+    return pd.DataFrame(rows)
+
+
+def _tuning_set(tuning: Path | None, data: Path) -> Dataset:
+    if tuning is None:
+        raise UserError(f"{data}: found no --tuning, expected a network of its own to choose settings on")
+    return Dataset.load(tuning)
+
+
+def _network(method: str, tuning: Deconvolved, data: Dataset) -> tuple[pd.DataFrame, NetworkEstimate]:
+    """One method's metrics on a network, and its weights. ``peer_seconds`` leaves the tuning out."""
+    settings = tune(method, tuning.data, tuning)
+    started = time.perf_counter()
+    found = estimate(method, data, settings)
+    values = {"peer_seconds": time.perf_counter() - started}
+    values |= weight_metrics(found.coupling, data.start.coupling, scaled=found.scaled)
+    if found.history is not None:
+        errors = (found.history - data.start.history).mean(0)
+        values |= {f"history_bias_{lag + 1}": float(error) for lag, error in enumerate(errors)}
+    if found.bias is not None:
+        values["rate_bias"] = float((found.bias - data.start.bias).mean())
+    rows = [{"seed": int(data.seed[0]), "metric": name, "value": value} for name, value in values.items()]
+    return pd.DataFrame(rows), found

@@ -66,7 +66,7 @@ def _run_one(exp: Experiment, folder: Path, device: str, wandb: str, overrides: 
     if exp.kind == "timing":
         timing(exp.path, exp.scale, folder / "table.csv", device, overrides)
         return
-    for dataset in exp.datasets:
+    for dataset in [*exp.scored, *dict.fromkeys(filter(None, map(exp.tuned_on, exp.scored)))]:
         target, mark = folder / "data" / f"{dataset}.npz", folder / "data" / f".{dataset}.made"
         if not (target.exists() and mark.exists() and mark.read_text() == exp.data_fingerprint(dataset)):
             print(f"{exp.name}: simulate {dataset}", file=sys.stderr)
@@ -83,9 +83,11 @@ def _run_one(exp: Experiment, folder: Path, device: str, wandb: str, overrides: 
             train(exp.path, exp.scale, name, dataset, data, checkpoint, start, device, wandb, overrides)
             evaluate(checkpoint, data, metrics, device)
         tables.append(metrics)
-    for dataset in exp.datasets if exp.kind == "recordings" else ():
-        tables.append(folder / "peers" / "oasis" / dataset / "metrics.csv")
-        peers(exp.path, exp.scale, dataset, folder / "data" / f"{dataset}.npz", tables[-1], overrides)
+    for dataset in exp.scored if exp.peers else ():
+        tables.append(folder / "peers" / dataset / "metrics.csv")
+        tuning = exp.tuned_on(dataset)
+        on = folder / "data" / f"{tuning}.npz" if tuning else None
+        peers(exp.path, exp.scale, dataset, folder / "data" / f"{dataset}.npz", tables[-1], on, overrides)
     aggregate(tables, folder / "table.csv")
 
 

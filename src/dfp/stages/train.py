@@ -70,6 +70,7 @@ def train(
     loaded = Dataset.load(data)
     settings = exp.raw_runs[run]
     facts = {"experiment": exp.name, "scale": scale, "run": run, "dataset": dataset, "settings": settings}
+    facts["setting"] = exp.entries[dataset].setting
     fitted = fresh(facts, loaded, where)
     if start is not None:
         warm_start(fitted, start, where)

@@ -35,7 +35,8 @@ def training_loss(
     rng: torch.Generator,
 ) -> Loss:
     """The loss whose gradient updates the model θ and the posterior φ together."""
-    conditioned = posterior.condition(problem.x, bound_for(problem, objective, sampler, rng))
+    bound = bound_for(problem, objective, sampler, rng)
+    conditioned = posterior.condition(problem.x, bound, problem.model.prior(*problem.x.shape[:2]))
     if conditioned.distil:
         return _expectation_maximisation(problem, conditioned, objective.samples, sampler, rng)
     return objective.loss(problem, conditioned.q, sampler, relaxation, rng)

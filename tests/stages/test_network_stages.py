@@ -1,0 +1,161 @@
+"""Coupled cells from simulation to one tidy table: a row a network, its peers tuned on another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from dfp.core.errors import UserError
+from dfp.data.dataset import Dataset
+from dfp.plotting.tables import ResultTables
+from dfp.stages.aggregate import aggregate
+from dfp.stages.evaluate import evaluate
+from dfp.stages.fitted import load
+from dfp.stages.peers import peers
+from dfp.stages.run import run
+from dfp.stages.simulate import simulate
+
+DOCUMENT = {
+    "question": "Who acts on whom?",
+    "minutes": {"default": 0.1},
+    "datasets": {
+        "net": {
+            "network": {"kind": "sparse_random", "cells": 4, "density": 0.5, "weight_sd": 1.0, "rate_hz": 5},
+            "seeds": [0, 1],
+            "bins": 1500,
+            "trials": 1,
+            "test_trials": 0,
+            "decay": 0.15,
+            "noise": 0.2,
+            "kernel_bins": 5,
+        }
+    },
+    "defaults": {
+        "model": {"learn": ["bias", "history", "coupling"], "start": "data"},
+        "recognition": {"window": 3, "hidden": 8},
+        "labels": {"parameters": "learned"},
+        "training": {"steps": 40, "batch": 2, "window": 150, "burn_in": 10, "learning_rate": {"start": 0.02}},
+        "evaluation": {"samples": 4, "iwae_samples": 2, "regression_samples": 2, "examples": 0},
+    },
+    "runs": {
+        "factorised": {"posterior": {"kind": "factorised"}},
+        "tied": {"posterior": {"kind": "autoregressive", "history": 3, "tied_coupling": True}},
+        "truth": {
+            "posterior": {"kind": "factorised"},
+            "model": {"learn": [], "start": "truth"},
+            "warm_start": "factorised",
+            "warm_start_model": False,
+            "labels": {"parameters": "truth"},
+            "training": {"steps": 2},
+        },
+    },
+    "peers": {"methods": ["glm_true_spikes", "oasis_glm", "oasis_correlation"], "tuning_seed": 9},
+    "figures": [],
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The experiment run from nothing; its results folder."""
+    root = tmp_path_factory.mktemp("network")
+    path = root / "experiments" / "who" / "config.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(yaml.safe_dump(DOCUMENT))
+    run(root, "default", wandb="disabled", figures=False)
+    return root / "results" / "default" / "who"
+
+
+def test_a_network_is_one_row_a_metric(made: Path) -> None:
+    tables = ResultTables(made)  # refuses rows that are there twice
+    runs = {"factorised", "tied", "truth", "glm_true_spikes", "oasis_glm", "oasis_correlation"}
+    assert set(tables.runs) == runs
+    assert set(tables.table["setting"]) == {"net"} and set(tables.table["dataset"]) == {"net_0", "net_1"}
+    learned = tables.rows("weight_correlation")
+    assert set(learned["run"]) == runs - {"truth"} and len(learned) == 10
+    assert set(tables.rows("weight_slope")["run"]) == runs - {"truth", "oasis_correlation"}
+    assert set(tables.rows("m_step_slope")["run"]) == {"factorised", "tied", "truth"}
+    assert set(tables.rows("m_step_history_1")["run"]) == {"factorised", "tied", "truth"}
+    assert len(tables.rows("elbo_per_bin")) == 6
+
+
+def test_true_spikes_tell_the_weights_best(made: Path) -> None:
+    """Four cells, 1,500 bins at 5 Hz: a regression on the truth correlates at least 0.8 with it."""
+    tables = ResultTables(made)
+    true = tables.values("weight_correlation", run="glm_true_spikes")
+    assert true.min() > 0.8
+    assert (tables.values("history_bias_1", run="glm_true_spikes").abs() < 1.0).all()
+
+
+def test_the_mean_over_cells_is_what_a_row_holds(made: Path) -> None:
+    data = Dataset.load(made / "data" / "net_0.npz")
+    fitted = load(made / "runs" / "factorised" / "net_0" / "checkpoint.pt", torch.device("cpu"))
+    expected = float((fitted.model.parameters_now().bias - data.start.bias).mean())
+    found = ResultTables(made).rows("rate_bias", run="factorised", dataset="net_0")["value"]
+    assert found.tolist() == [pytest.approx(expected, rel=1e-6)]
+
+
+def test_learned_weights_are_kept_beside_the_true_ones(made: Path) -> None:
+    weights = pd.read_csv(made / "weights.csv")
+    assert set(weights["dataset"]) == {"net_0"}  # the first network of each setting
+    assert set(weights["run"]) == {"factorised", "tied", "glm_true_spikes", "oasis_glm", "oasis_correlation"}
+    part = weights[weights["run"] == "tied"]
+    assert len(part) == 12 and (part["to"] != part["from"]).all()
+    coupling = Dataset.load(made / "data" / "net_0.npz").start.coupling
+    assert np.allclose(part["true"], coupling[part["function"], part["to"], part["from"]])
+
+
+def test_at_the_truth_the_model_is_the_truth(made: Path) -> None:
+    """A warm start without the model: q from another run, parameters from the simulator."""
+    truth, start = (
+        load(made / "runs" / name / "net_0" / "checkpoint.pt", torch.device("cpu"))
+        for name in ("truth", "factorised")
+    )
+    data = Dataset.load(made / "data" / "net_0.npz")
+    assert np.allclose(truth.model.parameters_now().coupling, data.start.coupling, atol=1e-6)
+    assert not np.allclose(start.model.parameters_now().coupling, data.start.coupling, atol=1e-2)
+
+
+def test_tuning_data_are_no_data_to_score(made: Path) -> None:
+    assert (made / "data" / "net_tuning.npz").is_file()
+    assert not list(made.glob("*/net_tuning")) and not list(made.glob("runs/*/net_tuning"))
+    path = made.parents[2] / "experiments" / "who" / "config.yaml"
+    with pytest.raises(UserError, match="found no --tuning"):
+        peers(path, "default", "net_0", made / "data" / "net_0.npz", made / "x.csv")
+    assert not (made / "x.csv").exists()
+
+
+def test_refinement_is_evaluated_at_several_numbers_of_steps(tmp_path: Path) -> None:
+    document = {
+        "question": "How many steps?",
+        "minutes": {"default": 0.1},
+        "datasets": {
+            "panel": {
+                "network": {"kind": "independent", "rate_hz": 5},
+                "seeds": [0, 1],
+                "bins": 40,
+                "trials": 4,
+                "test_trials": 2,
+                "kernel_bins": 4,
+            }
+        },
+        "defaults": {"recognition": {"window": 2, "hidden": 4, "per_cell": True}, "training": {"steps": 2}},
+        "runs": {
+            "refined": {
+                "posterior": {"kind": "refined", "steps": 1, "rate": 0.1, "estimator": "concrete"},
+                "evaluation": {"samples": 20, "iwae_samples": 2, "refinement_steps": [0, 3]},
+            }
+        },
+    }
+    path = tmp_path / "experiments" / "few" / "config.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(yaml.safe_dump(document))
+    run(tmp_path, "default", wandb="disabled", figures=False)
+    table = ResultTables(tmp_path / "results" / "default" / "few").rows("gap_per_bin")
+    assert sorted(table["steps_at_inference"]) == [0, 0, 3, 3]
+    unrefined, refined = (table[table["steps_at_inference"] == n]["value"].to_numpy() for n in (0, 3))
+    assert (unrefined != refined).all()
