@@ -13,12 +13,9 @@ import yaml
 from dfp.core.errors import UserError
 from dfp.data.dataset import Dataset
 from dfp.plotting.tables import ResultTables
-from dfp.stages.aggregate import aggregate
-from dfp.stages.evaluate import evaluate
 from dfp.stages.fitted import load
 from dfp.stages.peers import peers
 from dfp.stages.run import run
-from dfp.stages.simulate import simulate
 
 DOCUMENT = {
     "question": "Who acts on whom?",

@@ -67,6 +67,11 @@ def figures(name, suffixes=("png", "pdf")):
     ]
 
 
+def plot_files(name):
+    """An experiment's plot.py; none where it is missing, which the plot stage then tells of."""
+    return [path for path in (ROOT / "experiments" / name / "plot.py",) if path.is_file()]
+
+
 def metrics(wildcards):
     """The metrics of every run of an experiment, and of its peers."""
     name, exp = wildcards.experiment, EXPERIMENTS[wildcards.experiment]

@@ -51,7 +51,7 @@ for experiment_name in PRESENT:
             experiment=experiment_name,
             question=EXPERIMENTS[experiment_name].document.question,
             names=EXPERIMENTS[experiment_name].figures,
-            code=code_hash("dfp.stages.plot", ROOT / "experiments" / experiment_name / "plot.py"),
+            code=code_hash("dfp.stages.plot", *plot_files(experiment_name)),
         shell:
             "{PYTHON} -m dfp.cli plot --experiment {CONFIGS}/{params.experiment}/config.yaml"
             " --results {RESULTS}/{params.experiment} --out {FIGURES}/{params.experiment}"

@@ -83,8 +83,8 @@ class NetworkEstimate:
 class Deconvolved:
     """The traces of a data set deconvolved in any of the ways above, each way once.
 
-    Traces are cut to the frames from the first to the last observed one of each trial and cell; frames missing
-    between these are bridged, and there are no spikes outside.
+    Traces are cut to the frames from the first to the last observed one of each trial and cell; frames
+    missing between these are bridged, and there are no spikes outside.
     """
 
     def __init__(self, data: Dataset) -> None:
@@ -141,12 +141,13 @@ def _one_trace(trace: Array, data: Dataset, n: int, way: str, response: Array) -
     }
     # The autoregressive response to a jump of 1 starts at 1; ours peaks at 1.
     unit = amplitude * response[0]
-    options |= {
+    ways: dict[str, dict[str, Any]] = {
         "estimated": {},
         "known": {"b": baseline, "sn": noise},
         "plain": {"penalty": None, "b": baseline},
         "jumps": {"penalty": None, "b": baseline, "s_min": 0.3 * unit},
-    }[way]
+    }
+    options |= ways[way]
     return oasis_deconvolve(trace, **options).spikes / unit
 
 
@@ -183,7 +184,7 @@ def tune(method: str, tuning: Dataset, deconvolved: Deconvolved | None = None) -
             "tuning: found a data set without known, differing weights, expected a simulated network"
         )
     cells = truth.shape[1]
-    receivers = np.unique(np.linspace(0, cells - 1, min(cells, TUNED_RECEIVERS)).round().astype(int))
+    receivers = np.unique(np.linspace(0, cells - 1, min(cells, TUNED_RECEIVERS)).round().astype(int)).tolist()
     compared = np.zeros(truth.shape, dtype=bool)
     compared[:, receivers] = ~np.eye(cells, dtype=bool)[receivers]
     traces = deconvolved or Deconvolved(tuning)
@@ -211,12 +212,12 @@ def estimate(
     data: Dataset,
     settings: PeerSettings,
     deconvolved: Deconvolved | None = None,
-    receivers: NDArray[np.int64] | None = None,
+    receivers: Sequence[int] | None = None,
 ) -> NetworkEstimate:
     """One method's weights of a network, from its training traces (or true spikes).
 
-    ``glm_true_spikes``: ``regress`` on the true spikes. ``oasis_glm``: ``regress`` on deconvolved traces, bins
-    that were not observed left out as targets. ``oasis_correlation``: ``lagged_correlation`` of these.
+    ``glm_true_spikes``: ``regress`` on the true spikes. ``oasis_glm``: ``regress`` on deconvolved traces,
+    bins that were not observed left out as targets. ``oasis_correlation``: ``lagged_correlation`` of these.
 
     Raises:
         UserError: for an unknown method, or true spikes that the data set does not have.

@@ -21,7 +21,7 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class Regression:
-    """Estimates in logits: ``bias (N,)``, ``history (N, Lh)``, ``coupling (R, N, N)`` with a zero diagonal."""
+    """Estimates in logits: ``bias (N,)``, ``history (N, Lh)``, ``coupling (R, N, N)``, its diagonal zero."""
 
     bias: Array
     history: Array

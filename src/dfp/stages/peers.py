@@ -67,8 +67,8 @@ def _told(table: pd.DataFrame, exp: Experiment, dataset: str, method: str) -> pd
 
 
 def _oasis(data: Dataset, path: Path) -> pd.DataFrame:
-    """Scores of OASIS on the frames of recordings: an L1 penalty, an AR(1) calcium model, noise and decay found
-    by itself. Its output has arbitrary units.
+    """Scores of OASIS on the frames of recordings: an L1 penalty, an AR(1) calcium model, noise and decay
+    found by itself. Its output has arbitrary units.
     """
     traces, spikes = data.evaluation
     if data.known or spikes is None:
