@@ -115,7 +115,7 @@ rule measure_time:
         gpu=GPU,
     params:
         code=code_hash("dfp.stages.timing"),
-        spec=lambda w: EXPERIMENTS[w.experiment].timing,
+        spec=lambda w: EXPERIMENTS[w.experiment].timing_fingerprint(),
     shell:
         "{PYTHON} -m dfp.cli timing --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
         " --out {output} --device {SETTINGS.device} > {log} 2>&1"

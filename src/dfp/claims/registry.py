@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dfp.claims import bias, connectivity, timing, uncertainty
+from dfp.claims import bias, connectivity, uncertainty, wall_clock
 from dfp.claims.base import Claim
 
 CLAIMS: tuple[Claim, ...] = tuple(
     sorted(
-        (*uncertainty.CLAIMS, *bias.CLAIMS, *timing.CLAIMS, *connectivity.CLAIMS), key=lambda claim: claim.id
+        (*uncertainty.CLAIMS, *bias.CLAIMS, *wall_clock.CLAIMS, *connectivity.CLAIMS),
+        key=lambda claim: claim.id,
     )
 )

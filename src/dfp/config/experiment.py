@@ -21,8 +21,8 @@ from dfp.config.schema import (
     RecordingsSpec,
     RunSpec,
     SimulationSpec,
-    TimingSpec,
 )
+from dfp.config.timing import TimingSpec, check_names
 from dfp.core.errors import UserError, suggest
 from dfp.data.recordings import has_recordings
 
@@ -157,6 +157,11 @@ class Experiment:
         own = {key: value for key, value in self.raw_runs[run].items() if key != "datasets"}
         return fingerprint([own, self.entries[dataset].raw, below])
 
+    def timing_fingerprint(self) -> str:
+        """Hash of all settings that a timing's table depends on."""
+        data = {name: entry.raw for name, entry in self.entries.items()}
+        return fingerprint([self.document.timing, self.raw_runs, data])
+
     def available(self) -> tuple[bool, str]:
         """Whether the experiment's data can be had; if not, a sentence that says how to get them."""
         if self.kind != "recordings":
@@ -225,6 +230,7 @@ def load_experiment(
     entries = make_datasets(document.datasets, document.kind, document.peers, path, where)
     raw = raw_runs(document, where)
     runs, used = make_runs(raw, _callable(entries), where)
+    timing = _timing(document, runs, entries, where) if document.timing else None
     return Experiment(
         name=name,
         path=path,
@@ -234,8 +240,25 @@ def load_experiment(
         runs=runs,
         raw_runs=raw,
         run_datasets=used,
-        timing=build(TimingSpec, document.timing, f"{where}: timing") if document.timing else None,
+        timing=timing,
     )
+
+
+def _timing(
+    document: Document, runs: Mapping[str, RunSpec], entries: Mapping[str, DataEntry], where: str
+) -> TimingSpec:
+    """The timing's settings, their runs and data sets known."""
+    spec = build(TimingSpec, document.timing, f"{where}: timing")
+    check_names(f"{where}: timing.steps", spec.steps, runs)
+    for name, race in spec.races.items():
+        check_names(f"{where}: timing.races.{name}.runs", race.runs, runs)
+        for called in race.datasets:
+            if not called or called not in _callable(entries):
+                raise UserError(
+                    f"{where}: timing.races.{name}.datasets: unknown data set {called!r}"
+                    f"{suggest(called, entries)}; known: {', '.join(entries) or 'none'}"
+                )
+    return spec
 
 
 def _callable(entries: Mapping[str, DataEntry]) -> dict[str, list[str]]:

@@ -190,29 +190,6 @@ class EvaluationSpec:
 
 
 @dataclass(frozen=True)
-class TimingSpec:
-    """The wall-clock measurement.
-
-    Attributes:
-        bins, cells: lengths T and numbers of cells N to measure at.
-        batch, history: trials per step and lags of the own-history filter.
-        repeats: timed steps per case, after two that are not; medians are reported.
-        threads: CPU threads; 0 for all cores.
-    """
-
-    bins: list[int]
-    cells: list[int] = field(default_factory=lambda: [1])
-    batch: int = 16
-    history: int = 10
-    repeats: int = 10
-    threads: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.bins or not self.cells or min([*self.bins, *self.cells, self.batch, self.repeats]) < 1:
-            raise UserError("bins, cells, batch, repeats: expected numbers of at least 1")
-
-
-@dataclass(frozen=True)
 class RunSpec:
     """One training: a posterior on a data set, in phases.
 

@@ -53,6 +53,11 @@ class Trainer:
         """Steps of all phases together."""
         return sum(phase.steps for phase in self.phases)
 
+    @property
+    def seconds(self) -> float:
+        """Seconds that the steps so far took, whatever happened between them."""
+        return self._seconds
+
     def run(self) -> Iterator[dict[str, Any]]:
         """Make the steps that are left; yield the metrics of each.
 

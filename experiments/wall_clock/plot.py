@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dfp.claims.timing import METRIC, ORDER_OF_MAGNITUDE, QUARTILES, settings, speedups
+from dfp.claims.wall_clock import METRIC, ORDER_OF_MAGNITUDE, QUARTILES, settings, speedups
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Curve
 from dfp.plotting.tables import ResultTables
