@@ -1,4 +1,4 @@
-"""Figure of `timing`: time per training step, sequential against fixed point, measured alone."""
+"""Figures of `wall_clock`: draws, training steps and whole trainings against the clock."""
 
 from __future__ import annotations
 
@@ -7,119 +7,274 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dfp.claims.wall_clock import METRIC, ORDER_OF_MAGNITUDE, QUARTILES, settings, speedups
+from dfp.claims.wall_clock import ORDER_OF_MAGNITUDE, WAYS, pair, times
 from dfp.plotting import marks, style
-from dfp.plotting.marks import Curve
-from dfp.plotting.tables import ResultTables
+from dfp.plotting.marks import Curve, Group
+from dfp.plotting.tables import MissingResult, ResultTables
 
-FAMILIES = ("sequential", "fixed_point", "factorised")
+RACES = {"one_cell": "One cell, parameters known", "network": "Twenty cells, weights learned"}
+WATCHED = {"elbo_per_bin": "ELBO (nats per bin)", "weight_correlation": "Correlation of the weights"}
 
 
-def bins_axis(axes: Axes, places: list[float]) -> None:
+def size_axis(axes: Axes, places: list[float], label: str) -> None:
     axes.set_xscale("log")
-    axes.set_xlim(min(places) / 1.25, max(places) * 1.25)
-    axes.set_xticks(places, [f"{place:g}" for place in places])
+    axes.set_xlim(min(places) / 1.35, max(places) * 1.35)
+    axes.set_xticks(places, [f"{value:,.0f}" for value in places])
     axes.set_xticks([], minor=True)
-    axes.set_xlabel("Bins in a trace, T")
+    axes.set_xlabel(label)
 
 
-def quartiles(results: ResultTables) -> pd.DataFrame:
-    """The rows of `seconds_per_step`, with the quartiles over steps as `low` and `high` where the table has
-    them."""
-    frame = results.rows(METRIC)
-    keys = [name for name in frame.columns if name not in ("metric", "value")]
-    for end in ("low", "high"):
-        name = f"{METRIC}_{end}"
-        frame = frame.assign(**{end: np.nan})
-        if results.has(name):
-            found = results.rows(name).rename(columns={"value": end})
-            frame = frame.drop(columns=end).merge(found[[*keys, end]], on=keys, how="left")
-    return frame
+def grid_panels(frame: pd.DataFrame) -> list[tuple[str, str, str, pd.DataFrame]]:
+    """A panel per grid: the column that varies, its axis, what is fixed, the rows."""
+    panels = []
+    for _, part in frame.groupby("dataset", sort=False):
+        chains = style.number(part["chains"].iloc[0])
+        if part["bins"].max() > part["bins"].min():
+            cells = part["cells"].iloc[0]
+            fixed = style.setting(["cells", "chains"], [int(cells), chains])
+            panels.append(("bins", "Bins in a trace, T", fixed, part))
+        else:
+            fixed = style.setting(["bins", "chains"], [int(part["bins"].iloc[0]), chains])
+            panels.append(("cells", "Cells, N", fixed + " a cell", part))
+    return panels
 
 
-def time_curves(part: pd.DataFrame) -> list[Curve]:
-    """Milliseconds per step over the bins, a curve per family."""
-    kinds = np.array(
-        [
-            "factorised" if row["posterior"] == "factorised" else str(row["sampler"])
-            for _, row in part.iterrows()
-        ]
-    )
+def time_curves(part: pd.DataFrame, column: str) -> list[Curve]:
+    """Milliseconds over a size, a curve per way of drawing."""
     made = []
-    for kind in FAMILIES:
-        groups = list(part[kinds == kind].groupby("bins"))
-        if not groups:
-            continue
-        points = [(float(str(bins)), 1e3 * rows["value"].to_numpy()) for bins, rows in groups]
-        bars = None
-        if all(len(rows) == 1 for _, rows in groups):
-            bars = [
-                (1e3 * float(rows["low"].iloc[0]), 1e3 * float(rows["high"].iloc[0])) for _, rows in groups
-            ]
-        made.append(Curve(style.family_name(kind), points, style.colour(kind), bars=bars))
+    for way in WAYS:
+        rows = part[part["family"] == way]
+        points = [
+            (float(str(size)), 1e3 * one.sort_values("seed")["value"].to_numpy())
+            for size, one in rows.groupby(column)
+        ]
+        if points:
+            made.append(Curve(style.family_name(way), points, style.colour(way)))
     return made
 
 
-def step_time(results: ResultTables) -> Figure:
-    """Seconds per training step over T for each sampler, and the ratio of sequential to fixed point."""
-    frame, ratios = quartiles(results), speedups(results)
-    labels = [label for label in settings(ratios) if label != "bins"]
-    facets = list(frame.groupby(labels)) if labels else [((), frame)]
-    figure = style.figure(9.6, 1.6 + 2.75 * len(facets))
-    panels = figure.subplots(len(facets), 2, squeeze=False)
-    everything: list[Curve] = []
-    for (left, right), (key, part) in zip(panels, facets, strict=True):
-        places = sorted(float(value) for value in part["bins"].unique())
-        drawn = time_curves(part)
-        marks.curves(left, drawn, log=True)
-        left.set_ylabel("Time per training step (ms)")
-        left.set_title(style.setting(labels, key) or "Time per step")
-        bins_axis(left, places)
-        same = (ratios[labels] == list(key)).all(axis=1) if labels else ratios["value"].notna()
-        speed_up(right, ratios[same].sort_values("bins"))
-        bins_axis(right, places)
-        everything += drawn
-    marks.legend_beside(figure, everything)
-    style.title(figure, "Time per training step, sequential against fixed point")
-    if (ratios["kind"] == QUARTILES).any():
-        note = (
-            "Points: median over steps; bars: quartiles over steps, for the ratio the widest that they allow."
-        )
-    else:
-        note = marks.interval_note(ratios["n"], "repeat") + " Ratios are geometric means."
+def ratio_curve(part: pd.DataFrame, column: str, slower: str) -> Curve:
+    """(the time of ``slower``) ÷ (that of the fixed point), a point a size, paired by round."""
+    points = [
+        (float(str(size)), pair(one, slower, "fixed_point").to_numpy()) for size, one in part.groupby(column)
+    ]
+    bars = [tuple(marks.ratio_interval(values)[1:]) for _, values in points]
+    centres = [(size, np.array([marks.ratio_interval(values)[0]])) for size, values in points]
+    return Curve(
+        f"{style.family_name(slower)} ÷ fixed point",
+        centres,
+        style.colour(slower),
+        bars=[(float(low), float(high)) for low, high in bars],
+    )
+
+
+def grid(results: ResultTables, measured: str, metric: str, label: str, title: str, caption: str) -> Figure:
+    """Times over T and N, and the ratios to the fixed point below them."""
+    panels = grid_panels(times(results, measured, metric))
+    figure = style.figure(4.1 * len(panels) + 2.6, 6.4)
+    axes = figure.subplots(2, len(panels), squeeze=False, sharey="row")
+    drawn: list[Curve] = []
+    for upper, lower, (column, xlabel, fixed, part) in zip(*axes, panels, strict=True):
+        made = time_curves(part, column)
+        places = sorted(float(value) for value in part[column].unique())
+        marks.curves(upper, made, log=True)
+        size_axis(upper, places, xlabel)
+        upper.set_title(fixed)
+        ratio = ratio_curve(part, column, "sequential")
+        marks.curves(lower, [ratio], log=True)
+        size_axis(lower, places, xlabel)
+        for (place, values), bar in zip(ratio.points, ratio.bars or [], strict=True):
+            lower.annotate(
+                f"{marks.number(float(values[0]))}×",
+                (place, float(np.nanmax([values[0], *bar]))),
+                xytext=(0, 5),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+            )
+        drawn += made
+    limits = [marks.log_limits([v for curve in drawn for _, v in curve.points])]
+    axes[0][0].set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+    style.log_axis(axes[0][0], "y")
+    ends = [value for lower in axes[1] for value in lower.get_ylim()]
+    axes[1][0].set_ylim(min(*ends, 0.8), 1.5 * max(*ends, ORDER_OF_MAGNITUDE))
+    style.log_axis(axes[1][0], "y")
+    for lower in axes[1]:
+        marks.guide(lower, 1.0, "equal", which="y")
+        marks.guide(lower, ORDER_OF_MAGNITUDE, "10×", which="y")
+    axes[0][0].set_ylabel(label)
+    axes[1][0].set_ylabel("Sequential ÷ fixed point")
+    marks.legend_beside(figure, drawn)
+    style.title(figure, title)
+    counts = [count for curve in drawn for count in curve.counts]
     style.caption(
         figure,
-        "Sequential and fixed point: the same posterior, objective and data; only the sampler differs. "
-        f"Measured alone on the machine, in the process, imports and the first steps left out. {note}",
+        f"{caption} {marks.interval_note(counts, 'round')} Ratios are paired by round: geometric mean and "
+        f"interval. {where(results)}",
     )
     return figure
 
 
-def speed_up(axes: Axes, rows: pd.DataFrame) -> None:
-    """The ratio of times over the bins, with the claimed order of magnitude."""
-    points = [(float(row["bins"]), np.array([row["value"]])) for _, row in rows.iterrows()]
-    bars = [(float(row["low"]), float(row["high"])) for _, row in rows.iterrows()]
-    marks.curves(axes, [Curve("ratio", points, style.INK, bars=bars)])
-    for (place, values), (_, high) in zip(points, bars, strict=True):
-        axes.annotate(
-            f"{values[0]:.1f}×",
-            (place, float(np.nanmax([values[0], high]))),
-            xytext=(0, 4),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            fontsize=8.5,
-        )
-    highest = np.nanmax(
-        [value for (_, values), bar in zip(points, bars, strict=True) for value in (*values, *bar)]
+def where(results: ResultTables) -> str:
+    """Device and threads, as a sentence."""
+    row = results.table.iloc[0]
+    told = style.setting(["device", "threads"], [row["device"], style.number(row["threads"])])
+    return f"Measured alone on the machine: {told}."
+
+
+def sampling(results: ResultTables) -> Figure:
+    """Seconds per draw of hard samples over T and N."""
+    return grid(
+        results,
+        "sampling",
+        "seconds_per_draw",
+        "Time per draw (ms)",
+        "Drawing hard samples: bin by bin, or all bins at once",
+        "Own history of ten lags, given logits, noise included. The sequential and the fixed-point draw are "
+        "the same spikes; the factorised one has no history.",
     )
-    axes.set_ylim(0, 1.2 * max(ORDER_OF_MAGNITUDE, float(highest)))
-    marks.guide(axes, ORDER_OF_MAGNITUDE, "claimed:\n10×", which="y")
-    marks.guide(axes, 1.0, "equal", which="y")
-    axes.set_ylabel("Sequential ÷ fixed point")
-    axes.set_title("Speed-up")
+
+
+def step_time(results: ResultTables) -> Figure:
+    """Seconds per training step over T and N."""
+    return grid(
+        results,
+        "training",
+        "seconds_per_step",
+        "Time per training step (ms)",
+        "A training step: bin by bin, or all bins at once",
+        "Windows, recognition network, relaxed samples with gradients, likelihood, backward pass, Adam.",
+    )
+
+
+def five(results: ResultTables) -> Figure:
+    """Time per training step of every family on the same problem."""
+    frame = times(results, "families", "seconds_per_step")
+    families = [name for name in style.FAMILIES if (frame["family"] == name).any()]
+    groups = [
+        Group(
+            style.family_name(name),
+            1e3 * frame[frame["family"] == name].sort_values("seed")["value"].to_numpy(),
+            style.colour(name),
+            style.marker("", name) if name == "refined" else "o",
+        )
+        for name in families
+    ]
+    figure = style.figure(8.2, 1.6 + 0.38 * len(groups))
+    axes = figure.add_subplot()
+    marks.rows(axes, groups, log=True)
+    axes.set_xlabel("Time per training step (ms)")
+    texts = []
+    for name in families:
+        mean, low, high = marks.ratio_interval(pair(frame, name, "factorised").to_numpy())
+        texts.append("reference" if name == "factorised" else f"{mean:.2g}×  [{low:.2g}, {high:.2g}]")
+    marks.row_texts(axes, texts, "÷ factorised")
+    row = frame.iloc[0]
+    fixed = style.setting(
+        ["bins", "cells", "chains"], [style.number(row[name]) for name in ("bins", "cells", "chains")]
+    )
+    style.title(figure, "A training step of each posterior")
+    style.caption(
+        figure,
+        f"{fixed} a cell, the same recognition network, each with its own objective. "
+        f"{marks.interval_note([len(group.values) for group in groups], 'round')} {where(results)}",
+    )
+    return figure
+
+
+def races(results: ResultTables) -> Figure:
+    """What is watched, over the seconds on the clock."""
+    path = results.folder / "curves.csv"
+    if not path.is_file():
+        raise MissingResult(f"{path}: no such table (run the experiment first)")
+    curves = pd.read_csv(path)
+    present = list(dict.fromkeys(curves["race"]))
+    figure = style.figure(4.6 * len(present) + 2.4, 4.4)
+    drawn: list[Curve] = []
+    for axes, race in zip(np.atleast_1d(figure.subplots(1, len(present))), present, strict=True):
+        part = curves[curves["race"] == race]
+        if part["reference"].notna().all():
+            marks.guide(axes, float(part.groupby("seed")["reference"].first().mean()), "exact", which="y")
+        for name in [family for family in style.FAMILIES if (part["family"] == family).any()]:
+            rows = part[part["family"] == name]
+            dashed = bool(rows["extrapolated"].all())
+            drawn.append(race_curve(axes, rows, name, dashed))
+        axes.set_xscale("log")
+        axes.set_xlabel("Time on the clock (s)")
+        axes.set_ylabel(WATCHED.get(str(part["metric"].iloc[0]), str(part["metric"].iloc[0])))
+        axes.set_title(RACES.get(str(race), str(race)))
+        style.log_axis(axes, "x")
+    marks.legend_beside(figure, drawn)
+    style.title(figure, "Trainings against the clock")
+    style.caption(
+        figure,
+        "Mean over seeds (band: 95% interval of the mean); ELBOs from hard samples of held-out traces, "
+        "evaluation off the clock. Dashed: extrapolated from measured steps of the sequential training along "
+        f"the curve of the fixed point, which draws the same samples. {where(results)}",
+    )
+    return figure
+
+
+def race_curve(axes: Axes, rows: pd.DataFrame, name: str, dashed: bool) -> Curve:
+    """One family's curve: mean and interval over seeds at each checkpoint."""
+    by = rows.sort_values(["dataset", "seed"]).groupby("step")
+    seconds = by["seconds"].mean().to_numpy()
+    found = np.array([marks.interval(one["value"]) for _, one in by])
+    line = "--" if dashed else "-"
+    axes.plot(seconds, found[:, 0], line, color=style.colour(name), lw=1.6, zorder=3)
+    axes.fill_between(seconds, found[:, 1], found[:, 2], color=style.colour(name), alpha=0.15, lw=0, zorder=2)
+    return Curve(
+        style.family_name(name) + (", extrapolated" if dashed else ""), [], style.colour(name), "", line
+    )
+
+
+def sweeps(results: ResultTables) -> Figure:
+    """Sweeps that the fixed point needs, over T and N."""
+    panels = []
+    for measured, text, marker in (
+        ("sampling", "hard samples", "o"),
+        ("training", "relaxed, in training", "s"),
+    ):
+        frame = times(results, measured, "sweeps_mean")
+        frame = frame[frame["family"] == "fixed_point"]
+        panels += [(column, xlabel, text, marker, part) for column, xlabel, _, part in grid_panels(frame)]
+    columns = list(dict.fromkeys(panel[0] for panel in panels))
+    figure = style.figure(4.1 * len(columns) + 2.0, 3.9)
+    drawn: list[Curve] = []
+    for axes, column in zip(
+        np.atleast_1d(figure.subplots(1, len(columns), sharey=True)), columns, strict=True
+    ):
+        made = []
+        for _, _, text, marker, part in [panel for panel in panels if panel[0] == column]:
+            points = [
+                (float(str(size)), one.sort_values("seed")["value"].to_numpy())
+                for size, one in part.groupby(column)
+            ]
+            line = "-" if marker == "o" else "--"
+            made.append(Curve(text[0].upper() + text[1:], points, style.colour("fixed_point"), marker, line))
+        marks.curves(axes, made)
+        places = sorted({place for curve in made for place, _ in curve.points})
+        size_axis(axes, places, next(panel[1] for panel in panels if panel[0] == column))
+        axes.set_ylim(0, None)
+        drawn += made
+    figure.axes[0].set_ylabel("Sweeps until nothing moves")
+    marks.legend_beside(figure, drawn)
+    style.title(figure, "Sweeps needed, which bin by bin would be T")
+    counts = [count for curve in drawn for count in curve.counts]
+    style.caption(
+        figure,
+        "Own history of ten lags. Hard samples: until a sweep changes no spike; relaxed ones: until no value "
+        f"moves by more than 1e-4. {marks.interval_note(counts, 'round')}",
+    )
+    return figure
 
 
 def figures(results: ResultTables) -> dict[str, Figure]:
     """Every figure of the experiment."""
-    return {"step_time": step_time(results)}
+    return {
+        "sampling": sampling(results),
+        "step_time": step_time(results),
+        "five": five(results),
+        "races": races(results),
+        "sweeps": sweeps(results),
+    }

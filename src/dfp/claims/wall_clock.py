@@ -1,4 +1,5 @@
-"""The claim that the experiment `timing` tests: an order of magnitude less time (C3)."""
+"""Claims C2 (sweeps), C3 and the goal, from `wall_clock`: draws, training steps and races against the
+clock."""
 
 from __future__ import annotations
 
@@ -7,109 +8,154 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from dfp.claims.base import PAPER, Claim, Finding, interval, judge
+from dfp.claims.base import GOAL, PAPER, Claim, Finding, interval, judge
 from dfp.plotting import style
-from dfp.plotting.tables import UNIT, MissingResult, ResultTables
+from dfp.plotting.tables import MissingResult, ResultTables
 
-SETTING = ("bins", "cells", "batch", "samples", "device", "threads")
-SAMPLERS = ("sequential", "fixed_point")
-METRIC = "seconds_per_step"
+EXPERIMENT = "wall_clock"
+WAYS = ("factorised", "fixed_point", "sequential")
+SIZES = ["dataset", "bins", "cells", "chains"]
 ORDER_OF_MAGNITUDE = 10.0
-QUARTILES = "quartiles over steps"
+FIVE_TIMES = 5.0
+FEW_CHAINS = 100
+SWEEPS_PER_BIN = 0.25
+GRIDS = {"sampling": ("seconds_per_draw", "draw"), "training": ("seconds_per_step", "training step")}
+LEVELS = {
+    "factorised": "the factorised posterior's final level",
+    "network_factorised": "the factorised posterior's final level",
+    "fixed_point": "the fixed point's final level",
+    "network_fixed_point": "the fixed point's final level",
+}
 
 
-def settings(frame: pd.DataFrame) -> list[str]:
-    """The label columns that tell one measurement from another, as far as the table has them."""
-    return [label for label in SETTING if label in frame.columns and frame[label].notna().any()]
+def times(results: ResultTables, measured: str, metric: str) -> pd.DataFrame:
+    """The rows of a metric of one kind of measurement."""
+    if "measured" not in results.labels:
+        raise MissingResult(f"{results.path}: no label column 'measured', which tells measurements apart")
+    return results.rows(metric, measured=measured)
 
 
-def _side(results: ResultTables, metric: str, sampler: str, labels: list[str]) -> pd.Series[float]:
-    rows = results.rows(metric)
-    rows = rows[(rows["sampler"] == sampler) & (rows["posterior"] != "factorised")]
-    index = [*labels, *UNIT]
-    if rows.duplicated(index).any():
-        raise MissingResult(f"{results.path}: more than one run of the sampler '{sampler}' for '{metric}'")
-    return rows.set_index(index)["value"]
+def pair(frame: pd.DataFrame, first: str, second: str) -> pd.Series[float]:
+    """(value of the family ``first``) ÷ (that of ``second``), one a round."""
+    sides = [frame[frame["family"] == name].set_index("seed")["value"] for name in (first, second)]
+    both = pd.concat(sides, axis=1, join="inner", keys=["first", "second"]).sort_index()
+    return both["first"] / both["second"]
 
 
-def speedups(results: ResultTables) -> pd.DataFrame:
-    """(seconds per step, sequential) ÷ (the same, fixed point) of the autoregressive posterior, one row per
-    setting.
+def speedups(results: ResultTables, measured: str) -> Iterator[tuple[pd.Series[float], pd.Series[float]]]:
+    """(sequential ÷ fixed point by round, a row that tells the size) for every size of a grid."""
+    frame = times(results, measured, GRIDS[measured][0])
+    for _, part in frame.groupby(SIZES, sort=False):
+        ratio = pair(part, "sequential", "fixed_point")
+        if len(ratio):
+            yield ratio, part.iloc[0]
 
-    Columns: the labels of the setting, `value`, `low`, `high`, `n`, `kind`. With several repeats the value is
-    their geometric mean and the bounds its 95% interval. With one, the bounds are the widest ratio of the two
-    samplers' quartiles over steps (`seconds_per_step_low`, `_high`) where the table has them: wider than an
-    interval of the median. Raises `MissingResult` when no setting has both samplers.
-    """
-    labels = settings(results.rows(METRIC))
-    sides = {sampler: _side(results, METRIC, sampler, labels) for sampler in SAMPLERS}
-    pairs = pd.concat(sides, axis=1, join="inner").sort_index()
-    if pairs.empty:
-        raise MissingResult(f"{results.path}: no '{METRIC}' of both samplers to pair")
-    ratio = pairs["sequential"] / pairs["fixed_point"]
-    widest: pd.DataFrame | None = None
-    if results.has(f"{METRIC}_low") and results.has(f"{METRIC}_high"):
-        low, high = (
-            {sampler: _side(results, f"{METRIC}_{end}", sampler, labels) for sampler in SAMPLERS}
-            for end in ("low", "high")
-        )
-        widest = pd.DataFrame(
-            {
-                "low": low["sequential"] / high["fixed_point"],
-                "high": high["sequential"] / low["fixed_point"],
-            }
-        ).reindex(ratio.index)
-    made = []
-    for key, values in ratio.groupby(level=labels) if labels else [((), ratio)]:
-        value, bottom, top = interval(values, log=True)
-        kind = "95% interval"
-        if len(values) == 1 and widest is not None:
-            bottom, top = (float(bound) for bound in widest.loc[values.index[0]])
-            kind = QUARTILES
-        keys = key if isinstance(key, tuple) else (key,)
-        made.append([*keys, value, bottom, top, len(values), kind])
-    return pd.DataFrame(made, columns=[*labels, "value", "low", "high", "n", "kind"])
+
+def told(row: pd.Series[float], what: str) -> str:
+    """The text of a size."""
+    labels = ["bins", "cells", "chains", "device", "threads"]
+    values = [style.number(row[label]) if label != "device" else row[label] for label in labels]
+    return f"{what}: {style.setting(labels, values)}"
+
+
+def judged(ratio: pd.Series[float], edge: float, measured: str, where: str) -> Finding:
+    """The geometric mean of ratios lies above ``edge``."""
+    bounds = (edge, np.inf)
+    found = interval(ratio, log=True)
+    return judge(*found, len(ratio), bounds, measured=measured, unit="times", where=where)
 
 
 def ratios(results: ResultTables, edge: float) -> Iterator[Finding]:
-    """One finding per setting: the speed-up is above `edge`."""
-    found = speedups(results)
-    labels = settings(found)
-    for _, row in found.iterrows():
-        measured = "time per training step, sequential ÷ fixed point"
-        yield judge(
-            float(row["value"]),
-            float(row["low"]),
-            float(row["high"]),
-            int(row["n"]),
-            (edge, np.inf),
-            measured=measured + (f" ({QUARTILES})" if row["kind"] == QUARTILES else ""),
-            unit="times",
-            where=style.setting(labels, [row[label] for label in labels]),
-        )
+    """One finding a size, then one a race and level."""
+    for measured, (_, what) in GRIDS.items():
+        for ratio, row in speedups(results, measured):
+            yield judged(ratio, edge, f"time per {what}, sequential ÷ fixed point", told(row, what))
+    for ratio, where in raced(results):
+        yield judged(ratio, edge, "time to the same level, sequential ÷ fixed point", where)
+
+
+def raced(results: ResultTables) -> Iterator[tuple[pd.Series[float], str]]:
+    """(time to a level, sequential ÷ fixed point, by seed, the text of the race) for every race and level."""
+    if not results.has("seconds_to_level"):
+        return
+    frame = results.rows("seconds_to_level")
+    frame = frame.assign(seed=frame["dataset"] + "/" + frame["seed"].astype(str))
+    for (race, level), part in frame.groupby(["race", "level"], sort=False):
+        ratio = pair(part, "sequential", "fixed_point")
+        if len(ratio):
+            sequential = part[part["family"] == "sequential"]
+            marked = " (sequential extrapolated)" if sequential["extrapolated"].astype(bool).all() else ""
+            name = {"one_cell": "one cell, ELBO", "network": "network, correlation of the weights"}
+            yield ratio, f"{name.get(str(race), race)}: to {LEVELS.get(str(level), level)}{marked}"
 
 
 def order_of_magnitude(results: ResultTables) -> Iterator[Finding]:
-    """(Seconds per training step, sequential) ÷ (the same, fixed point) above 10, at each length, number of
-    cells, device and number of threads: geometric mean over repeats, or the median of one measurement with
-    the widest ratio of quartiles over steps for an interval. Equal accuracy at equal steps is C2's part."""
+    """(Time, sequential) ÷ (time, fixed point) above 10: per draw and per training step at each length and
+    number of cells, paired by round, and of whole trainings up to the same ELBO or the same correlation of
+    the weights, paired by seed; geometric means with their 95% interval."""
     yield from ratios(results, ORDER_OF_MAGNITUDE)
 
 
 def faster(results: ResultTables) -> Iterator[Finding]:
-    """The same ratio above 1."""
+    """The same ratios above 1."""
     yield from ratios(results, 1.0)
+
+
+def few_chains(results: ResultTables) -> Iterator[Finding]:
+    """(Time per training step, sequential) ÷ (the same, fixed point) above 5 wherever cells × traces are at
+    most 100, at each length, paired by round: geometric mean with its 95% interval."""
+    for ratio, row in speedups(results, "training"):
+        if row["cells"] * row["chains"] <= FEW_CHAINS:
+            yield judged(
+                ratio,
+                FIVE_TIMES,
+                "time per training step, sequential ÷ fixed point",
+                told(row, "training step"),
+            )
+
+
+def sweeps(results: ResultTables) -> Iterator[Finding]:
+    """Fixed-point sweeps below a quarter of the number of bins, for draws and training steps at each length
+    and number of cells, over rounds."""
+    for measured, (_, what) in GRIDS.items():
+        frame = times(results, measured, "sweeps_mean")
+        frame = frame[frame["family"] == "fixed_point"]
+        for _, part in frame.groupby(SIZES, sort=False):
+            row = part.iloc[0]
+            share = part["value"] / float(row["bins"])
+            yield judge(
+                *interval(share),
+                len(share),
+                (-np.inf, SWEEPS_PER_BIN),
+                measured="sweeps ÷ bins",
+                unit="sweeps per bin",
+                where=told(row, what),
+            )
 
 
 CLAIMS = (
     Claim(
+        "C2",
+        "Fixed-point iterations sample an autoregressive distribution accurately, in parallel",
+        PAPER,
+        EXPERIMENT,
+        sweeps,
+    ),
+    Claim(
         "C3",
         "Fixed-point iterations take an order of magnitude less time",
         PAPER,
-        "timing",
+        EXPERIMENT,
         order_of_magnitude,
     ),
     Claim(
-        "C3a", "Fixed-point iterations take less time at all (a weaker form of C3)", PAPER, "timing", faster
+        "C3a", "Fixed-point iterations take less time at all (a weaker form of C3)", PAPER, EXPERIMENT, faster
+    ),
+    Claim(
+        "G3",
+        "A fixed-point training step is at least five times faster than a sequential one for few chains",
+        GOAL,
+        EXPERIMENT,
+        few_chains,
     ),
 )

@@ -43,6 +43,12 @@ def interval(values: Iterable[float]) -> tuple[float, float, float]:
     return float(mean), float(low), float(high)
 
 
+def ratio_interval(ratios: Iterable[float]) -> tuple[float, float, float]:
+    """Geometric mean of ratios and its 95% interval."""
+    mean, low, high = np.exp(interval(np.log(np.asarray(list(ratios), dtype=float))))
+    return float(mean), float(low), float(high)
+
+
 def interval_note(counts: Iterable[int], unit: str = "seed") -> str:
     """A caption's sentence: which interval, over how many seeds, cells or repeats."""
     sizes = sorted({int(count) for count in counts})

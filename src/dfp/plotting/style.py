@@ -31,6 +31,9 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "logistic_flow": ("logistic flow", _PALETTE[1]),
     "refined": ("gradient-refined", _PALETTE[2]),
     "oasis": ("OASIS", "#6f6f6f"),
+    "oasis_glm": ("OASIS, then logistic regression", "#6f6f6f"),
+    "oasis_correlation": ("OASIS, then lagged correlation", "#a6a6a6"),
+    "glm_true_spikes": ("logistic regression on the true spikes", INK),
     "exact": ("exact posterior", "#000000"),
 }
 _ALIASES = {"gradient_refined": "refined", "logistic": "logistic_flow", "peer": "oasis"}
@@ -55,6 +58,20 @@ RUNS = {
     "refined_sigma": "Refined, straight-through σ′",
     "refined_autoregressive": "Refined autoregressive",
     "oasis": "OASIS",
+    "oasis_glm": "OASIS, then logistic regression",
+    "oasis_correlation": "OASIS, then lagged correlation",
+    "glm_true_spikes": "Logistic regression on the true spikes",
+}
+
+#: names of the data settings of the networks, as a figure says them
+SETTINGS = {
+    "slow": "slow rise\n(0.1 s)",
+    "instant": "instant\nrise",
+    "noisy": "slow rise,\nmore noise",
+    "short": "slow rise,\n2,000 bins",
+    "noise01": "0.1",
+    "noise03": "0.3",
+    "noise05": "0.5",
 }
 
 METRICS = {
@@ -65,6 +82,12 @@ METRICS = {
     "history_bias_2": "History, lag 2\n(learned − true)",
     "amplitude_bias": "Amplitude\n(error, % of true)",
     "noise_bias": "Noise sd\n(error, % of true)",
+    "weight_correlation": "Correlation of learned\nand true weights",
+    "weight_slope": "Slope of learned\non true weights",
+    "weight_rmse": "RMSE of the weights (logits)",
+    "weight_auc": "AUC of |w|",
+    "weight_ap": "Average precision of |w|",
+    "weight_sign_accuracy": "Signs right, of true connections",
 }
 
 
@@ -110,6 +133,12 @@ def marker(objective: str, family: str = "") -> str:
 def run_name(run: str) -> str:
     """The name of a run on an axis."""
     return RUNS.get(run, run.replace("_", " ").capitalize())
+
+
+def number(value: object) -> str:
+    """A size of a table as text: integers without a decimal point, which a column with gaps gives them."""
+    found = float(str(value))
+    return f"{found:,.0f}" if found == round(found) else f"{found:g}"
 
 
 def setting(labels: Sequence[str], values: Sequence[object]) -> str:

@@ -1,0 +1,205 @@
+"""Figures of `refinement`: what gradient steps buy, at inference and in training."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dfp.plotting import marks, style
+from dfp.plotting.marks import Curve
+from dfp.plotting.over import Look, Panel, axis, curve, labelled, place, tick, values
+from dfp.plotting.tables import ResultTables
+
+ESTIMATORS = {
+    "mean_passing": ("mean-passing", style.colour("refined"), "^"),
+    "straight_through": ("straight-through", style.colour("logistic_flow"), "s"),
+    "straight_through_sigma": ("straight-through σ′", style.colour("sequential"), "v"),
+    "concrete": ("relaxed samples", style.colour("fixed_point"), "o"),
+    "through": ("relaxed samples, differentiated through", style.colour("factorised"), "D"),
+}
+BASES = {"factorised": "Factorised q", "autoregressive": "Autoregressive q"}
+LINES = {"steps": "-", "time": "--"}
+GAP = Panel("gap_per_bin", "Gap (nats per bin)", log=True)
+ERROR = Panel("marginal_rmse", "Error of P(spike), RMSE")
+NOTE = "One cell, parameters known; gap to the exact log-evidence from hard samples. "
+
+
+def refined(results: ResultTables, metric: str) -> pd.DataFrame:
+    """Rows of the refined runs."""
+    return labelled(results, metric, "estimator", "steps_in_training", "steps_at_inference")
+
+
+def amortised(results: ResultTables, metric: str, of: str) -> np.ndarray | None:
+    """The values of the networks that all start from, one a seed."""
+    frame = labelled(results, metric, "of")
+    frame = frame[(frame["of"] == of) & (frame["posterior"] != "refined")]
+    return values(frame) if len(frame) else None
+
+
+def bases(frame: pd.DataFrame) -> list[str]:
+    return [name for name in BASES if (frame["of"] == name).any()]
+
+
+def places_of(frame: pd.DataFrame, label: str) -> dict[str, float]:
+    names = sorted({tick(value) for value in frame[label]}, key=place)
+    return {name: float(index) for index, name in enumerate(names)}
+
+
+def inference(results: ResultTables) -> Figure:
+    """Gap and error over the number of steps at inference, for networks trained without refinement."""
+    measures = (GAP, ERROR)
+    frame = refined(results, GAP.metric)
+    present = bases(frame)
+    figure = style.figure(8.6, 0.9 + 3.0 * len(present))
+    panels = figure.subplots(len(present), 2, squeeze=False)
+    drawn: list[Curve] = []
+    for line, of in zip(panels, present, strict=True):
+        for axes, panel in zip(line, measures, strict=True):
+            part = refined(results, panel.metric)
+            part = part[(part["of"] == of) & (part["steps_in_training"].map(tick) == "0")]
+            places = places_of(part, "steps_at_inference")
+            made = [
+                curve(part[part["estimator"] == name], "steps_at_inference", places, Look(*look), 1.0)
+                for name, look in ESTIMATORS.items()
+                if (part["estimator"] == name).any()
+            ]
+            marks.curves(axes, made, dodge=0.09, log=panel.log)
+            axis(axes, places, "Refinement steps at inference")
+            axes.set_ylabel(panel.label)
+            axes.set_title(BASES[of])
+            before = amortised(results, panel.metric, of)
+            if before is not None:
+                marks.guide(axes, float(before.mean()), "start", which="y")
+            drawn += made
+    marks.legend_beside(figure, drawn)
+    style.title(figure, "Refinement at inference, of networks trained without it")
+    counts = [count for one in drawn for count in one.counts]
+    style.caption(
+        figure,
+        NOTE
+        + "Each curve's network was trained on without refinement, by the relaxed pmf; dashed: where "
+        "all start from. " + marks.interval_note(counts),
+    )
+    return figure
+
+
+def same_steps(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows that refine at inference as often as in training."""
+    return frame[frame["steps_at_inference"].map(tick) == frame["steps_in_training"].map(tick)]
+
+
+def no_steps(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows that do not refine at inference: the network that refinement taught."""
+    return frame[frame["steps_at_inference"].map(tick) == "0"]
+
+
+def training(results: ResultTables) -> Figure:
+    """Gap and error over the number of refinement steps in training."""
+    measures = (
+        (GAP, same_steps, "As many steps at inference"),
+        (ERROR, same_steps, "As many steps at inference"),
+        (GAP, no_steps, "None at inference"),
+    )
+    frame = refined(results, GAP.metric)
+    present = bases(frame)
+    budgets = [name for name in LINES if (frame["budget"] == name).any()]
+    figure = style.figure(11.8, 0.9 + 3.1 * len(present))
+    panels = figure.subplots(len(present), len(measures), squeeze=False)
+    drawn: list[Curve] = []
+    for line, of in zip(panels, present, strict=True):
+        for axes, (panel, select, text) in zip(line, measures, strict=True):
+            part = refined(results, panel.metric)
+            part = select(part[part["of"] == of])
+            places = places_of(part, "steps_in_training")
+            made = []
+            for budget in budgets:
+                for name, (label, colour, marker) in ESTIMATORS.items():
+                    rows = part[(part["estimator"] == name) & (part["budget"] == budget)]
+                    if budget == "time":  # without refinement in training both budgets are one run
+                        zero = part[
+                            (part["estimator"] == name) & (part["steps_in_training"].map(tick) == "0")
+                        ]
+                        rows = pd.concat([zero, rows]) if len(rows) else rows
+                    if len(rows):
+                        more = f", equal {budget}" if len(budgets) > 1 else ""
+                        look = Look(label + more, colour, marker, LINES[budget])
+                        made.append(curve(rows, "steps_in_training", places, look, 1.0))
+            marks.curves(axes, made, dodge=0.08, log=panel.log)
+            axis(axes, places, "Refinement steps in training")
+            axes.set_ylabel(panel.label)
+            axes.set_title(f"{BASES[of]}: {text[0].lower() + text[1:]}", fontsize=8.5)
+            drawn += made
+    marks.legend_beside(figure, drawn)
+    style.title(figure, "Refinement in training")
+    counts = [count for one in drawn for count in one.counts]
+    equal = "Equal steps: the same number of optimiser steps; equal time: fewer where each costs more. "
+    style.caption(figure, NOTE + "0: ordinary amortised training. " + equal + marks.interval_note(counts))
+    return figure
+
+
+def cost_curve(axes: Axes, gap: pd.DataFrame, seconds: pd.DataFrame, look: Look) -> Curve:
+    """Mean gap over the mean time of inference, a point per number of steps."""
+    steps: list[Hashable] = sorted(gap["steps_at_inference"].unique(), key=place)
+    points = [
+        (
+            1e3 * float(seconds[seconds["steps_at_inference"] == step]["value"].mean()),
+            values(gap[gap["steps_at_inference"] == step]),
+        )
+        for step in steps
+    ]
+    return Curve(look.name, points, look.colour, look.marker, look.line)
+
+
+def time(results: ResultTables) -> Figure:
+    """The gap over the time that inference takes."""
+    gap, seconds = (refined(results, metric) for metric in (GAP.metric, "inference_cpu_seconds"))
+    present = bases(gap)
+    figure = style.figure(4.3 * len(present) + 3.4, 4.2)
+    panels = np.atleast_1d(figure.subplots(1, len(present), sharey=True))
+    drawn: list[Curve] = []
+    for axes, of in zip(panels, present, strict=True):
+        made = []
+        for name, look in ESTIMATORS.items():
+            parts = [
+                frame[
+                    (frame["of"] == of)
+                    & (frame["estimator"] == name)
+                    & (frame["steps_in_training"].map(tick) == "0")
+                ]
+                for frame in (gap, seconds)
+            ]
+            if len(parts[0]):
+                made.append(cost_curve(axes, parts[0], parts[1], Look(*look)))
+        drawn += made
+        marks.curves(axes, made, log=True)
+        axes.set_xlabel("CPU time of inference (ms per trace)")
+        axes.set_ylabel(GAP.label)
+        axes.set_title(BASES[of])
+        axes.set_xlim(
+            0.7 * min(x for one in made for x, _ in one.points),
+            1.4 * max(x for one in made for x, _ in one.points),
+        )
+        style.log_axis(axes, "x")
+        for other in BASES:
+            network = amortised(results, GAP.metric, other)
+            if network is not None:
+                marks.guide(axes, float(network.mean()), f"{other},\namortised", which="y")
+    marks.legend_beside(figure, drawn)
+    style.title(figure, "What refinement at inference costs")
+    counts = [count for one in drawn for count in one.counts]
+    style.caption(
+        figure,
+        NOTE
+        + "Points along a curve: 0, 1, 2, … steps; networks trained without refinement. Dashed: "
+        "amortised networks, which answer at once. " + marks.interval_note(counts),
+    )
+    return figure
+
+
+def figures(results: ResultTables) -> dict[str, Figure]:
+    """Every figure of the experiment."""
+    return {"inference": inference(results), "training": training(results), "time": time(results)}

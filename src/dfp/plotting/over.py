@@ -1,0 +1,167 @@
+"""A metric over the values of a label: the picture of an ablation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dfp.plotting import marks, style
+from dfp.plotting.marks import Curve, Group
+from dfp.plotting.tables import UNIT, MissingResult, ResultTables
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one curve or group is named and drawn."""
+
+    name: str
+    colour: str
+    marker: str = "o"
+    line: str = "-"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A metric and its axis; ``guide`` is a value to compare with, and what it says."""
+
+    metric: str
+    label: str
+    guide: tuple[float, str] | None = None
+    log: bool = False
+    scale: float = 1.0
+
+
+def place(value: object) -> float:
+    """The order of a label's values: numbers by size, words last, in the order in which they come."""
+    try:
+        return float(str(value))
+    except ValueError:
+        return np.inf
+
+
+def tick(value: object) -> str:
+    """A label's value as an axis says it."""
+    return f"{place(value):g}" if np.isfinite(place(value)) else str(value)
+
+
+def labelled(results: ResultTables, metric: str, *labels: str) -> pd.DataFrame:
+    """The rows of a metric that have all of the labels. Raises ``MissingResult`` where there is none."""
+    frame = results.rows(metric)
+    for label in labels:
+        if label not in results.labels or frame[label].isna().all():
+            raise MissingResult(f"{results.path}: no '{metric}' with a label '{label}', which a figure needs")
+        frame = frame[frame[label].notna()]
+    return frame
+
+
+def values(frame: pd.DataFrame) -> np.ndarray:
+    """One value a seed, sorted, so that the same place is the same seed in every group."""
+    found: np.ndarray = frame.sort_values(UNIT)["value"].to_numpy(dtype=float)
+    return found
+
+
+def curve(frame: pd.DataFrame, label: str, places: Mapping[str, float], look: Look, scale: float) -> Curve:
+    """One line over a label."""
+    by = {str(name): part for name, part in frame.groupby(frame[label].map(tick))}
+    points = [(where, scale * values(by[name])) for name, where in places.items() if name in by]
+    return Curve(look.name, points, look.colour, look.marker, look.line)
+
+
+def looks_by_family(frame: pd.DataFrame) -> dict[Hashable, Look]:
+    """Looks for curves that are families."""
+    present = set(frame["family"])
+    return {
+        name: Look(style.family_name(name), style.colour(name)) for name in style.FAMILIES if name in present
+    }
+
+
+def axis(axes: Axes, places: Mapping[str, float], label: str) -> None:
+    """The label's values on the x axis, evenly spaced."""
+    axes.set_xticks(list(places.values()), list(places))
+    axes.set_xlim(min(places.values()) - 0.5, max(places.values()) + 0.5)
+    axes.set_xlabel(label)
+
+
+def over_label(
+    results: ResultTables,
+    label: str,
+    xlabel: str,
+    panels: Sequence[Panel],
+    title: str,
+    caption: str,
+    by: str = "family",
+    looks: Mapping[Hashable, Look] | None = None,
+    select: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame,
+) -> Figure:
+    """Metrics over a label, a panel each, a curve for every value of the column ``by``.
+
+    Args:
+        looks: how the curves are drawn, by value, in order; families by default.
+        select: keeps the rows that are meant.
+    """
+    frames = [select(labelled(results, panel.metric, label, by)) for panel in panels]
+    names = sorted(dict.fromkeys(tick(value) for frame in frames for value in frame[label]), key=place)
+    places = {name: float(index) for index, name in enumerate(names)}
+    figure = style.figure(3.3 * len(panels) + 2.4, 3.9)
+    drawn: list[Curve] = []
+    for axes, panel, frame in zip(
+        np.atleast_1d(figure.subplots(1, len(panels))), panels, frames, strict=True
+    ):
+        made = [
+            curve(frame[frame[by] == value], label, places, look, panel.scale)
+            for value, look in (looks or looks_by_family(frame)).items()
+            if (frame[by] == value).any()
+        ]
+        marks.curves(axes, made, dodge=0.5 / max(4, len(made)), log=panel.log)
+        axis(axes, places, xlabel)
+        axes.set_ylabel(panel.label)
+        if panel.guide is not None:
+            marks.guide(axes, *panel.guide, which="y")
+        drawn += made
+    marks.legend_beside(figure, drawn)
+    style.title(figure, title)
+    counts = [count for one in drawn for count in one.counts]
+    style.caption(figure, f"{caption} {marks.interval_note(counts)}")
+    return figure
+
+
+def grouped(frame: pd.DataFrame, looks: Mapping[Hashable, Look], by: str, scale: float = 1.0) -> list[Group]:
+    """A row per value of ``by``."""
+    return [
+        Group(look.name, scale * values(frame[frame[by] == value]), look.colour, look.marker)
+        for value, look in looks.items()
+        if (frame[by] == value).any()
+    ]
+
+
+def rows_of(figure: Figure, panels: Sequence[tuple[Panel, Sequence[Group]]], columns: int) -> Iterable[Axes]:
+    """Panels of rows that share their names, ``columns`` side by side."""
+    lines = -(-len(panels) // columns)
+    made = figure.subplots(lines, columns, squeeze=False)
+    for number, axes in enumerate(made.flat):
+        if number >= len(panels):
+            axes.set_axis_off()
+            continue
+        panel, groups = panels[number]
+        marks.rows(axes, groups, log=panel.log)
+        if number % columns:
+            axes.tick_params(axis="y", labelleft=False)
+        if panel.guide is not None:
+            marks.guide(axes, *panel.guide)
+        axes.set_xlabel(panel.label)
+        yield axes
+
+
+def interval_texts(groups: Sequence[Group]) -> list[str]:
+    """Mean and interval of every group, as text."""
+    texts = []
+    for group in groups:
+        mean, low, high = marks.interval(group.values)
+        spread = f"  [{marks.number(low)}, {marks.number(high)}]" if np.isfinite(low) else ""
+        texts.append(f"{marks.number(mean)}{spread}".replace("-", "−"))
+    return texts
