@@ -80,8 +80,7 @@ def inference(results: ResultTables) -> Figure:
     counts = [count for one in drawn for count in one.counts]
     style.caption(
         figure,
-        NOTE
-        + "Each curve's network was trained on without refinement, by the relaxed pmf; dashed: where "
+        NOTE + "Each curve's network was trained on without refinement, by the relaxed pmf; dashed: where "
         "all start from. " + marks.interval_note(counts),
     )
     return figure
@@ -193,8 +192,7 @@ def time(results: ResultTables) -> Figure:
     counts = [count for one in drawn for count in one.counts]
     style.caption(
         figure,
-        NOTE
-        + "Points along a curve: 0, 1, 2, … steps; networks trained without refinement. Dashed: "
+        NOTE + "Points along a curve: 0, 1, 2, … steps; networks trained without refinement. Dashed: "
         "amortised networks, which answer at once. " + marks.interval_note(counts),
     )
     return figure

@@ -39,6 +39,13 @@ def grid_panels(frame: pd.DataFrame) -> list[tuple[str, str, str, pd.DataFrame]]
     return panels
 
 
+def geometric(name: str, points: list[tuple[float, np.ndarray]], colour: str, seeds: bool = True) -> Curve:
+    """A curve of geometric means with their intervals, as befits a log axis; ``seeds`` shows the rounds."""
+    means = [marks.ratio_interval(values) for _, values in points]
+    shown = [(size, values if seeds else values[:0]) for size, values in points]
+    return Curve(name, shown, colour, means=means)
+
+
 def time_curves(part: pd.DataFrame, column: str) -> list[Curve]:
     """Milliseconds over a size, a curve per way of drawing."""
     made = []
@@ -49,68 +56,65 @@ def time_curves(part: pd.DataFrame, column: str) -> list[Curve]:
             for size, one in rows.groupby(column)
         ]
         if points:
-            made.append(Curve(style.family_name(way), points, style.colour(way)))
+            made.append(geometric(style.family_name(way), points, style.colour(way)))
     return made
 
 
-def ratio_curve(part: pd.DataFrame, column: str, slower: str) -> Curve:
-    """(the time of ``slower``) ÷ (that of the fixed point), a point a size, paired by round."""
+def ratio_curve(part: pd.DataFrame, column: str) -> Curve:
+    """(time, sequential) ÷ (time, fixed point), a point a size, paired by round."""
     points = [
-        (float(str(size)), pair(one, slower, "fixed_point").to_numpy()) for size, one in part.groupby(column)
+        (float(str(size)), pair(one, "sequential", "fixed_point").to_numpy())
+        for size, one in part.groupby(column)
     ]
-    bars = [tuple(marks.ratio_interval(values)[1:]) for _, values in points]
-    centres = [(size, np.array([marks.ratio_interval(values)[0]])) for size, values in points]
-    return Curve(
-        f"{style.family_name(slower)} ÷ fixed point",
-        centres,
-        style.colour(slower),
-        bars=[(float(low), float(high)) for low, high in bars],
-    )
+    return geometric("Sequential ÷ fixed point", points, style.INK, seeds=False)
+
+
+def ends(curves: list[Curve]) -> list[np.ndarray]:
+    """Everything that curves reach, for the limits of a log axis."""
+    return [np.concatenate([one.summary().ravel(), *(values for _, values in one.points)]) for one in curves]
 
 
 def grid(results: ResultTables, measured: str, metric: str, label: str, title: str, caption: str) -> Figure:
     """Times over T and N, and the ratios to the fixed point below them."""
     panels = grid_panels(times(results, measured, metric))
     figure = style.figure(4.1 * len(panels) + 2.6, 6.4)
-    axes = figure.subplots(2, len(panels), squeeze=False, sharey="row")
-    drawn: list[Curve] = []
-    for upper, lower, (column, xlabel, fixed, part) in zip(*axes, panels, strict=True):
-        made = time_curves(part, column)
+    axes = figure.subplots(2, len(panels), squeeze=False)
+    drawn = [time_curves(part, column) for column, _, _, part in panels]
+    ratios = [ratio_curve(part, column) for column, _, _, part in panels]
+    upper_limits = marks.log_limits(ends([curve for made in drawn for curve in made]))
+    low, high = marks.log_limits([*ends(ratios), np.array([1.0, ORDER_OF_MAGNITUDE])])
+    for number, (column, xlabel, fixed, part) in enumerate(panels):
+        upper, lower = axes[0][number], axes[1][number]
         places = sorted(float(value) for value in part[column].unique())
-        marks.curves(upper, made, log=True)
-        size_axis(upper, places, xlabel)
+        marks.curves(upper, drawn[number], log=True)
+        marks.curves(lower, [ratios[number]], log=True)
+        for one, limits in ((upper, upper_limits), (lower, (low, 1.6 * high))):
+            one.set_ylim(*limits)
+            style.log_axis(one, "y")
+            size_axis(one, places, xlabel)
+            one.tick_params(axis="y", labelleft=not number)
         upper.set_title(fixed)
-        ratio = ratio_curve(part, column, "sequential")
-        marks.curves(lower, [ratio], log=True)
-        size_axis(lower, places, xlabel)
-        for (place, values), bar in zip(ratio.points, ratio.bars or [], strict=True):
+        for (place, _), summary in zip(ratios[number].points, ratios[number].summary(), strict=True):
             lower.annotate(
-                f"{marks.number(float(values[0]))}×",
-                (place, float(np.nanmax([values[0], *bar]))),
+                f"{marks.number(float(summary[0]))}×",
+                (place, float(np.nanmax(summary))),
                 xytext=(0, 5),
                 textcoords="offset points",
                 ha="center",
                 fontsize=8,
             )
-        drawn += made
-    limits = [marks.log_limits([v for curve in drawn for _, v in curve.points])]
-    axes[0][0].set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
-    style.log_axis(axes[0][0], "y")
-    ends = [value for lower in axes[1] for value in lower.get_ylim()]
-    axes[1][0].set_ylim(min(*ends, 0.8), 1.5 * max(*ends, ORDER_OF_MAGNITUDE))
-    style.log_axis(axes[1][0], "y")
-    for lower in axes[1]:
         marks.guide(lower, 1.0, "equal", which="y")
         marks.guide(lower, ORDER_OF_MAGNITUDE, "10×", which="y")
     axes[0][0].set_ylabel(label)
     axes[1][0].set_ylabel("Sequential ÷ fixed point")
-    marks.legend_beside(figure, drawn)
+    everything = [curve for made in drawn for curve in made]
+    marks.legend_beside(figure, everything)
     style.title(figure, title)
-    counts = [count for curve in drawn for count in curve.counts]
+    counts = [count for curve in everything for count in curve.counts]
     style.caption(
         figure,
-        f"{caption} {marks.interval_note(counts, 'round')} Ratios are paired by round: geometric mean and "
-        f"interval. {where(results)}",
+        f"{caption} {marks.interval_note(counts, 'round')} Means are geometric, ratios paired by round. "
+        f"{where(results)}",
     )
     return figure
 
@@ -241,6 +245,7 @@ def sweeps(results: ResultTables) -> Figure:
     columns = list(dict.fromkeys(panel[0] for panel in panels))
     figure = style.figure(4.1 * len(columns) + 2.0, 3.9)
     drawn: list[Curve] = []
+    most: list[float] = []
     for axes, column in zip(
         np.atleast_1d(figure.subplots(1, len(columns), sharey=True)), columns, strict=True
     ):
@@ -253,10 +258,11 @@ def sweeps(results: ResultTables) -> Figure:
             line = "-" if marker == "o" else "--"
             made.append(Curve(text[0].upper() + text[1:], points, style.colour("fixed_point"), marker, line))
         marks.curves(axes, made)
+        most.append(axes.get_ylim()[1])
         places = sorted({place for curve in made for place, _ in curve.points})
         size_axis(axes, places, next(panel[1] for panel in panels if panel[0] == column))
-        axes.set_ylim(0, None)
         drawn += made
+    figure.axes[0].set_ylim(0, max(most))
     figure.axes[0].set_ylabel("Sweeps until nothing moves")
     marks.legend_beside(figure, drawn)
     style.title(figure, "Sweeps needed, which bin by bin would be T")

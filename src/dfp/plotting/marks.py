@@ -213,7 +213,7 @@ def guide(axes: Axes, value: float, text: str = "", which: str = "x", colour: st
 class Curve:
     """One line over a label: `points` holds (place on the x axis, values over seeds).
 
-    `bars` replaces the intervals of the mean, one (low, high) per point.
+    `means` replaces the means and their intervals, one (mean, low, high) per point.
     """
 
     label: str
@@ -221,7 +221,7 @@ class Curve:
     colour: str
     marker: str = "o"
     line: str = "-"
-    bars: Sequence[tuple[float, float]] | None = None
+    means: Sequence[tuple[float, float, float]] | None = None
 
     @property
     def counts(self) -> list[int]:
@@ -229,10 +229,8 @@ class Curve:
 
     def summary(self) -> np.ndarray:
         """Mean, low and high of each point, `(points, 3)`."""
-        found = np.array([interval(values) for _, values in self.points])
-        if self.bars is not None:
-            found[:, 1:] = self.bars
-        return found
+        found = self.means or [interval(values) for _, values in self.points]
+        return np.array(found, dtype=float)
 
 
 def curves(axes: Axes, drawn: Sequence[Curve], dodge: float = 0.0, log: bool = False) -> None:
@@ -242,7 +240,7 @@ def curves(axes: Axes, drawn: Sequence[Curve], dodge: float = 0.0, log: bool = F
     """
     if log:
         everything = [values for curve in drawn for _, values in curve.points]
-        highs = [curve.summary()[:, 2] for curve in drawn]
+        highs = [curve.summary()[:, [0, 2]].ravel() for curve in drawn]
         axes.set_ylim(*log_limits([*everything, *highs]))
         style.log_axis(axes, "y")
     edge = axes.get_ylim()[0] if log else -np.inf

@@ -39,7 +39,7 @@ WAYS: dict[str, Sampler] = {
     "sequential": Sequential(),
 }
 #: a case is repeated within a round for so many seconds, at most so often; the round's value is the median
-ROUND_SECONDS = 0.15
+ROUND_SECONDS = 0.25
 ROUND_CALLS = 10
 #: calls before the clock counts, as long as they take less than a round
 WARM_UP = 5
