@@ -108,11 +108,11 @@ def settings(results: ResultTables) -> Figure:
         parts[1:],
         (
             ("weight_correlation", None, "Correlation,\nfixed point − factorised"),
-            ("weight_slope", 1.0, "Slope, how much nearer to 1\nthe fixed point's is"),
+            ("weight_slope", 1.0, "Slope,\nhow much nearer 1"),
             (
                 "history_bias_1",
                 0.0,
-                "History at lag 1, how much nearer\nthe truth the fixed point's is (logits)",
+                "History at lag 1, how much\nnearer the truth (logits)",
             ),
         ),
         strict=True,

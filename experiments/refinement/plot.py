@@ -183,16 +183,17 @@ def time(results: ResultTables) -> Figure:
             1.4 * max(x for one in made for x, _ in one.points),
         )
         style.log_axis(axes, "x")
-        for other in BASES:
+        for other, colour in (("factorised", "factorised"), ("autoregressive", "fixed_point")):
             network = amortised(results, GAP.metric, other)
             if network is not None:
-                marks.guide(axes, float(network.mean()), f"{other},\namortised", which="y")
+                axes.axhline(float(network.mean()), color=style.colour(colour), lw=1.2, ls=":", zorder=1)
+                drawn.append(Curve(f"{other}, amortised", [], style.colour(colour), "", ":"))
     marks.legend_beside(figure, drawn)
     style.title(figure, "What refinement at inference costs")
     counts = [count for one in drawn for count in one.counts]
     style.caption(
         figure,
-        NOTE + "Points along a curve: 0, 1, 2, … steps; networks trained without refinement. Dashed: "
+        NOTE + "Points along a curve: 0, 1, 2, … steps; networks trained without refinement. Dotted: "
         "amortised networks, which answer at once. " + marks.interval_note(counts),
     )
     return figure

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
+import network_tables
 import numpy as np
 import pandas as pd
+from network_tables import FIXED_POINT, SHARED, tidy
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -30,17 +32,6 @@ refined_sigma gradient_refined refinement fixed_point 0.052 0.86 1.57 0.0 0.94 0
     sep=r"\s+",
     index_col="run",
 )
-SHARED = {"dataset": "cells", "sampler": "fixed_point"}
-FIXED_POINT = {**SHARED, "posterior": "autoregressive", "objective": "relaxed_pmf"}
-
-
-def tidy(rows: list[dict[str, Any]], experiment: str, scale: str = "default") -> pd.DataFrame:
-    """Rows to a table with all the columns of the contract, in their order."""
-    frame = pd.DataFrame(rows).assign(experiment=experiment, scale=scale)
-    fixed = ["experiment", "scale", "run", "dataset", "seed", "posterior", "objective", "sampler"]
-    frame = frame.assign(**{name: "" for name in fixed if name not in frame.columns})
-    labels = [name for name in frame.columns if name not in (*fixed, "metric", "value")]
-    return frame[[*fixed, *labels, "metric", "value"]]
 
 
 def uncertainty(seeds: int, generator: np.random.Generator) -> pd.DataFrame:
@@ -213,22 +204,51 @@ def recordings(cells: int, generator: np.random.Generator) -> pd.DataFrame:
     return tidy(rows, "recordings")
 
 
-def timing(repeats: int, generator: np.random.Generator) -> pd.DataFrame:
-    """One run per sampler over all lengths, a repeat a seed, with quartiles over steps."""
-    costs = {"factorised": 1.2e-5, "sequential": 1.5e-4, "fixed_point": 1.6e-5}
+def wall_clock(rounds: int, generator: np.random.Generator) -> pd.DataFrame:
+    """Two grids, a step of every family and a race, all in rounds."""
+    families = {"factorised": 1.2e-5, "fixed_point": 1.6e-5, "sequential": 1.5e-4}
+    sizes = [("0", bins, 1, 16) for bins in (300, 1000)] + [("1", 1000, cells, 8) for cells in (3, 30)]
+    here = {"device": "cpu", "threads": 1}
     rows = []
-    for bins in (300, 500):
-        for run, cost in costs.items():
-            labels = {"bins": bins, "cells": 1, "batch": 16, "device": "cpu", "threads": 2}
-            common = {**FIXED_POINT, **labels, "run": run, "dataset": "timing"}
-            common["sampler"] = "sequential" if run == "sequential" else "fixed_point"
-            common["posterior"] = "factorised" if run == "factorised" else "autoregressive"
-            for seed in range(repeats):
-                seconds = (cost * bins + 2e-4) * np.exp(0.05 * generator.standard_normal())
-                for end, factor in (("", 1.0), ("_low", 0.97), ("_high", 1.06)):
-                    metric = f"seconds_per_step{end}"
-                    rows.append({**common, "seed": seed, "metric": metric, "value": factor * seconds})
-    return tidy(rows, "timing")
+    for measured, metric in (("sampling", "seconds_per_draw"), ("training", "seconds_per_step")):
+        for (number, bins, cells, chains), (family, cost), seed in itertools.product(
+            sizes, families.items(), range(rounds)
+        ):
+            labels = {"measured": measured, "family": family, "bins": bins, "cells": cells, "chains": chains}
+            common = {**FIXED_POINT, **labels, **here, "run": family, "seed": seed}
+            common["dataset"] = f"{measured}_{number}"
+            shared = cost * bins if family == "sequential" else cost * bins * cells
+            seconds = (shared + 2e-4) * np.exp(0.05 * generator.standard_normal())
+            rows.append({**common, "metric": metric, "value": seconds})
+            rows.append({**common, "metric": "sweeps_mean", "value": 6 + generator.random()})
+    panel = {"dataset": "panel", "bins": 300, "cells": 5, "chains": 8, **here}
+    for (family, cost), seed in itertools.product(
+        {**families, "logistic_flow": 2e-5, "refined": 5e-5}.items(), range(rounds)
+    ):
+        common = {**FIXED_POINT, **panel, "run": family, "family": family, "seed": seed}
+        seconds = 300 * cost * np.exp(0.05 * generator.standard_normal())
+        rows.append({**common, "measured": "families", "metric": "seconds_per_step", "value": seconds})
+        race = {**common, "measured": "race", "race": "one_cell", "level": "factorised"}
+        rows.append({**race, "extrapolated": False, "metric": "seconds_to_level", "value": 400 * seconds})
+    return tidy(rows, "wall_clock")
+
+
+def curves(seeds: int, generator: np.random.Generator) -> pd.DataFrame:
+    """Two races; in the second the sequential run is extrapolated."""
+    rows = []
+    for race, metric, end, reference in (
+        ("one_cell", "elbo_per_bin", -1.3, -1.2),
+        ("network", "weight_correlation", 0.8, np.nan),
+    ):
+        for (family, cost), seed, step in itertools.product(
+            {"factorised": 1.0, "fixed_point": 1.6, "sequential": 8.0}.items(), range(seeds), (1, 10, 100)
+        ):
+            value = end - 0.5 / step + 0.01 * generator.standard_normal()
+            row = {"race": race, "metric": metric, "run": family, "family": family, "dataset": "d"}
+            row |= {"seed": seed, "step": step, "seconds": 0.01 * cost * step, "value": value}
+            row["extrapolated"] = race == "network" and family == "sequential"
+            rows.append({**row, "reference": reference})
+    return pd.DataFrame(rows)
 
 
 def ablation_sweeps(seeds: int, generator: np.random.Generator) -> pd.DataFrame:
@@ -283,7 +303,8 @@ def write(folder: Path, experiment: str, seeds: int = 5) -> Path:
         "uncertainty": uncertainty,
         "bias": bias,
         "recordings": recordings,
-        "timing": timing,
+        "wall_clock": wall_clock,
+        **network_tables.MAKERS,
         "ablation_sweeps": ablation_sweeps,
         "ablation_temperature": ablation_temperature,
     }
@@ -293,6 +314,10 @@ def write(folder: Path, experiment: str, seeds: int = 5) -> Path:
     if experiment == "uncertainty":
         examples(generator, list(UNCERTAINTY.index), 2, exact=True).to_csv(out / "examples.csv", index=False)
         history(list(UNCERTAINTY.index), seeds, generator).to_csv(out / "history.csv", index=False)
+    if experiment == "wall_clock":
+        curves(seeds, generator).to_csv(out / "curves.csv", index=False)
+    if experiment == "connectivity":
+        network_tables.weights(generator).to_csv(out / "weights.csv", index=False)
     if experiment == "recordings":
         examples(generator, ["oasis", "factorised", "fixed_point"], seeds, exact=False, bins=1500).to_csv(
             out / "examples.csv", index=False
@@ -304,7 +329,8 @@ FIGURES = {
     "uncertainty": ["gap", "count", "dependencies", "example", "training"],
     "bias": ["gap_temperature", "count_temperature", "parameters"],
     "recordings": ["traces", "correlation"],
-    "timing": ["step_time"],
+    "wall_clock": ["sampling", "step_time", "five", "races", "sweeps"],
+    **network_tables.FIGURES,
     "ablation_sweeps": ["sweeps"],
     "ablation_temperature": ["schedule"],
 }

@@ -157,7 +157,10 @@ def test_training_is_not_drawn_without_history(make_results: Make, tmp_path: Pat
         ("uncertainty", "gap_per_bin"),
         ("uncertainty", "two_sample_accuracy"),
         ("bias", "count_bias"),
-        ("timing", "seconds_per_step"),
+        ("wall_clock", "seconds_per_step"),
+        ("connectivity", "weight_slope"),
+        ("refinement", "gap_per_bin"),
+        ("ablation_coupling", "weight_slope"),
         ("ablation_sweeps", "gap_per_bin"),
         ("ablation_temperature", "gap_per_bin"),
     ],
@@ -175,10 +178,10 @@ def test_a_missing_metric_is_one_sentence(
 
 def test_an_experiment_without_plots(make_results: Make, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"plot\.py: no such file"):
-        plot(tmp_path / "nowhere", make_results("timing"), tmp_path / "out", ["step_time"])
+        plot(tmp_path / "nowhere", make_results("wall_clock"), tmp_path / "out", ["step_time"])
     (tmp_path / "plot.py").write_text("x = 1\n")
     with pytest.raises(UserError, match=r"expected a function 'figures\(results\)', found none"):
-        plot(tmp_path, make_results("timing"), tmp_path / "out", ["step_time"])
+        plot(tmp_path, make_results("wall_clock"), tmp_path / "out", ["step_time"])
 
 
 def test_pairs_are_as_good_as_a_mapping(make_results: Make, tmp_path: Path) -> None:
@@ -189,7 +192,7 @@ def test_pairs_are_as_good_as_a_mapping(make_results: Make, tmp_path: Path) -> N
         "    figure.add_subplot().plot([0, 1])\n"
         "    yield 'line', figure\n"
     )
-    plot(tmp_path, make_results("timing"), tmp_path / "out", ["line"])
+    plot(tmp_path, make_results("wall_clock"), tmp_path / "out", ["line"])
     assert (tmp_path / "out" / "line.pdf").is_file()
 
 

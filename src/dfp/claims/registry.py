@@ -7,7 +7,7 @@ from dfp.claims.base import Claim
 
 CLAIMS: tuple[Claim, ...] = tuple(
     sorted(
-        (*uncertainty.CLAIMS, *bias.CLAIMS, *wall_clock.CLAIMS, *connectivity.CLAIMS),
+        (*uncertainty.CLAIMS, *bias.CLAIMS, *connectivity.CLAIMS, *wall_clock.CLAIMS),
         key=lambda claim: claim.id,
     )
 )

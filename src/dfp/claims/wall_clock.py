@@ -52,9 +52,11 @@ def speedups(results: ResultTables, measured: str) -> Iterator[tuple[pd.Series[f
 
 
 def told(row: pd.Series[float], what: str) -> str:
-    """The text of a size."""
-    labels = ["bins", "cells", "chains", "device", "threads"]
-    values = [style.number(row[label]) if label != "device" else row[label] for label in labels]
+    """The text of a size; the device where it is not the CPU."""
+    labels = ["bins", "cells", "chains"]
+    values: list[object] = [style.number(row[label]) for label in labels]
+    if row["device"] != "cpu":
+        labels, values = [*labels, "device"], [*values, row["device"]]
     return f"{what}: {style.setting(labels, values)}"
 
 

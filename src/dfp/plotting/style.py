@@ -31,7 +31,7 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "logistic_flow": ("logistic flow", _PALETTE[1]),
     "refined": ("gradient-refined", _PALETTE[2]),
     "oasis": ("OASIS", "#6f6f6f"),
-    "oasis_glm": ("OASIS, then logistic regression", "#6f6f6f"),
+    "oasis_glm": ("OASIS, then logistic regression", "#595959"),
     "oasis_correlation": ("OASIS, then lagged correlation", "#a6a6a6"),
     "glm_true_spikes": ("logistic regression on the true spikes", INK),
     "exact": ("exact posterior", "#000000"),
