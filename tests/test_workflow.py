@@ -120,10 +120,10 @@ def test_an_experiment_is_a_target(copy: Path) -> None:
     found = planned(snakemake(copy, "-n", "-j4", "uncertainty"))
     assert found["train"] == len(known["uncertainty"].jobs())
     assert [rule for rule in found if rule.startswith("plot_")] == ["plot_uncertainty"]
-    assert planned(snakemake(copy, "-n", "-j4", "timing")) == {
+    assert planned(snakemake(copy, "-n", "-j4", "wall_clock")) == {
         "measure_time": 1,
-        "plot_timing": 1,
-        "timing": 1,
+        "plot_wall_clock": 1,
+        "wall_clock": 1,
     }
     ablations = planned(snakemake(copy, "-n", "-j4", "ablations"))
     assert {rule for rule in ablations if rule.startswith("plot_")} == {

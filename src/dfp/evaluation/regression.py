@@ -79,7 +79,7 @@ def regress(
     found = Regression(np.zeros(cells), np.zeros((cells, history)), np.zeros((count, cells, cells)))
     senders = np.tile(np.arange(cells), count)
     for i in range(cells) if receivers is None else receivers:
-        design[:, count * cells :] = own[..., i].reshape(history, -1).T
+        design[:, count * cells :] = own[..., i].reshape(history, trials * bins).T
         kept = np.append(senders != i, np.ones(history, dtype=bool))
         found.bias[i], weights = _one_cell(design[:, kept], wanted[..., i].ravel(), ridge, i)
         found.history[i] = weights[len(weights) - history :]
