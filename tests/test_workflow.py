@@ -131,6 +131,24 @@ def test_an_experiment_is_a_target(copy: Path) -> None:
     }
 
 
+def test_an_experiment_without_plots_is_planned_and_told_of_by_its_stage(copy: Path) -> None:
+    """Half-made experiments must not keep the others from running."""
+    (copy / "experiments" / "peer_connectivity" / "plot.py").unlink()
+    done = snakemake(copy, "-n", "-j4", "uncertainty")
+    assert done.returncode == 0 and planned(done), done.stderr[-2000:]
+
+
+def test_tables_outside_of_all_are_judged_where_they_are(copy: Path) -> None:
+    """A peer table that is there changes the inputs of the claims; without it nothing is asked for."""
+    done = snakemake(copy, "-n", "-j4", "all", "--config", "scale=smoke")
+    assert "plot_peer_connectivity" not in planned(done)
+    folder = copy / "results" / "smoke" / "peer_connectivity"
+    folder.mkdir(parents=True)
+    (folder / "table.csv").write_text("experiment\n")
+    done = snakemake(copy, "-n", "-j4", "all", "--config", "scale=smoke")
+    assert planned(done)["claims"] == 1 and "plot_peer_connectivity" not in planned(done)
+
+
 def test_without_recordings_all_skips_and_the_target_refuses(copy: Path) -> None:
     done = snakemake(copy, "-n", "-j4", "all")
     assert "plot_recordings" not in planned(done)

@@ -80,5 +80,6 @@ rule claims:
     params:
         # how a claim is judged is told by a docstring, which the stage prints
         code=code_hash("dfp.stages.claims", docstrings=True),
+        others=other_tables(),
     shell:
         "{PYTHON} -m dfp.cli claims --results {RESULTS} --out {output[0]} > {log} 2>&1"
