@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Curve
 from dfp.plotting.over import Look, Panel, axis, curve, labelled, place, tick, values
-from dfp.plotting.tables import ResultTables
+from dfp.plotting.tables import UNIT, ResultTables
 
 ESTIMATORS = {
     "mean_passing": ("mean-passing", style.colour("refined"), "^"),
@@ -25,6 +25,8 @@ BASES = {"factorised": "Factorised q", "autoregressive": "Autoregressive q"}
 LINES = {"steps": "-", "time": "--"}
 GAP = Panel("gap_per_bin", "Gap (nats per bin)", log=True)
 ERROR = Panel("marginal_rmse", "Error of P(spike), RMSE")
+GAP_CHANGE = Panel("gap_per_bin", "Change of the gap (nats per bin)", (0.0, "no change"))
+ERROR_CHANGE = Panel("marginal_rmse", "Change of the error of P(spike)", (0.0, "no change"))
 NOTE = "One cell, parameters known; gap to the exact log-evidence from hard samples. "
 
 
@@ -49,18 +51,29 @@ def places_of(frame: pd.DataFrame, label: str) -> dict[str, float]:
     return {name: float(index) for index, name in enumerate(names)}
 
 
+def change(frame: pd.DataFrame, label: str) -> pd.DataFrame:
+    """Values less those at 0 of a label, paired by seed, for each base and estimator."""
+    pair = ["of", "estimator", *UNIT]
+    zero = frame[frame[label].map(tick) == "0"].set_index(pair)["value"].rename("zero")
+    both = frame.join(zero, on=pair, how="inner")
+    return both.assign(value=both["value"] - both["zero"]).drop(columns="zero")
+
+
 def inference(results: ResultTables) -> Figure:
-    """Gap and error over the number of steps at inference, for networks trained without refinement."""
-    measures = (GAP, ERROR)
+    """Gap over the number of steps at inference, and what changes in gap and error, for networks trained
+    without refinement."""
+    measures = (GAP, GAP_CHANGE, ERROR_CHANGE)
     frame = refined(results, GAP.metric)
     present = bases(frame)
-    figure = style.figure(8.6, 0.9 + 3.0 * len(present))
-    panels = figure.subplots(len(present), 2, squeeze=False)
+    figure = style.figure(12.2, 0.9 + 3.0 * len(present))
+    panels = figure.subplots(len(present), 3, squeeze=False)
     drawn: list[Curve] = []
     for line, of in zip(panels, present, strict=True):
         for axes, panel in zip(line, measures, strict=True):
             part = refined(results, panel.metric)
             part = part[(part["of"] == of) & (part["steps_in_training"].map(tick) == "0")]
+            if panel in (GAP_CHANGE, ERROR_CHANGE):
+                part = change(part, "steps_at_inference")
             places = places_of(part, "steps_at_inference")
             made = [
                 curve(part[part["estimator"] == name], "steps_at_inference", places, Look(*look), 1.0)
@@ -71,17 +84,17 @@ def inference(results: ResultTables) -> Figure:
             axis(axes, places, "Refinement steps at inference")
             axes.set_ylabel(panel.label)
             axes.set_title(BASES[of])
-            before = amortised(results, panel.metric, of)
-            if before is not None:
-                marks.guide(axes, float(before.mean()), "start", which="y")
+            if panel.guide:
+                marks.guide(axes, *panel.guide, which="y")
             drawn += made
     marks.legend_beside(figure, drawn)
     style.title(figure, "Refinement at inference, of networks trained without it")
     counts = [count for one in drawn for count in one.counts]
     style.caption(
         figure,
-        NOTE + "Each curve's network was trained on without refinement, by the relaxed pmf; dashed: where "
-        "all start from. " + marks.interval_note(counts),
+        NOTE
+        + "Each curve's network was trained on without refinement, by the relaxed pmf. Changes are paired "
+        "by seed. " + marks.interval_note(counts),
     )
     return figure
 
@@ -99,20 +112,24 @@ def no_steps(frame: pd.DataFrame) -> pd.DataFrame:
 def training(results: ResultTables) -> Figure:
     """Gap and error over the number of refinement steps in training."""
     measures = (
-        (GAP, same_steps, "As many steps at inference"),
-        (ERROR, same_steps, "As many steps at inference"),
-        (GAP, no_steps, "None at inference"),
+        (GAP, same_steps, "as many at inference"),
+        (GAP_CHANGE, same_steps, "as many at inference"),
+        (ERROR_CHANGE, same_steps, "as many at inference"),
+        (GAP_CHANGE, no_steps, "none at inference"),
     )
     frame = refined(results, GAP.metric)
-    present = bases(frame)
+    taught = frame["steps_in_training"].map(tick) != "0"
+    present = bases(frame[taught])
     budgets = [name for name in LINES if (frame["budget"] == name).any()]
-    figure = style.figure(11.8, 0.9 + 3.1 * len(present))
+    figure = style.figure(14.0, 0.9 + 3.1 * len(present))
     panels = figure.subplots(len(present), len(measures), squeeze=False)
     drawn: list[Curve] = []
     for line, of in zip(panels, present, strict=True):
         for axes, (panel, select, text) in zip(line, measures, strict=True):
             part = refined(results, panel.metric)
             part = select(part[part["of"] == of])
+            if panel in (GAP_CHANGE, ERROR_CHANGE):
+                part = change(part, "steps_in_training")
             places = places_of(part, "steps_in_training")
             made = []
             for budget in budgets:
@@ -130,12 +147,16 @@ def training(results: ResultTables) -> Figure:
             marks.curves(axes, made, dodge=0.08, log=panel.log)
             axis(axes, places, "Refinement steps in training")
             axes.set_ylabel(panel.label)
-            axes.set_title(f"{BASES[of]}: {text[0].lower() + text[1:]}", fontsize=8.5)
+            if panel.guide:
+                marks.guide(axes, *panel.guide, which="y")
+            axes.set_title(f"{BASES[of]}, {text}", fontsize=8)
             drawn += made
     marks.legend_beside(figure, drawn)
     style.title(figure, "Refinement in training")
     counts = [count for one in drawn for count in one.counts]
-    equal = "Equal steps: the same number of optimiser steps; equal time: fewer where each costs more. "
+    equal = "Changes are paired by seed. "
+    if len(budgets) > 1:
+        equal += "Equal steps: as many optimiser steps; equal time: fewer where each costs more. "
     style.caption(figure, NOTE + "0: ordinary amortised training. " + equal + marks.interval_note(counts))
     return figure
 
@@ -175,6 +196,11 @@ def time(results: ResultTables) -> Figure:
                 made.append(cost_curve(axes, parts[0], parts[1], Look(*look)))
         drawn += made
         marks.curves(axes, made, log=True)
+        levels = [
+            network.mean() for name in BASES if (network := amortised(results, GAP.metric, name)) is not None
+        ]
+        low, high = axes.get_ylim()
+        axes.set_ylim(min([low, *(0.85 * level for level in levels)]), max([high, *levels]))
         axes.set_xlabel("CPU time of inference (ms per trace)")
         axes.set_ylabel(GAP.label)
         axes.set_title(BASES[of])
