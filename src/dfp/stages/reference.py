@@ -23,7 +23,8 @@ def reference(results: Path, figures: Path, root: Path) -> None:
     if not tables:
         raise UserError(f"{results}: found no table.csv below it, expected the results of a scale")
     kept = root / "results" / "reference" / results.name
-    wanted = [*tables, *results.glob("claims.*"), *results.glob("*/environment.json")]
+    beside = (path for name in ("environment.json", "curves.csv") for path in results.glob(f"*/{name}"))
+    wanted = [*tables, *results.glob("claims.*"), *beside]
     for path in wanted:
         _copy(path, kept / path.relative_to(results))
     for path in sorted(figures.glob("*/*.png")):
