@@ -46,10 +46,10 @@ def raw_runs(document: Runs, where: str) -> dict[str, dict[str, Any]]:
     for label in document.only:
         if label not in document.axes:
             raise UserError(f"{where}: only: unknown axis {label!r}{suggest(label, document.axes)}")
+    _check_skip(document, where)
     if document.axes:
         labels = list(document.axes)
         kept = [_kept(document, label, where) for label in labels]
-        _check_skip(document, where)
         for values in itertools.product(*kept):
             place = dict(zip(labels, values, strict=True))
             if any(all(place[label] == value for label, value in left.items()) for left in document.skip):

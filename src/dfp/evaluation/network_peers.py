@@ -3,7 +3,7 @@ lagged correlation of OASIS output.
 
 Each method has settings (how to deconvolve, what to make of the output, penalty, lag). They are chosen on a
 network of their own, whose weights are known: those whose estimates correlate best with the true weights.
-Every method is told the calcium constants, baseline and noise (``Dataset.start``), as the posteriors are, and
+Every method is told the calcium constants, baseline and noise (``start``), as the posteriors are, and
 may make use of them or not: what pays is chosen on the tuning network as well.
 """
 
@@ -11,17 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from dfp.core.errors import UserError, suggest
-from dfp.data.dataset import Dataset
 from dfp.evaluation.connectivity import correlation
 from dfp.evaluation.peers import oasis_deconvolve, oasis_kernel
 from dfp.evaluation.regression import lagged, regress
+from dfp.models.calcium import CalciumParameters
 from dfp.models.kernels import calcium_kernel
 
 Array = NDArray[np.float64]
@@ -47,6 +47,38 @@ LAGS = (1, 2, 3)
 
 #: Regressions are tuned on the weights onto at most so many cells: the time grows with the cube of N.
 TUNED_RECEIVERS = 20
+
+
+class Recording(Protocol):
+    """What a method is given: a ``Dataset``, or anything that tells the same of itself."""
+
+    @property
+    def x(self) -> NDArray[Any]:
+        """``(B, T, N)`` traces, NaN where not observed."""
+
+    @property
+    def z(self) -> NDArray[Any] | None:
+        """``(B, T, N)`` true spikes, if known."""
+
+    @property
+    def frame_rate(self) -> float:
+        """Bins per second."""
+
+    @property
+    def kernel_bins(self) -> int:
+        """Bins after which the calcium response is cut; 0 for uncut."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """N cell names."""
+
+    @property
+    def start(self) -> CalciumParameters:
+        """The calcium constants; for tuning, the true weights as well."""
+
+    @property
+    def known(self) -> bool:
+        """Whether ``start`` is the truth."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +119,7 @@ class Deconvolved:
     missing between these are bridged, and there are no spikes outside.
     """
 
-    def __init__(self, data: Dataset) -> None:
+    def __init__(self, data: Recording) -> None:
         self.data = data
         self._found: dict[str, Array] = {}
         self.observed = np.isfinite(data.x)
@@ -117,7 +149,7 @@ class Deconvolved:
         return found
 
 
-def _responses(data: Dataset) -> Array:
+def _responses(data: Recording) -> Array:
     """The response of each cell to one spike, ``(N, L)``, peak 1; several decays long where it is not cut."""
     rise, decay = torch.as_tensor(data.start.rise), torch.as_tensor(data.start.decay)
     slowest = float(torch.maximum(rise, decay).max())
@@ -126,7 +158,7 @@ def _responses(data: Dataset) -> Array:
     return response
 
 
-def _one_trace(trace: Array, data: Dataset, n: int, way: str, response: Array) -> Array:
+def _one_trace(trace: Array, data: Recording, n: int, way: str, response: Array) -> Array:
     """Deconvolved spikes ``(T,)`` of cell n, in units of one spike."""
     start = data.start
     amplitude, baseline, noise = (float(v[n]) for v in (start.amplitude, start.baseline, start.noise))
@@ -152,7 +184,7 @@ def _one_trace(trace: Array, data: Dataset, n: int, way: str, response: Array) -
 
 
 def run(
-    methods: Sequence[str], tuning: Dataset, data: Dataset
+    methods: Sequence[str], tuning: Recording, data: Recording
 ) -> dict[str, tuple[PeerSettings, NetworkEstimate]]:
     """Settings and estimate of each method, every data set deconvolved once for all of them."""
     separate, own = Deconvolved(tuning), Deconvolved(data)
@@ -163,7 +195,7 @@ def run(
     return found
 
 
-def tune(method: str, tuning: Dataset, deconvolved: Deconvolved | None = None) -> PeerSettings:
+def tune(method: str, tuning: Recording, deconvolved: Deconvolved | None = None) -> PeerSettings:
     """The settings whose weights correlate best with the true ones of a separate network.
 
     Regressions: deconvolution and output at a middling penalty, then the penalty (the two hardly interact).
@@ -209,7 +241,7 @@ def tune(method: str, tuning: Dataset, deconvolved: Deconvolved | None = None) -
 
 def estimate(
     method: str,
-    data: Dataset,
+    data: Recording,
     settings: PeerSettings,
     deconvolved: Deconvolved | None = None,
     receivers: Sequence[int] | None = None,
