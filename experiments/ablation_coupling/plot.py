@@ -14,8 +14,8 @@ LOOKS = {
 }
 PANELS = (
     Panel("weight_correlation", style.METRICS["weight_correlation"]),
-    Panel("weight_slope", style.METRICS["weight_slope"]),
-    Panel("history_bias_1", style.METRICS["history_bias_1"], (0.0, "no bias")),
+    Panel("weight_correlation", "Change of the correlation", (0.0, "none"), base="none"),
+    Panel("weight_slope", "Change of the slope", (0.0, "none"), base="none"),
     Panel("train_sweeps_mean", "Sweeps per training step", log=True),
 )
 
@@ -30,7 +30,7 @@ def figures(results: ResultTables) -> dict[str, Figure]:
         "Does the posterior need connections of its own?",
         "Twenty coupled cells, slow rise; bias, history and coupling learned. Tied: the posterior's coupling "
         "is the model's, and learns from both sides of the bound. Without coupling and own history the "
-        "posterior is factorised, and one sweep is all.",
+        "posterior is factorised, and one sweep is all. Changes are paired by network.",
         by="own_history",
         looks=LOOKS,
     )

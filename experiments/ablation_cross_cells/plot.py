@@ -10,8 +10,9 @@ from dfp.plotting.tables import ResultTables
 
 PANELS = (
     Panel("weight_correlation", style.METRICS["weight_correlation"]),
-    Panel("weight_slope", style.METRICS["weight_slope"]),
-    Panel("elbo_per_bin", "ELBO (nats per bin and cell)"),
+    Panel("weight_correlation", "Change of the correlation", (0.0, "none"), base="0"),
+    Panel("weight_slope", "Change of the slope", (0.0, "none"), base="0"),
+    Panel("elbo_per_bin", "Change of the ELBO\n(nats per bin and cell)", (0.0, "none"), base="0"),
 )
 
 
@@ -24,6 +25,7 @@ def figures(results: ResultTables) -> dict[str, Figure]:
         PANELS,
         "What the other cells' traces do for the learned weights",
         "Twenty coupled cells, slow rise; bias, history and coupling learned. Each channel is a learned "
-        "mixture of all cells' traces that every cell's recognition network sees; 0 is the own trace only.",
+        "mixture of all cells' traces that every cell's recognition network sees; 0 is the own trace only. "
+        "Changes are from there, paired by network.",
     )
     return {"cross_cells": drawn}

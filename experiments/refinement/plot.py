@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Curve
-from dfp.plotting.over import Look, Panel, axis, curve, labelled, place, tick, values
-from dfp.plotting.tables import UNIT, ResultTables
+from dfp.plotting.over import Look, Panel, axis, change, curve, labelled, place, tick, values
+from dfp.plotting.tables import ResultTables
 
 ESTIMATORS = {
     "mean_passing": ("mean-passing", style.colour("refined"), "^"),
@@ -51,12 +51,8 @@ def places_of(frame: pd.DataFrame, label: str) -> dict[str, float]:
     return {name: float(index) for index, name in enumerate(names)}
 
 
-def change(frame: pd.DataFrame, label: str) -> pd.DataFrame:
-    """Values less those at 0 of a label, paired by seed, for each base and estimator."""
-    pair = ["of", "estimator", *UNIT]
-    zero = frame[frame[label].map(tick) == "0"].set_index(pair)["value"].rename("zero")
-    both = frame.join(zero, on=pair, how="inner")
-    return both.assign(value=both["value"] - both["zero"]).drop(columns="zero")
+#: what refinement is paired within, besides the seed
+PAIR = ("of", "estimator")
 
 
 def inference(results: ResultTables) -> Figure:
@@ -73,7 +69,7 @@ def inference(results: ResultTables) -> Figure:
             part = refined(results, panel.metric)
             part = part[(part["of"] == of) & (part["steps_in_training"].map(tick) == "0")]
             if panel in (GAP_CHANGE, ERROR_CHANGE):
-                part = change(part, "steps_at_inference")
+                part = change(part, "steps_at_inference", "0", PAIR)
             places = places_of(part, "steps_at_inference")
             made = [
                 curve(part[part["estimator"] == name], "steps_at_inference", places, Look(*look), 1.0)
@@ -129,7 +125,7 @@ def training(results: ResultTables) -> Figure:
             part = refined(results, panel.metric)
             part = select(part[part["of"] == of])
             if panel in (GAP_CHANGE, ERROR_CHANGE):
-                part = change(part, "steps_in_training")
+                part = change(part, "steps_in_training", "0", PAIR)
             places = places_of(part, "steps_in_training")
             made = []
             for budget in budgets:

@@ -27,13 +27,17 @@ class Look:
 
 @dataclass(frozen=True)
 class Panel:
-    """A metric and its axis; ``guide`` is a value to compare with, and what it says."""
+    """A metric and its axis; ``guide`` is a value to compare with, and what it says.
+
+    With ``base``, a value of the label, what is drawn is the change from there, paired by seed.
+    """
 
     metric: str
     label: str
     guide: tuple[float, str] | None = None
     log: bool = False
     scale: float = 1.0
+    base: str | None = None
 
 
 def place(value: object) -> float:
@@ -72,6 +76,14 @@ def curve(frame: pd.DataFrame, label: str, places: Mapping[str, float], look: Lo
     return Curve(look.name, points, look.colour, look.marker, look.line)
 
 
+def change(frame: pd.DataFrame, label: str, base: str, by: Sequence[str]) -> pd.DataFrame:
+    """Values less those at the value ``base`` of a label, paired by seed, within every group ``by``."""
+    pair = [*by, *UNIT]
+    start = frame[frame[label].map(tick) == base].set_index(pair)["value"].rename("start")
+    both = frame.join(start, on=pair, how="inner")
+    return both.assign(value=both["value"] - both["start"]).drop(columns="start")
+
+
 def looks_by_family(frame: pd.DataFrame) -> dict[Hashable, Look]:
     """Looks for curves that are families."""
     present = set(frame["family"])
@@ -105,6 +117,10 @@ def over_label(
         select: keeps the rows that are meant.
     """
     frames = [select(labelled(results, panel.metric, label, by)) for panel in panels]
+    frames = [
+        change(frame, label, panel.base, [by]) if panel.base else frame
+        for frame, panel in zip(frames, panels, strict=True)
+    ]
     names = sorted(dict.fromkeys(tick(value) for frame in frames for value in frame[label]), key=place)
     places = {name: float(index) for index, name in enumerate(names)}
     figure = style.figure(3.3 * len(panels) + 2.4, 3.9)
