@@ -13,20 +13,33 @@ from dfp.plotting.marks import Group
 from dfp.plotting.over import Look, Panel, grouped, labelled, rows_of
 from dfp.plotting.tables import UNIT, MissingResult, ResultTables
 
-LEARNED = ("factorised", "fixed_point", "logistic_flow", "refined")
+LEARNED = (
+    "factorised",
+    "factorised_score",
+    "fixed_point",
+    "fixed_point_score",
+    "logistic_flow",
+    "refined",
+)
 PEERS = ("glm_true_spikes", "oasis_glm", "oasis_correlation")
 NAMES = {
     "glm_true_spikes": "True spikes, regression",
     "oasis_glm": "OASIS, regression",
     "oasis_correlation": "OASIS, lagged correlation",
     "fixed_point": "Fixed point",
+    "fixed_point_score": "Fixed point, score function",
     "factorised": "Factorised",
+    "factorised_score": "Factorised, score function",
     "logistic_flow": "Logistic flow",
     "refined": "Gradient-refined",
 }
 LOOKS: dict[Hashable, Look] = {
-    name: Look(NAMES[name], style.colour(name), "D" if name in PEERS else "o")
-    for name in ("glm_true_spikes", "fixed_point", "factorised", "logistic_flow", "refined", *PEERS[1:])
+    name: Look(
+        NAMES[name],
+        style.colour(name.removesuffix("_score")),
+        "D" if name in PEERS else "s" if name.endswith("_score") else "o",
+    )
+    for name in ("glm_true_spikes", *LEARNED, *PEERS[1:])
 }
 MEASURES = (
     Panel("weight_correlation", style.METRICS["weight_correlation"]),
@@ -52,7 +65,7 @@ def accuracy(results: ResultTables) -> Figure:
     panels = []
     for panel in MEASURES:
         frame = learned(labelled(results, panel.metric, "setting", "family"))
-        groups = grouped(frame[frame["setting"] == MAIN], LOOKS, "family")
+        groups = grouped(frame[frame["setting"] == MAIN], LOOKS, "run")
         absent = [Group(look.name, np.array([]), look.colour) for look in LOOKS.values()]
         by_name = {group.label: group for group in groups}
         panels.append((panel, [by_name.get(group.label, group) for group in absent]))
@@ -76,7 +89,10 @@ def difference(results: ResultTables, metric: str, distance_to: float | None) ->
     ``distance_to`` the difference of the distances to that value, factorised less fixed point.
     """
     frame = learned(labelled(results, metric, "setting", "family"))
-    sides = [frame[frame["run"] == name].set_index([*UNIT, "setting"])["value"] for name in LEARNED[:2][::-1]]
+    sides = [
+        frame[frame["run"] == name].set_index([*UNIT, "setting"])["value"]
+        for name in ("fixed_point", "factorised")
+    ]
     both = pd.concat(sides, axis=1, join="inner", keys=["fixed_point", "factorised"])
     if distance_to is None:
         value = both["fixed_point"] - both["factorised"]
@@ -121,6 +137,7 @@ def settings(results: ResultTables) -> Figure:
         marks.rows(axes, made)
         marks.guide(axes, 0.0, "no difference")
         axes.set_xlabel(label)
+        axes.locator_params(axis="x", nbins=4)
         if axes is not parts[1]:
             axes.tick_params(axis="y", labelleft=False)
     style.title(figure, "Where a correlated posterior helps the weights, and where it does not")
@@ -139,6 +156,7 @@ def weights(results: ResultTables) -> Figure:
         raise MissingResult(f"{path}: no such table (run the experiment first)")
     table = pd.read_csv(path)
     table = table[(table["setting"] == MAIN) & (table["parameters"] == "learned")]
+    table = table[table["run"] != "factorised_score"]
     table = table[table["dataset"] == sorted(table["dataset"])[0]]
     present = [name for name in LEARNED if (table["run"] == name).any()]
     if not present:
@@ -150,12 +168,12 @@ def weights(results: ResultTables) -> Figure:
         part = table[table["run"] == name]
         axes.plot([-most, most], [-most, most], color=style.GUIDE, lw=1.0, ls=(0, (4, 3)), zorder=1)
         axes.plot(
-            part["true"], part["learned"], "o", ms=3.2, mew=0, alpha=0.5, color=style.colour(name), zorder=2
+            part["true"], part["learned"], "o", ms=3.2, mew=0, alpha=0.5, color=LOOKS[name].colour, zorder=2
         )
         slope = float((part["true"] * part["learned"]).sum() / (part["true"] ** 2).sum())
         correlation = float(np.corrcoef(part["true"], part["learned"])[0, 1])
-        axes.plot([-most, most], [-most * slope, most * slope], color=style.colour(name), lw=1.3, zorder=3)
-        axes.set_title(NAMES[name])
+        axes.plot([-most, most], [-most * slope, most * slope], color=LOOKS[name].colour, lw=1.3, zorder=3)
+        axes.set_title(NAMES[name].replace(", ", ",\n"))
         axes.text(
             0.04, 0.96, f"r = {correlation:.2f}\nline: {slope:.2f} × true",
             transform=axes.transAxes, va="top", fontsize=8,
@@ -186,11 +204,10 @@ def m_step(results: ResultTables) -> Figure:
         frame = labelled(results, panel.metric, "setting", "family")
         frame = frame[(frame["setting"] == MAIN) & frame["parameters"].isin(["learned", "truth"])]
         groups = []
-        for family in LEARNED:
-            for parameters, marker, text in (("truth", "o", "true parameters"), ("learned", "s", "learned")):
-                part = frame[(frame["family"] == family) & (frame["parameters"] == parameters)]
-                look = Look(f"{NAMES[family]}, {text}", style.colour(family), marker)
-                groups += grouped(part, {family: look}, "family")
+        for name in LEARNED:
+            for run, marker, text in ((f"{name}_truth", "o", "true parameters"), (name, "s", "learned")):
+                look = Look(f"{NAMES[name]}: {text}", LOOKS[name].colour, marker)
+                groups += grouped(frame, {run: look}, "run")
         panels.append((panel, groups))
     figure = style.figure(11.5, 1.8 + 0.34 * len(panels[0][1]))
     for _ in rows_of(figure, panels, 3):
