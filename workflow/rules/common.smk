@@ -124,8 +124,12 @@ def estimate(jobs):
     for job in jobs:
         if job.rule.name in ("train", "measure_time"):
             waiting[job.wildcards.experiment] = waiting.get(job.wildcards.experiment, 0) + 1
+    # a timing is one job, whatever it trains
+    whole = {
+        name: 1 if exp.kind == "timing" else max(1, len(exp.jobs())) for name, exp in EXPERIMENTS.items()
+    }
     minutes = {
-        name: EXPERIMENTS[name].minutes * waiting[name] / max(1, len(EXPERIMENTS[name].jobs()))
+        name: EXPERIMENTS[name].minutes * waiting[name] / whole[name]
         for name in EXPERIMENTS
         if name in waiting
     }
