@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from dfp.core.errors import UserError
 
@@ -47,6 +46,9 @@ def weight_metrics(learned: NDArray[Any], truth: NDArray[Any], scaled: bool = Tr
         metrics["weight_rmse"] = float(np.sqrt(np.mean((w - v) ** 2)))
     edges = v != 0
     if edges.any() and not edges.all():
+        # here, since its import takes as long as evaluating a run of one cell
+        from sklearn.metrics import average_precision_score, roc_auc_score
+
         metrics["weight_auc"] = float(roc_auc_score(edges, np.abs(w)))
         metrics["weight_ap"] = float(average_precision_score(edges, np.abs(w)))
     if edges.any():

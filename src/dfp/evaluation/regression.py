@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from dfp.core.errors import UserError
 
@@ -109,6 +108,9 @@ def _one_cell(design: Array, target: Array, ridge: float, cell: int) -> tuple[fl
         design = np.concatenate([design, design[between]])
         label = np.concatenate([label, np.zeros(int(between.sum()), dtype=np.int64)])
         weight = np.concatenate([weight, 1 - target[between]])
+    # here, since its import takes as long as evaluating a run of one cell
+    from sklearn.linear_model import LogisticRegression
+
     model = LogisticRegression(
         # scikit-learn minimises ½ |w|² + C Σ loss
         C=1 / (ridge * rows) if ridge > 0 else np.inf,

@@ -18,6 +18,7 @@ from dfp.stages.provenance import environment
 from dfp.stages.simulate import simulate
 from dfp.stages.timing_races import races
 from dfp.stages.timing_steps import grids, run_steps
+from dfp.training.optimiser import Adam
 
 
 def timing(
@@ -58,8 +59,8 @@ def timing(
 
 
 def _first_use(device: torch.device) -> None:
-    """An optimiser's first step imports a compiler, which takes a second: before the clock starts."""
+    """A process's first backward pass and optimiser step load what later ones find: before the clock starts."""
     weight = torch.zeros(1, device=device, requires_grad=True)
-    optimiser = torch.optim.Adam([weight])
+    optimiser = Adam([([weight], 1.0)])
     weight.sum().backward()
-    optimiser.step()
+    optimiser.step(1e-3)

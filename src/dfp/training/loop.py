@@ -16,6 +16,7 @@ from dfp.core.noise import generator
 from dfp.models.calcium import CalciumNetwork
 from dfp.objectives.base import Loss, Problem
 from dfp.posteriors.base import Posterior
+from dfp.training.optimiser import Adam
 from dfp.training.phase import Phase
 from dfp.training.step import training_loss
 from dfp.training.windows import Windows
@@ -45,7 +46,7 @@ class Trainer:
         self.step = 0
         self._noise = generator(seed, x.device)
         self._cuts = generator(seed + 1)
-        self._optimiser: torch.optim.Adam | None = None
+        self._optimiser: Adam | None = None
         self._seconds = 0.0
 
     @property
@@ -84,7 +85,7 @@ class Trainer:
             "seconds": self._seconds,
             "model": copy.deepcopy(self.model.state_dict()),
             "posterior": copy.deepcopy(self.posterior.state_dict()),
-            "optimiser": None if self._optimiser is None else copy.deepcopy(self._optimiser.state_dict()),
+            "optimiser": None if self._optimiser is None else self._optimiser.state_dict(),
             "noise": self._noise.get_state(),
             "cuts": self._cuts.get_state(),
         }
@@ -107,12 +108,12 @@ class Trainer:
             step -= phase.steps
         return self.phases[-1]
 
-    def _fresh_optimiser(self, phase: Phase) -> torch.optim.Adam:
-        groups: list[dict[str, Any]] = [{"params": list(self.posterior.parameters()), "scale": 1.0}]
-        learned = [p for p in self.model.parameters() if p.requires_grad]
+    def _fresh_optimiser(self, phase: Phase) -> Adam:
+        groups: list[tuple[list[Tensor], float]] = [(list(self.posterior.parameters()), 1.0)]
+        learned: list[Tensor] = [p for p in self.model.parameters() if p.requires_grad]
         if learned and phase.learn_model:
-            groups.append({"params": learned, "scale": phase.model_learning_rate})
-        return torch.optim.Adam(groups, lr=phase.learning_rate.start)
+            groups.append((learned, phase.model_learning_rate))
+        return Adam(groups)
 
     def _advance(self, number: int, phase: Phase, local: int) -> dict[str, Any]:
         assert self._optimiser is not None
@@ -120,22 +121,20 @@ class Trainer:
         phase.prepare(self.posterior, local)
         relaxation = phase.relaxation_at(local)
         rate = phase.learning_rate.at(local, phase.steps)
-        for group in self._optimiser.param_groups:
-            group["lr"] = rate * group["scale"]
         windows = Windows(self.x, phase.batch, phase.window, phase.burn_in)
         x, weights = windows.cut(self._cuts)
         problem = Problem(self.model, x, weights, self.independent)
         loss = training_loss(problem, self.posterior, phase.objective, phase.sampler, relaxation, self._noise)
         self._check_loss(loss, number, phase)
-        self._optimiser.zero_grad(set_to_none=True)
+        self._optimiser.zero_grad()
         loss.total.backward()
-        moved = [p for group in self._optimiser.param_groups for p in group["params"] if p.grad is not None]
+        moved = [p for p in self._optimiser.parameters if p.grad is not None]
         norm = clip_gradients(moved, phase.clip, self.independent)
         if not math.isfinite(norm):
             raise NumericalError(
                 f"step {self.step + 1} (phase {number + 1}, {phase.objective.name}): the gradient is {norm}"
             )
-        self._optimiser.step()
+        self._optimiser.step(rate)
         self.step += 1
         self._seconds += time.perf_counter() - started
         return {
