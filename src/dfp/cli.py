@@ -67,9 +67,13 @@ def _run(options: argparse.Namespace) -> None:
                 options.dataset,
                 options.data,
                 options.out,
-                options.tuning,
+                options.settings,
                 options.overrides,
             )
+        case "tune":
+            from dfp.stages.peers import tune_peers
+
+            tune_peers(options.experiment, options.scale, options.data, options.out, options.overrides)
         case "aggregate":
             from dfp.stages.aggregate import aggregate
 
@@ -164,7 +168,10 @@ def _parser() -> argparse.ArgumentParser:
     made = command("peers", "score other people's methods on a data set")
     made.add_argument("--dataset", required=True)
     path(made, "--data", "--out")
-    made.add_argument("--tuning", type=Path, help="the data set that they choose their settings on")
+    made.add_argument("--settings", type=Path, help="what `dfp tune` chose on another network")
+
+    made = command("tune", "choose the settings of other people's methods on a network of its own")
+    path(made, "--data", "--out")
 
     made = command("aggregate", "stack the metrics of runs into one table", experiment=False)
     made.add_argument("--inputs", type=Path, nargs="+", required=True)

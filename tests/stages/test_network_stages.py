@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -119,10 +120,21 @@ def test_at_the_truth_the_model_is_the_truth(made: Path) -> None:
 
 def test_tuning_data_are_no_data_to_score(made: Path) -> None:
     assert (made / "data" / "net_tuning.npz").is_file()
-    assert not list(made.glob("*/net_tuning")) and not list(made.glob("runs/*/net_tuning"))
+    assert not list(made.glob("runs/*/net_tuning"))
+    assert not (made / "peers" / "net_tuning" / "metrics.csv").exists()
+    chosen = made / "peers" / "net_tuning" / "settings.json"
+    found = json.loads(chosen.read_text())
+    assert set(found) == {"glm_true_spikes", "oasis_glm", "oasis_correlation"}
+    assert all(0 < settings["score"] <= 1 for settings in found.values())
     path = made.parents[2] / "experiments" / "who" / "config.yaml"
-    with pytest.raises(UserError, match="found no --tuning"):
-        peers(path, "default", "net_0", made / "data" / "net_0.npz", made / "x.csv")
+    arguments = (path, "default", "net_0", made / "data" / "net_0.npz", made / "x.csv")
+    with pytest.raises(UserError, match="found no --settings"):
+        peers(*arguments)
+    other = made.parent / "other.json"
+    for text in ('{"oasis_glm": {}}', '{"oasis_glm": {"lagg": 2}}', "[1]", "{"):
+        other.write_text(text)
+        with pytest.raises(UserError, match=r"other\.json"):
+            peers(*arguments, other)
     assert not (made / "x.csv").exists()
 
 

@@ -88,10 +88,10 @@ def metrics(wildcards):
     return found
 
 
-def tuning(wildcards):
-    """The data set that peers choose their settings on, if they have any to choose."""
+def peer_settings(wildcards):
+    """What the peers chose on a network that they are not scored on, if they have anything to choose."""
     found = EXPERIMENTS[wildcards.experiment].tuned_on(wildcards.dataset)
-    return f"{RESULTS}/{wildcards.experiment}/data/{found}.npz" if found else []
+    return f"{RESULTS}/{wildcards.experiment}/peers/{found}/settings.json" if found else []
 
 
 def warm_start(wildcards):

@@ -74,10 +74,33 @@ rule evaluate:
         " --device {SETTINGS.device} > {log} 2>&1"
 
 
+# once for all networks of a setting
+rule tune:
+    input:
+        f"{RESULTS}/{{experiment}}/data/{{dataset}}.npz",
+    output:
+        f"{RESULTS}/{{experiment}}/peers/{{dataset}}/settings.json",
+    log:
+        f"{RESULTS}/logs/tune/{{experiment}}/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/tune/{{experiment}}/{{dataset}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+        gpu=0,
+    params:
+        code=code_hash("dfp.stages.peers"),
+        spec=lambda w: EXPERIMENTS[w.experiment].peers,
+    shell:
+        "{PYTHON} -m dfp.cli tune --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
+        " --data {input} --out {output} > {log} 2>&1"
+
+
 rule peers:
     input:
         data=f"{RESULTS}/{{experiment}}/data/{{dataset}}.npz",
-        tuning=tuning,
+        settings=peer_settings,
     output:
         f"{RESULTS}/{{experiment}}/peers/{{dataset}}/metrics.csv",
     log:
@@ -92,10 +115,10 @@ rule peers:
     params:
         code=code_hash("dfp.stages.peers"),
         spec=lambda w: EXPERIMENTS[w.experiment].peers,
-        tuning=lambda w, input: f"--tuning {input.tuning}" if input.tuning else "",
+        settings=lambda w, input: f"--settings {input.settings}" if input.settings else "",
     shell:
         "{PYTHON} -m dfp.cli peers --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
-        " --dataset {wildcards.dataset} --data {input.data} {params.tuning} --out {output} > {log} 2>&1"
+        " --dataset {wildcards.dataset} --data {input.data} {params.settings} --out {output} > {log} 2>&1"
 
 
 # wall-clock time is measured alone on the machine: the job takes every core that there is

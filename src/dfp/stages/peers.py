@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pandas as pd
 
 from dfp.config import Experiment, load_experiment
 from dfp.core.errors import UserError
+from dfp.core.files import read_json, write_json
 from dfp.data.dataset import Dataset
 from dfp.evaluation.connectivity import weight_metrics
-from dfp.evaluation.network_peers import Deconvolved, NetworkEstimate, estimate, tune
+from dfp.evaluation.network_peers import Deconvolved, NetworkEstimate, PeerSettings, estimate, tune
 from dfp.evaluation.peers import oasis_deconvolve
 from dfp.stages.aggregate import write_table
 from dfp.stages.network import weights_table
@@ -26,15 +28,15 @@ def peers(
     dataset: str,
     data: Path,
     out: Path,
-    tuning: Path | None = None,
+    settings: Path | None = None,
     overrides: Path | None = None,
 ) -> None:
     """Write the scores of an experiment's peers on a data set to ``out``, each in the form of a run of its
     name.
 
     ``oasis`` is scored on recorded spikes. ``glm_true_spikes``, ``oasis_glm`` and ``oasis_correlation`` are
-    scored on the weights of a network, with their settings chosen on the network in ``tuning``; their weights
-    go to ``weights.csv`` beside ``out``.
+    scored on the weights of a network, with the ``settings`` that ``tune_peers`` chose; their weights go to
+    ``weights.csv`` beside ``out``.
 
     Sources: Friedrich, Zhou & Paninski 2017 (package oasis-deconv); regression by scikit-learn.
     """
@@ -43,17 +45,45 @@ def peers(
     tables = []
     if "oasis" in exp.peers:
         tables.append(_told(_oasis(loaded, data), exp, dataset, "oasis"))
-    network = [method for method in exp.peers if method != "oasis"]
+    network = on_networks(exp)
     if network:
-        separate = Deconvolved(_tuning_set(tuning, data))
-        weights = []
+        chosen, weights = _read_settings(settings, network, data), []
         for method in network:
-            table, found = _network(method, separate, loaded)
+            table, found = _network(method, chosen[method], loaded)
             tables.append(_told(table, exp, dataset, method))
             compared = weights_table(found.coupling, loaded.start.coupling)
             weights.append(_told(compared.assign(seed=int(loaded.seed[0])), exp, dataset, method))
         write_table(pd.concat(weights, ignore_index=True), out.with_name("weights.csv"))
     write_table(pd.concat(tables, ignore_index=True), out)
+
+
+def tune_peers(experiment: Path, scale: str, data: Path, out: Path, overrides: Path | None = None) -> None:
+    """Choose the settings of an experiment's peers on the network in ``data``, which they are not scored on,
+    and write them to ``out``: a JSON object of ``PeerSettings`` by method.
+    """
+    exp = load_experiment(experiment, scale, overrides)
+    separate = Deconvolved(Dataset.load(data))
+    chosen = {method: asdict(tune(method, separate.data, separate)) for method in on_networks(exp)}
+    write_json(out, chosen)
+
+
+def on_networks(exp: Experiment) -> list[str]:
+    """The peers of an experiment that estimate weights, and so have settings to choose."""
+    return [method for method in exp.peers if method != "oasis"]
+
+
+def _read_settings(path: Path | None, methods: list[str], data: Path) -> dict[str, PeerSettings]:
+    if path is None:
+        raise UserError(
+            f"{data}: found no --settings, expected those that `dfp tune` chose on another network"
+        )
+    found = read_json(path)
+    try:
+        return {method: PeerSettings(**found[method]) for method in methods}
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: expected the settings of {', '.join(methods)}, as `dfp tune` writes them; found {error}"
+        ) from None
 
 
 def _told(table: pd.DataFrame, exp: Experiment, dataset: str, method: str) -> pd.DataFrame:
@@ -85,15 +115,8 @@ def _oasis(data: Dataset, path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _tuning_set(tuning: Path | None, data: Path) -> Dataset:
-    if tuning is None:
-        raise UserError(f"{data}: found no --tuning, expected a network of its own to choose settings on")
-    return Dataset.load(tuning)
-
-
-def _network(method: str, tuning: Deconvolved, data: Dataset) -> tuple[pd.DataFrame, NetworkEstimate]:
-    """One method's metrics on a network, and its weights. ``peer_seconds`` leaves the tuning out."""
-    settings = tune(method, tuning.data, tuning)
+def _network(method: str, settings: PeerSettings, data: Dataset) -> tuple[pd.DataFrame, NetworkEstimate]:
+    """One method's metrics on a network, and its weights."""
     started = time.perf_counter()
     found = estimate(method, data, settings)
     values = {"peer_seconds": time.perf_counter() - started}

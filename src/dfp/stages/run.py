@@ -12,7 +12,7 @@ from dfp.core.errors import UserError, suggest
 from dfp.stages.aggregate import aggregate
 from dfp.stages.claims import claims
 from dfp.stages.evaluate import evaluate
-from dfp.stages.peers import peers
+from dfp.stages.peers import peers, tune_peers
 from dfp.stages.plot import plot
 from dfp.stages.simulate import simulate
 from dfp.stages.timing import timing
@@ -83,11 +83,16 @@ def _run_one(exp: Experiment, folder: Path, device: str, wandb: str, overrides: 
             train(exp.path, exp.scale, name, dataset, data, checkpoint, start, device, wandb, overrides)
             evaluate(checkpoint, data, metrics, device)
         tables.append(metrics)
+    tuned: set[str] = set()
     for dataset in exp.scored if exp.peers else ():
         tables.append(folder / "peers" / dataset / "metrics.csv")
-        tuning = exp.tuned_on(dataset)
-        on = folder / "data" / f"{tuning}.npz" if tuning else None
-        peers(exp.path, exp.scale, dataset, folder / "data" / f"{dataset}.npz", tables[-1], on, overrides)
+        tuning, chosen = exp.tuned_on(dataset), None
+        if tuning:
+            chosen = folder / "peers" / tuning / "settings.json"
+            if tuning not in tuned:
+                tune_peers(exp.path, exp.scale, folder / "data" / f"{tuning}.npz", chosen, overrides)
+                tuned.add(tuning)
+        peers(exp.path, exp.scale, dataset, folder / "data" / f"{dataset}.npz", tables[-1], chosen, overrides)
     aggregate(tables, folder / "table.csv")
 
 

@@ -59,7 +59,7 @@ def timing(
 
 
 def _first_use(device: torch.device) -> None:
-    """A process's first backward pass and optimiser step load what later ones find: before the clock starts."""
+    """A first backward pass and optimiser step load what later ones find: before the clock starts."""
     weight = torch.zeros(1, device=device, requires_grad=True)
     optimiser = Adam([([weight], 1.0)])
     weight.sum().backward()

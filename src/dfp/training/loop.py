@@ -166,7 +166,7 @@ class Trainer:
         )
 
 
-def clip_gradients(parameters: Sequence[nn.Parameter], largest: float, per_cell: bool) -> float:
+def clip_gradients(parameters: Sequence[Tensor], largest: float, per_cell: bool) -> float:
     """Scale gradients so that their norm is at most ``largest`` (0: leave them); return the norm before.
 
     With ``per_cell`` every parameter has a leading cell dimension and each cell is clipped by its own norm,
