@@ -1,4 +1,8 @@
-"""From a configuration to the metrics of each run."""
+"""From a configuration to the metrics of each run.
+
+No `benchmark` here: Snakemake reads every job's memory maps twice a second for it, which took a tenth of a two-core
+machine. Trainings tell their own time in summary.json.
+"""
 
 
 rule simulate:
@@ -6,8 +10,6 @@ rule simulate:
         f"{RESULTS}/{{experiment}}/data/{{dataset}}.npz",
     log:
         f"{RESULTS}/logs/simulate/{{experiment}}/{{dataset}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/simulate/{{experiment}}/{{dataset}}.tsv"
     threads: 1
     resources:
         mem_mb=2000,
@@ -34,8 +36,6 @@ rule train:
         summary=f"{RESULTS}/{{experiment}}/runs/{{run}}/{{dataset}}/summary.json",
     log:
         f"{RESULTS}/logs/train/{{experiment}}/{{run}}/{{dataset}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/train/{{experiment}}/{{run}}/{{dataset}}.tsv"
     threads: 1
     resources:
         mem_mb=4000,
@@ -60,8 +60,6 @@ rule evaluate:
         f"{RESULTS}/{{experiment}}/runs/{{run}}/{{dataset}}/metrics.csv",
     log:
         f"{RESULTS}/logs/evaluate/{{experiment}}/{{run}}/{{dataset}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/evaluate/{{experiment}}/{{run}}/{{dataset}}.tsv"
     threads: 1
     resources:
         mem_mb=4000,
@@ -82,8 +80,6 @@ rule tune:
         f"{RESULTS}/{{experiment}}/peers/{{dataset}}/settings.json",
     log:
         f"{RESULTS}/logs/tune/{{experiment}}/{{dataset}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/tune/{{experiment}}/{{dataset}}.tsv"
     threads: 1
     resources:
         mem_mb=2000,
@@ -105,8 +101,6 @@ rule peers:
         f"{RESULTS}/{{experiment}}/peers/{{dataset}}/metrics.csv",
     log:
         f"{RESULTS}/logs/peers/{{experiment}}/{{dataset}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/peers/{{experiment}}/{{dataset}}.tsv"
     threads: 1
     resources:
         mem_mb=2000,
