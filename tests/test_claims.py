@@ -140,6 +140,14 @@ def test_a_geometric_mean_lies_inside_its_interval() -> None:
         ),
         ([("a", HOLDS), ("a", FAILS), ("b", FAILS)], "fails"),
         ([("a", FAILS), ("b", "undecided (x)")], "fails where a; undecided where b"),
+        (
+            [(str(size), HOLDS if size < 5 else FAILS) for size in range(8)] + [("8", "undecided (x)")],
+            "holds in 5 of 9 conditions, fails in 3, undecided in 1",
+        ),
+        (
+            [(str(size), FAILS if size else "undecided (x)") for size in range(8)],
+            "fails in 7 of 8 conditions, undecided in 1",
+        ),
         ([("", "not tested (no table)")], "not tested"),
         ([("", "not tested (no table)"), ("a", HOLDS)], "holds"),
     ],

@@ -20,6 +20,8 @@ from dfp.plotting.tables import ResultTables
 HOLDS, FAILS, UNDECIDED, NOT_TESTED = "holds", "fails", "undecided", "not tested"
 PAPER = "Aitchison, Adam, Turaga 2018 (Discrete flow posteriors)"
 GOAL = "this project's own goal"
+#: conditions that a verdict names; of more it gives the number
+NAMED = 6
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,9 @@ def within(
 
 
 def verdict(findings: Sequence[Finding]) -> str:
-    """`holds`, `fails`, `undecided`, `not tested` or `holds where … / …; fails where …`."""
+    """`holds`, `fails`, `undecided`, `not tested`, `holds where … / …; fails where …`, or with more than
+    `NAMED` conditions `holds in 7 of 19 conditions, fails in 12`.
+    """
     conditions: dict[str, list[str]] = {}
     for finding in findings:
         conditions.setdefault(finding.where, []).append(finding.outcome)
@@ -153,7 +157,12 @@ def verdict(findings: Sequence[Finding]) -> str:
 
 
 def _by_condition(tested: dict[str, str], order: Sequence[str]) -> str:
-    parts = []
+    parts: list[str] = []
+    if len(tested) > NAMED:
+        for outcome in order:
+            if count := list(tested.values()).count(outcome):
+                parts.append(f"{outcome} in {count}" + ("" if parts else f" of {len(tested)} conditions"))
+        return ", ".join(parts)
     for outcome in order:
         places = [where or "no condition is named" for where, found in tested.items() if found == outcome]
         if places:
