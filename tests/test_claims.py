@@ -342,6 +342,24 @@ def test_the_peers_setting_counts_too(tmp_path: Path) -> None:
     assert overall(judged(tmp_path), "C6") == "holds where noise 0.5; fails where noise 0.1"
 
 
+def test_longer_training_is_judged_by_its_length(tmp_path: Path) -> None:
+    table = []
+    for steps, gain in (("600", -0.02), ("2400", 0.05)):
+        for family, correlation in (("factorised", 0.75), ("fixed_point", 0.75 + gain)):
+            told = {"family": family, "trained": steps}
+            run = f"{family}_{steps}"
+            table += rows(run, "weight_correlation", noisy(correlation, 0.005), **told)
+            slope = 0.3 + (gain if family == "fixed_point" else 0)
+            table += rows(run, "weight_slope", noisy(slope, 0.005), **told)
+    write(tmp_path, "ablation_training", table)
+    frame = judged(tmp_path)
+    lines = frame[(frame["claim"] == "C6") & (frame["experiment"] == "ablation_training")]
+    by_place = lines.groupby("where")["verdict"].agg(list).to_dict()
+    short, long = "slow rise (0.1 s), 600 steps", "slow rise (0.1 s), 2,400 steps"
+    assert by_place[short][0] == FAILS and by_place[long][0] == HOLDS
+    assert overall(frame, "C6") == f"holds where {long}; fails where {short}"
+
+
 def test_coupled_cells_are_part_of_c2(tmp_path: Path) -> None:
     told = {"setting": "short"}
     table = rows("fixed_point_short", "weight_correlation", noisy(0.4, 0.001), **told)

@@ -130,6 +130,7 @@ ONE_CELL = {"gap_per_bin": 0.04, "train_sweeps_mean": 8.0}
 ABLATIONS: dict[str, tuple[dict[str, list[str]], dict[str, float]]] = {
     "coupling": ({"coupling": ["none", "free", "tied"], "own_history": ["on", "off"]}, NETWORK),
     "cross_cells": ({"family": FAMILIES, "channels": ["0", "1", "4", "16"]}, NETWORK),
+    "training": ({"family": FAMILIES, "trained": ["600", "2400"]}, NETWORK),
     "recognition": ({"family": FAMILIES, "window": ["0", "2", "5", "20"]}, ONE_CELL),
     "history": ({"family": ["fixed_point"], "lags": ["0", "2", "10", "nonlinear"]}, ONE_CELL),
     "objective": (

@@ -1,4 +1,4 @@
-"""Claim C6, from `connectivity` and `peer_connectivity`, and the coupled cells' part of C2."""
+"""Claim C6, from `connectivity`, `peer_connectivity` and `ablation_training`; C2 of coupled cells."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from dfp.claims.base import PAPER, Claim, Finding, above, within
-from dfp.plotting.style import SETTINGS
+from dfp.plotting.style import SETTINGS, number
 from dfp.plotting.tables import MissingResult, ResultTables
 
 ACCURATE = 0.8
@@ -95,6 +95,23 @@ def peers(results: ResultTables) -> Iterator[Finding]:
             yield against(results, setting, peer, name)
 
 
+def trained(results: ResultTables) -> Iterator[Finding]:
+    """At each length of training, paired by network: the correlation of the fixed point's weights with the
+    true ones above that of the factorised posterior, and its slope nearer 1."""
+    if "trained" not in results.labels:
+        raise MissingResult(f"{results.path}: no label column 'trained'")
+    for steps in results.rows(CORRELATION)["trained"].dropna().unique():
+        sides = [{"family": name, "trained": steps} for name in ("fixed_point", "factorised")]
+        where = f"slow rise (0.1 s), {number(float(steps))} steps"
+        both = results.pair(CORRELATION, *sides)
+        measured = "correlation of weights, fixed point − factorised"
+        yield above(both["first"] - both["second"], 0.0, measured, "correlation", where)
+        both = results.pair("weight_slope", *sides)
+        found = (both["second"] - 1).abs() - (both["first"] - 1).abs()
+        measured = "slope, how much nearer 1 than the factorised posterior's"
+        yield above(found, 0.0, measured, "slope", where)
+
+
 def equality(results: ResultTables) -> Iterator[Finding]:
     """Coupled cells, trained separately from one start: the correlation of the weights, fixed point minus
     sequential, within ±0.01, paired by network."""
@@ -120,4 +137,5 @@ CLAIMS = (
     ),
     Claim("C6", STATEMENT, PAPER, "connectivity", accuracy),
     Claim("C6", STATEMENT, PAPER, "peer_connectivity", peers),
+    Claim("C6", STATEMENT, PAPER, "ablation_training", trained),
 )
