@@ -1,8 +1,4 @@
-"""From a configuration to the metrics of each run.
-
-No `benchmark` here: Snakemake reads every job's memory maps twice a second for it, which took a tenth of a two-core
-machine. Trainings tell their own time in summary.json.
-"""
+"""From a configuration to the metrics of each run."""
 
 
 rule simulate:
@@ -10,6 +6,8 @@ rule simulate:
         f"{RESULTS}/{{experiment}}/data/{{dataset}}.npz",
     log:
         f"{RESULTS}/logs/simulate/{{experiment}}/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/simulate/{{experiment}}/{{dataset}}.tsv"
     threads: 1
     resources:
         mem_mb=2000,
@@ -36,6 +34,8 @@ rule train:
         summary=f"{RESULTS}/{{experiment}}/runs/{{run}}/{{dataset}}/summary.json",
     log:
         f"{RESULTS}/logs/train/{{experiment}}/{{run}}/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train/{{experiment}}/{{run}}/{{dataset}}.tsv"
     threads: 1
     resources:
         mem_mb=4000,
@@ -60,6 +60,8 @@ rule evaluate:
         f"{RESULTS}/{{experiment}}/runs/{{run}}/{{dataset}}/metrics.csv",
     log:
         f"{RESULTS}/logs/evaluate/{{experiment}}/{{run}}/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/evaluate/{{experiment}}/{{run}}/{{dataset}}.tsv"
     threads: 1
     resources:
         mem_mb=4000,
@@ -80,6 +82,8 @@ rule tune:
         f"{RESULTS}/{{experiment}}/peers/{{dataset}}/settings.json",
     log:
         f"{RESULTS}/logs/tune/{{experiment}}/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/tune/{{experiment}}/{{dataset}}.tsv"
     threads: 1
     resources:
         mem_mb=2000,
@@ -101,6 +105,8 @@ rule peers:
         f"{RESULTS}/{{experiment}}/peers/{{dataset}}/metrics.csv",
     log:
         f"{RESULTS}/logs/peers/{{experiment}}/{{dataset}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/peers/{{experiment}}/{{dataset}}.tsv"
     threads: 1
     resources:
         mem_mb=2000,

@@ -8,6 +8,8 @@ rule aggregate:
         f"{RESULTS}/{{experiment}}/table.csv",
     log:
         f"{RESULTS}/logs/aggregate/{{experiment}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/aggregate/{{experiment}}.tsv"
     wildcard_constraints:
         experiment=pattern(of_kind("simulated", "recordings")),
     threads: 1
@@ -38,6 +40,8 @@ for experiment_name in PRESENT:
             figures(experiment_name, ["pdf"]),
         log:
             f"{RESULTS}/logs/plot/{experiment_name}.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/plot/{experiment_name}.tsv"
         threads: 1
         resources:
             mem_mb=1000,
@@ -66,6 +70,8 @@ rule claims:
         f"{RESULTS}/claims.md",
     log:
         f"{RESULTS}/logs/claims.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/claims.tsv"
     threads: 1
     resources:
         mem_mb=1000,
