@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    if options.command in ("train", "evaluate", "timing", "infer", "run"):
+    if options.command in ("train", "evaluate", "timing", "study", "infer", "run"):
         keep_freed_memory()
     # stages are imported when they are needed: figures and claims do not wait for torch
     match options.command:
@@ -82,6 +82,10 @@ def _run(options: argparse.Namespace) -> None:
             from dfp.stages.timing import timing
 
             timing(options.experiment, options.scale, options.out, options.device, options.overrides)
+        case "study":
+            from dfp.stages.study import study
+
+            study(options.experiment, options.scale, options.out, options.device, options.overrides)
         case "plot":
             from dfp.stages.aggregate import COLUMNS, means, read_table
             from dfp.stages.plot import plot
@@ -116,9 +120,12 @@ def _run(options: argparse.Namespace) -> None:
             )  # fmt: skip
         case "check":
             from dfp.config import load_experiment
+            from dfp.stages.study import make_study
 
             for path in options.experiments:
                 exp = load_experiment(path, options.scale, options.overrides)
+                if exp.kind == "study":
+                    make_study(exp)
                 print(
                     f"{path} ({options.scale}): {len(exp.datasets)} data sets, {len(exp.jobs())} runs, about "
                     f"{exp.minutes:g} minutes"
@@ -178,6 +185,10 @@ def _parser() -> argparse.ArgumentParser:
     path(made, "--out")
 
     made = command("timing", "time training steps; leave the machine alone meanwhile")
+    path(made, "--out")
+    device(made)
+
+    made = command("study", "make the table of a study: exact references, estimators, calibration")
     path(made, "--out")
     device(made)
 

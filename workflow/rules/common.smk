@@ -10,6 +10,7 @@ from dfp.config import list_experiments, load_experiment
 from dfp.core.errors import UserError
 from dfp.stages.provenance import code_hash
 from dfp.stages.settings import read_settings
+from dfp.stages.study import make_study
 
 PYTHON = shlex.quote(sys.executable)
 ROOT = Path(workflow.basedir)
@@ -22,6 +23,9 @@ try:
         name: load_experiment(CONFIGS / name / "config.yaml", SETTINGS.scale, SETTINGS.overrides)
         for name in list_experiments(ROOT)
     }
+    for exp in EXPERIMENTS.values():
+        if exp.kind == "study" and workflow.is_main_process:
+            make_study(exp)  # refuses what it does not understand before anything is run
 except UserError as error:
     print(f"configuration: {error}", file=sys.stderr)
     sys.exit(2)
@@ -122,11 +126,12 @@ def estimate(jobs):
     """One sentence: the time that the trainings and measurements among ``jobs`` were estimated at."""
     waiting = {}
     for job in jobs:
-        if job.rule.name in ("train", "measure_time"):
+        if job.rule.name in ("train", "measure_time", "study"):
             waiting[job.wildcards.experiment] = waiting.get(job.wildcards.experiment, 0) + 1
-    # a timing is one job, whatever it trains
+    # a timing or a study is one job, whatever it trains
     whole = {
-        name: 1 if exp.kind == "timing" else max(1, len(exp.jobs())) for name, exp in EXPERIMENTS.items()
+        name: 1 if exp.kind in ("timing", "study") else max(1, len(exp.jobs()))
+        for name, exp in EXPERIMENTS.items()
     }
     minutes = {
         name: EXPERIMENTS[name].minutes * waiting[name] / whole[name]

@@ -142,3 +142,27 @@ rule measure_time:
     shell:
         "{PYTHON} -m dfp.cli timing --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
         " --out {output} --device {SETTINGS.device} > {log} 2>&1"
+
+
+rule study:
+    output:
+        f"{RESULTS}/{{experiment}}/table.csv",
+    log:
+        f"{RESULTS}/logs/study/{{experiment}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/study/{{experiment}}.tsv"
+    wildcard_constraints:
+        experiment=pattern(of_kind("study")),
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=GPU,
+    params:
+        code=lambda w: code_hash(
+            "dfp.stages.study", f"dfp.studies.{EXPERIMENTS[w.experiment].document.study['kind']}"
+        ),
+        spec=lambda w: EXPERIMENTS[w.experiment].study_fingerprint(),
+    shell:
+        "{PYTHON} -m dfp.cli study --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
+        " --out {output} --device {SETTINGS.device} > {log} 2>&1"

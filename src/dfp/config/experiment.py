@@ -38,7 +38,7 @@ class Document:
 
     Attributes:
         question: what the experiment asks, one sentence.
-        kind: ``simulated``, ``recordings`` or ``timing``.
+        kind: ``simulated``, ``recordings``, ``timing`` or ``study``.
         order: place among the experiments.
         in_all: part of ``snakemake all``.
         minutes: estimated time on two CPU cores, by scale.
@@ -51,6 +51,7 @@ class Document:
         peers: other tools run on the same data sets.
         figures: names of the figures that the experiment's ``plot.py`` makes.
         timing: settings of a timing experiment.
+        study: the ``kind`` and the settings of a study (see ``dfp.studies``).
         scales: for each scale but ``default``, settings laid over the whole document.
         skip: combinations of the axes' values that are left out.
         steps_scale: all phases' steps are multiplied by this (at least 1 step each).
@@ -70,6 +71,7 @@ class Document:
     peers: PeersSpec | None = None
     figures: list[str] = field(default_factory=list)
     timing: dict[str, Any] = field(default_factory=dict)
+    study: dict[str, Any] = field(default_factory=dict)
     scales: dict[str, dict[str, Any]] = field(default_factory=dict)
     steps_scale: float = 1.0
 
@@ -120,7 +122,7 @@ class Experiment:
 
     @property
     def kind(self) -> str:
-        """``simulated``, ``recordings`` or ``timing``."""
+        """``simulated``, ``recordings``, ``timing`` or ``study``."""
         return self.document.kind
 
     @property
@@ -161,6 +163,10 @@ class Experiment:
         """Hash of all settings that a timing's table depends on."""
         data = {name: entry.raw for name, entry in self.entries.items()}
         return fingerprint([self.document.timing, self.raw_runs, data])
+
+    def study_fingerprint(self) -> str:
+        """Hash of all settings that a study's table depends on."""
+        return fingerprint(self.document.study)
 
     def available(self) -> tuple[bool, str]:
         """Whether the experiment's data can be had; if not, a sentence that says how to get them."""

@@ -9,7 +9,7 @@ from dfp.core.errors import UserError, suggest
 from dfp.models.calcium import CalciumParameters
 
 SCALES = ("smoke", "default", "paper")
-KINDS = ("simulated", "recordings", "timing")
+KINDS = ("simulated", "recordings", "timing", "study")
 PEERS = ("oasis", "glm_true_spikes", "oasis_glm", "oasis_correlation")
 
 

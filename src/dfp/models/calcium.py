@@ -176,6 +176,12 @@ class CalciumNetwork(nn.Module):
         calcium = causal_filter(z, self.kernel(z.shape[-2]), offset=0)
         return self.value("baseline") + self.value("amplitude") * calcium
 
+    def observe(self, z: Tensor, rng: torch.Generator) -> Tensor:
+        """Traces simulated from spikes: ``fluorescence(z) + noise · ε``, of z's shape."""
+        mean = self.fluorescence(z)
+        noise = torch.randn(mean.shape, generator=rng, dtype=mean.dtype, device=rng.device).to(mean.device)
+        return mean + self.value("noise") * noise
+
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
         """``log N(x; fluorescence(z), noise²)`` per bin and cell, ``(S, B, T,
         N)``; 0 where x ``(B, T, N)`` is NaN (not observed).

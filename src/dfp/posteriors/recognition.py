@@ -94,7 +94,7 @@ class Recognition(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits ``(B, T, N)`` and features ``(B, T, N, H)`` for traces ``(B, T, N)``."""
         trials, bins, cells = x.shape
-        rows = self._to_rows(self._inputs(x))
+        rows = self._to_rows(self.inputs(x))
         hidden = torch.relu(torch.baddbmm(self.first_bias, rows, self.first))
         before = torch.baddbmm(self.second_bias, hidden, self.second)
         if self.config.cross_channels:
@@ -105,7 +105,8 @@ class Recognition(nn.Module):
         readout = self._from_rows(hidden @ self.readout, trials, bins, cells)[..., 0]
         return self.gain * readout + self.offset, self._from_rows(hidden, trials, bins, cells)
 
-    def _inputs(self, x: Tensor) -> Tensor:
+    def inputs(self, x: Tensor) -> Tensor:
+        """What the first layer sees: ``(B, T, N, 2w + 3)`` windows of the standardised traces ``(B, T, N)``."""
         trials, bins, cells = x.shape
         w = self.config.window
         standard = torch.nan_to_num((x - self.centre) / self.scale, nan=0.0, posinf=0.0, neginf=0.0)

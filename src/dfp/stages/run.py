@@ -15,6 +15,7 @@ from dfp.stages.evaluate import evaluate
 from dfp.stages.peers import peers, tune_peers
 from dfp.stages.plot import plot
 from dfp.stages.simulate import simulate
+from dfp.stages.study import study
 from dfp.stages.timing import timing
 from dfp.stages.train import train
 
@@ -65,6 +66,10 @@ def run(
 def _run_one(exp: Experiment, folder: Path, device: str, wandb: str, overrides: Path | None) -> None:
     if exp.kind == "timing":
         timing(exp.path, exp.scale, folder / "table.csv", device, overrides)
+        return
+    if exp.kind == "study":
+        print(f"{exp.name}: study", file=sys.stderr)
+        study(exp.path, exp.scale, folder / "table.csv", device, overrides)
         return
     for dataset in [*exp.scored, *dict.fromkeys(filter(None, map(exp.tuned_on, exp.scored)))]:
         target, mark = folder / "data" / f"{dataset}.npz", folder / "data" / f".{dataset}.made"

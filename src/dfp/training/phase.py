@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from dfp.core.errors import UserError, suggest
 from dfp.objectives.base import Objective
 from dfp.objectives.score_function import ScoreFunction
+from dfp.objectives.wake_sleep import WakeSleep
 from dfp.posteriors.base import Posterior
 from dfp.posteriors.refined import Refined
 from dfp.samplers.base import Sampler
@@ -117,6 +118,11 @@ class Phase:
             )
 
     def _check_refined(self, posterior: Refined) -> None:
+        if isinstance(self.objective, WakeSleep):
+            raise UserError(
+                "objective wake_sleep: found with a refined posterior, whose steps need a bound; expected "
+                "relaxed_pmf or multi_sample"
+            )
         steps = posterior.config.steps if self.refinement_steps is None else self.refinement_steps
         if steps and (self.objective.continuous or isinstance(self.objective, ScoreFunction)):
             raise UserError(

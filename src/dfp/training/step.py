@@ -7,6 +7,7 @@ from torch import Tensor
 
 from dfp.distributions.causal_bernoulli import CausalBernoulli, bernoulli_entropy, bernoulli_log_prob
 from dfp.objectives.base import Loss, Objective, Problem
+from dfp.objectives.wake_sleep import WakeSleep
 from dfp.posteriors.base import Bound, Conditioned, Posterior
 from dfp.samplers.base import Sampler
 from dfp.samplers.relaxations import Hard, Relaxation
@@ -35,11 +36,37 @@ def training_loss(
     rng: torch.Generator,
 ) -> Loss:
     """The loss whose gradient updates the model θ and the posterior φ together."""
+    if isinstance(objective, WakeSleep):
+        return _wake_and_sleep(problem, posterior, objective, sampler, relaxation, rng)
     bound = bound_for(problem, objective, sampler, rng)
     conditioned = posterior.condition(problem.x, bound, problem.model.prior(*problem.x.shape[:2]))
     if conditioned.distil:
         return _expectation_maximisation(problem, conditioned, objective.samples, sampler, rng)
     return objective.loss(problem, conditioned.q, sampler, relaxation, rng)
+
+
+def _wake_and_sleep(
+    problem: Problem,
+    posterior: Posterior,
+    objective: WakeSleep,
+    sampler: Sampler,
+    relaxation: Relaxation,
+    rng: torch.Generator,
+) -> Loss:
+    """φ on simulated traces, θ on the recorded ones."""
+
+    def condition(x: Tensor, prior: CausalBernoulli) -> CausalBernoulli:
+        return posterior.condition(x, None, prior).q
+
+    asleep, dreamt = objective.sleep(problem, condition, rng)
+    if not objective.samples:
+        return Loss(asleep.sum(), asleep.detach(), {"sleep": asleep.mean().item()}, dreamt)
+    with torch.no_grad():
+        q = condition(problem.x, problem.model.prior(*problem.x.shape[:2]))
+    awake = objective.loss(problem, q, sampler, relaxation, rng)
+    learned = asleep.sum()
+    total = awake.total + learned - learned.detach()
+    return Loss(total, awake.per_cell, awake.terms | {"sleep": asleep.mean().item()}, awake.draw)
 
 
 def _expectation_maximisation(

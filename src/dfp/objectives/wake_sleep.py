@@ -1,0 +1,106 @@
+"""The posterior learns from traces that the model simulates, the model from the posterior's samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from dfp.core.draw import Draw
+from dfp.core.errors import UserError
+from dfp.distributions.causal_bernoulli import CausalBernoulli
+from dfp.objectives.base import Loss, Objective, Problem
+from dfp.samplers.base import Sampler
+from dfp.samplers.fixed_point import FixedPoint
+from dfp.samplers.relaxations import Hard, Relaxation
+
+
+@dataclass(frozen=True)
+class WakeSleep(Objective):
+    """Wake-sleep on exact hard samples: two losses, added, with gradients that never meet.
+
+    *Sleep*, for the posterior φ: spikes and traces are simulated from the model as it is, and
+
+        ``minimise E_{p(z, x)} [−log q(z | x)]``,
+
+    the inclusive KL divergence of q from the exact posterior, averaged over the traces that the model
+    expects: cross-entropy on labelled data of which there is no end, without relaxation and without the
+    variance of a score function. Where the family holds the exact posterior, that is the minimum for every
+    trace at once.
+
+    *Wake*, for the model θ: ``maximise E_{q(z | x)} log p(x, z)`` on the recorded traces, as in an M-step.
+
+    The value reported is minus the hard-sample ELBO of the recorded traces, or the sleep loss where nothing
+    is drawn.
+
+    Args:
+        samples: hard samples of q per recorded trial, for the model; 0 where the model is not learned.
+        dreams: simulated trials a step, as long as the recorded ones.
+        lead: bins simulated before each and cut off, as a window's own past is; 0 where trials start at rest.
+
+    Source: Hinton, Dayan, Frey & Neal 1995; Bornschein & Bengio 2015.
+    """
+
+    samples: int = 1
+    dreams: int = 8
+    lead: int = 0
+    name: ClassVar[str] = "wake_sleep"
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("samples", 0), ("dreams", 1), ("lead", 0)):
+            if getattr(self, name) < lowest:
+                raise UserError(
+                    f"wake_sleep {name}: found {getattr(self, name)}, expected at least {lowest}"
+                )
+
+    def check(self, relaxation: Relaxation) -> None:
+        if not isinstance(relaxation, Hard):
+            raise UserError(
+                "objective wake_sleep: found a relaxation, expected 'hard': it is defined on exact samples"
+            )
+
+    def loss(
+        self,
+        problem: Problem,
+        q: CausalBernoulli,
+        sampler: Sampler,
+        relaxation: Relaxation,
+        rng: torch.Generator,
+    ) -> Loss:
+        """The wake phase: the model's own loss at samples of ``q``."""
+        with torch.no_grad():
+            draw = q.draw(q.noise(max(self.samples, 1), rng), sampler, relaxation)
+            log_q = q.log_prob(draw.z, draw.logits if draw.converged else None)
+        likelihood = problem.model.log_likelihood(problem.x, draw.z)
+        prior = problem.model.prior(*problem.x.shape[:2]).log_prob(draw.z)
+        joint = problem.per_bin(likelihood + prior).mean((0, 1))
+        elbo = joint.detach() - problem.per_bin(log_q).mean((0, 1))
+        value = -joint.sum()
+        return Loss(
+            value - value.detach() - elbo.sum(), -elbo, problem.named(likelihood, prior, -log_q), draw
+        )
+
+    def sleep(
+        self,
+        problem: Problem,
+        condition: Callable[[Tensor, CausalBernoulli], CausalBernoulli],
+        rng: torch.Generator,
+    ) -> tuple[Tensor, Draw]:
+        """``−log q(z | x)`` of simulated trials, ``(N,)`` nats per bin that counts, and the simulated spikes.
+
+        Args:
+            condition: the posterior for traces and the prior of their trials.
+        """
+        bins = problem.x.shape[1]
+        with torch.no_grad():
+            prior = problem.model.prior(self.dreams, self.lead + bins)
+            draw = prior.draw(prior.noise(1, rng), FixedPoint(), Hard())
+            x = problem.model.observe(draw.z, rng)[0, :, self.lead :]
+            z = draw.z[:, :, self.lead :]
+        q = condition(x, problem.model.prior(self.dreams, bins))
+        weights = problem.weights.amin(0, keepdim=True)  # a simulated window has its burn-in, like most recorded ones
+        cross = -(q.log_prob(z) * weights).sum(2) / weights.sum()
+        return cross.mean((0, 1)), draw
