@@ -168,6 +168,9 @@ _SMALL: dict[str, tuple[Any, ...]] = {
     "nonlinear_hidden": (0, 3),
     "nonlinear_history": (2,),
     "steps": (2,),
+    "hidden": (3,),
+    "rounds": (0, 2),
+    "channels": (0, 2),
     "estimator": ("mean_passing", "straight_through_sigma"),
     "through": (False, True),
 }
@@ -198,7 +201,14 @@ def _told(settings: dict[str, Any]) -> list[str]:
             words += _told(value)
         elif value is True or isinstance(value, str):
             words.append(str(key if value is True else value))
-        elif value and key in ("history", "coupling_lags", "nonlinear_hidden", "cross_channels"):
+        elif value and key in (
+            "history",
+            "coupling_lags",
+            "nonlinear_hidden",
+            "cross_channels",
+            "rounds",
+            "channels",
+        ):
             words.append(key)
     return words
 

@@ -13,6 +13,7 @@ from dfp.core.noise import logistic_noise
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.enumeration import all_paths
 from dfp.distributions.terms import Coupling
+from dfp.distributions.twist import Twist
 from dfp.samplers.relaxations import Hard
 from dfp.samplers.sequential import Sequential
 
@@ -27,7 +28,9 @@ def q_of(family: Family, seed: int = 0, x: Tensor | None = None) -> CausalBernou
 
 def test_the_families_of_the_paper_are_found_in_every_setting() -> None:
     found = families()
-    assert {"factorised", "autoregressive", "logistic_flow", "refined"} <= {family.name for family in found}
+    assert {"factorised", "autoregressive", "logistic_flow", "refined", "twisted"} <= {
+        family.name for family in found
+    }
     assert len({str(family) for family in found}) == len(found)
 
 
@@ -131,6 +134,13 @@ def test_training_starts_from_a_factorised_posterior_near_the_initial_rate(famil
     posterior, x = family.fresh(CELLS), traces(0, bins=40, cells=CELLS, dtype=torch.float32)
     conditioned = condition(posterior, x)
     q = conditioned.amortised or conditioned.q
+    if family.name == "twisted":  # from the prior instead, whose rate it knows
+        (twist,) = q.terms
+        assert isinstance(twist, Twist)
+        z = torch.rand((2, *x.shape), generator=torch.Generator().manual_seed(1))
+        assert torch.allclose(q.logits(z), q.drive + twist.prior.logits(z), atol=1e-6)
+        assert 0.3 < torch.sigmoid(q.drive).mean().item() < 0.7
+        return
     silent, all_on = (q.logits(torch.full((1, *x.shape), value)) for value in (0.0, 1.0))
     if "tied_coupling" in str(family):  # but for what it shares with the model
         shared = [term for term in q.terms if isinstance(term, Coupling)][-1]

@@ -12,38 +12,60 @@ from dfp.distributions.terms import CausalTerm
 
 
 @dataclass(frozen=True)
+class Messages:
+    """What cells tell each other within a bin, before any of them has fired in it, in R rounds.
+
+    Attributes:
+        weights: f(W), ``(R, C, N, N)``; ``[r, c, i, j]`` is what cell i's word c counts for cell j. C is 0
+            where no cell hears another.
+        speaking: e, ``(R, H, C)``.
+        listening: k, ``(R, C, H)``.
+        direct: v, ``(R, C)``.
+    """
+
+    weights: Tensor
+    speaking: Tensor
+    listening: Tensor
+    direct: Tensor
+
+    def heard(self, hidden: Tensor, r: int) -> Tensor:
+        """``m_c[j] = Σ_i f_c(W)[i, j] (e_c · h_i)``, ``(S, B, T, N, C)``, from ``(S, B, T, N, H)``."""
+        return torch.einsum("sbtic,cij->sbtjc", hidden @ self.speaking[r], self.weights[r])
+
+
+@dataclass(frozen=True)
 class Twist(CausalTerm):
-    """``u^p[t, j](z) + ψ[t, j](z[<t], x)``: all of a posterior's logits, from the prior's.
+    """``u^p[t, j](z) + ψ[t, j](z[<t], x)``: the prior's logits and a learned twist, all of a posterior's.
 
     The exact conditional of a spike is its prior times the probability of all that comes after,
 
         ``P(z[t, j] | z[<t], x) ∝ P(z[t, j] | z[<t]) · p(x[≥t] | z[≤t])``,
 
     so that its log-odds are the prior's plus the log-ratio ψ of the second factor with and without the spike.
-    ψ is learned by a network of the trace around t, of the cell's own sampled past and of the prior's logit,
-    which together say how much of the fluorescence is still unexplained,
+    ψ is learned, by a network that sees the trace around t, the cell's own sampled past and the prior's
+    logit, which together say how much of the fluorescence is still unexplained,
 
-        ``h_j = tanh(context[t, j] + Σ_τ A[τ] z[t − τ, j] + d · u^p[t, j])``,
+        ``h_j = tanh(B₀ tanh(context[t, j] + Σ_τ A[τ] z[t − τ, j] + d · u^p[t, j]) + b₀)``,
 
-    and of what the cell's children i say, each through the weight that j has onto it,
+    and, in R rounds, what the cells have to say that it acts on and that act on it:
 
-        ``m_c[t, j] = Σ_i f_c(W)[i, j] · (e_c · h_i[t])``,
-        ``ψ[t, j] = drive[t, j] + w · tanh(B h_j + Σ_c k_c m_c + b) + Σ_c v_c m_c``.
+        ``m_c[j] = Σ_i f_c(W)[i, j] (e_c · h_i)``,  ``h_j ← tanh(B_r h_j + Σ_c k_c m_c[j] + b_r)``,
+        ``ψ[t, j] = w · h_j + Σ_r Σ_c v_rc m_rc[j]``.
 
-    To first order in a weight w_ij the child's part is w_ij (P(z[t+1, i] | x, past) − P(z[t+1, i] | past)):
-    a message times a weight.
+    A cell i that a spike of j would excite, and whose own frames ask for a spike, speaks for a spike of j: to
+    first order in the weight, ψ gains w_ij (P(z[t+1, i] | x, past) − P(z[t+1, i] | past)). A cell that
+    excites j and is about to fire speaks for waiting.
 
     Args:
         prior: the law of the spikes.
         context: ``(B, T, N, H)``, the part that depends on the trace only.
         inward: A, ``(G, L, H)``; lag 1 is ``inward[:, 0]``. G = N, or 1 where the cells share a network.
         drift: d, ``(G, H)``.
-        mixing, mixing_bias, outward: B ``(G, H, H)``, b ``(G, H)``, w ``(G, H)``.
-        weights: f(W), ``(C, N, N)``; ``[c, i, j]`` belongs to the effect of cell j onto cell i. C is 0 where
-            no cell acts on another.
-        speaking, listening, direct: e ``(H, C)``, k ``(C, H)``, v ``(C,)``.
+        mixing, mixing_bias: B ``(1 + R, G, H, H)``, b ``(1 + R, G, H)``.
+        outward: w, ``(G, H)``.
+        messages: between cells.
 
-    Source: twisted models, Whiteley & Lee 2014 and Guarniero, Johansen & Lee 2017; the network and the
+    Source: twisted models, Whiteley & Lee 2014 and Guarniero, Johansen & Lee 2017; the network and its
     messages are ours.
     """
 
@@ -54,23 +76,24 @@ class Twist(CausalTerm):
     mixing: Tensor
     mixing_bias: Tensor
     outward: Tensor
-    weights: Tensor
-    speaking: Tensor
-    listening: Tensor
-    direct: Tensor
+    messages: Messages
 
     @property
     def couples_cells(self) -> bool:  # type: ignore[override]
         """Whether the prior or a message carries one cell's past to another."""
-        return self.prior.couples_cells or self.weights.shape[0] > 0
+        return self.prior.couples_cells or self._talks
 
     @property
     def memory(self) -> int:
         return max(self.prior.memory, int(self.inward.shape[1]))
 
+    @property
+    def _talks(self) -> bool:
+        return self.messages.weights.shape[1] > 0
+
     def __call__(self, z: Tensor) -> Tensor:
         lags = self.inward.shape[1]
-        padded = torch.nn.functional.pad(z, (0, 0, lags, 0))[:, :, : z.shape[2]]
+        padded = torch.nn.functional.pad(z, (0, 0, lags, 0))[:, :, :-1]
         return self._logits(padded.unfold(2, lags, 1), self.context, self.prior.logits(z))
 
     def step(self, window: Tensor, t: int) -> Tensor:
@@ -81,20 +104,22 @@ class Twist(CausalTerm):
 
     def _logits(self, past: Tensor, context: Tensor, prior: Tensor) -> Tensor:
         """From own pasts ``(S, B, T, N, L)``, most recent last, and the prior's logits ``(S, B, T, N)``."""
-        hidden = _product(past, self.inward.flip(1)) + context + prior[..., None] * self.drift
-        hidden = torch.tanh(hidden)
-        mixed = _product(hidden, self.mixing) + self.mixing_bias
-        twisted = prior
-        if self.weights.shape[0]:
-            said = hidden @ self.speaking
-            heard = torch.einsum("sbtic,cij->sbtjc", said, self.weights)
-            mixed = mixed + heard @ self.listening
-            twisted = twisted + heard @ self.direct
-        return twisted + (torch.tanh(mixed) * self.outward).sum(-1)
+        unexplained = product(past, self.inward.flip(1)) + context + prior[..., None] * self.drift
+        hidden = torch.tanh(product(torch.tanh(unexplained), self.mixing[0]) + self.mixing_bias[0])
+        total = prior
+        for r in range(len(self.mixing) - 1):
+            mixed = product(hidden, self.mixing[1 + r]) + self.mixing_bias[1 + r]
+            if self._talks:
+                heard = self.messages.heard(hidden, r)
+                mixed = mixed + heard @ self.messages.listening[r]
+                total = total + heard @ self.messages.direct[r]
+            hidden = torch.tanh(mixed)
+        return total + (hidden * self.outward).sum(-1)
 
 
-def _product(rows: Tensor, weights: Tensor) -> Tensor:
-    """``(S, B, T, N, F)`` times ``(G, F, H)``: one matrix for all cells, or one each."""
+def product(rows: Tensor, weights: Tensor) -> Tensor:
+    """``(…, N, F)`` times ``(G, F, H)``: one matrix for all cells, or one each."""
     if weights.shape[0] == 1:
         return rows @ weights[0]
-    return (rows.movedim(3, 0).flatten(1, 3) @ weights).unflatten(1, rows.shape[:3]).movedim(0, 3)
+    by_cell = rows.movedim(-2, 0)
+    return (by_cell.flatten(1, -2) @ weights).unflatten(1, by_cell.shape[1:-1]).movedim(0, -2)

@@ -52,9 +52,7 @@ class WakeSleep(Objective):
     def __post_init__(self) -> None:
         for name, lowest in (("samples", 0), ("dreams", 1), ("lead", 0)):
             if getattr(self, name) < lowest:
-                raise UserError(
-                    f"wake_sleep {name}: found {getattr(self, name)}, expected at least {lowest}"
-                )
+                raise UserError(f"wake_sleep {name}: found {getattr(self, name)}, expected at least {lowest}")
 
     def check(self, relaxation: Relaxation) -> None:
         if not isinstance(relaxation, Hard):
@@ -101,6 +99,8 @@ class WakeSleep(Objective):
             x = problem.model.observe(draw.z, rng)[0, :, self.lead :]
             z = draw.z[:, :, self.lead :]
         q = condition(x, problem.model.prior(self.dreams, bins))
-        weights = problem.weights.amin(0, keepdim=True)  # a simulated window has its burn-in, like most recorded ones
+        weights = problem.weights.amin(
+            0, keepdim=True
+        )  # a simulated window has its burn-in, like most recorded ones
         cross = -(q.log_prob(z) * weights).sum(2) / weights.sum()
         return cross.mean((0, 1)), draw

@@ -68,7 +68,7 @@ class Recognition(nn.Module):
         self.config = config
         cells, hidden = summary.cells, config.hidden
         groups = cells if config.per_cell else 1
-        inputs = 2 * config.window + 3
+        inputs = self.width
 
         def weight(*shape: int) -> nn.Parameter:
             return nn.Parameter(torch.randn(shape, generator=rng) / shape[-2] ** 0.5)
@@ -91,6 +91,11 @@ class Recognition(nn.Module):
         self.register_buffer("centre", summary.centre.clone())
         self.register_buffer("scale", summary.scale.clone())
 
+    @property
+    def width(self) -> int:
+        """Inputs of the first layer."""
+        return 2 * self.config.window + 3
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits ``(B, T, N)`` and features ``(B, T, N, H)`` for traces ``(B, T, N)``."""
         trials, bins, cells = x.shape
@@ -106,7 +111,7 @@ class Recognition(nn.Module):
         return self.gain * readout + self.offset, self._from_rows(hidden, trials, bins, cells)
 
     def inputs(self, x: Tensor) -> Tensor:
-        """What the first layer sees: ``(B, T, N, 2w + 3)`` windows of the standardised traces ``(B, T, N)``."""
+        """What the first layer sees of traces ``(B, T, N)``: standardised windows ``(B, T, N, 2w + 3)``."""
         trials, bins, cells = x.shape
         w = self.config.window
         standard = torch.nan_to_num((x - self.centre) / self.scale, nan=0.0, posinf=0.0, neginf=0.0)

@@ -10,7 +10,7 @@ import torch
 
 
 class Study(ABC):
-    """A measurement that is no training of a posterior on a data set: its settings, and how to make its table.
+    """A measurement that trains nothing on a data set of its own: its settings, and how to make its table.
 
     Subclasses are dataclasses of their settings, with a ``name``; ``__post_init__`` raises ``UserError`` for
     values without meaning. The ``study`` key of an experiment's configuration names one by its ``kind``.

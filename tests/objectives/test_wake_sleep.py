@@ -1,0 +1,143 @@
+"""Wake-sleep: the posterior learns from simulated traces only, the model from recorded ones only."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from cases import Family, model, problem, traces
+
+from dfp.core.errors import UserError
+from dfp.core.noise import generator
+from dfp.distributions.causal_bernoulli import CausalBernoulli
+from dfp.distributions.enumeration import all_paths
+from dfp.models.calcium import CalciumNetwork
+from dfp.objectives.base import Problem
+from dfp.objectives.wake_sleep import WakeSleep
+from dfp.posteriors.base import Posterior
+from dfp.samplers.fixed_point import FixedPoint
+from dfp.samplers.relaxations import Hard
+from dfp.training.loop import Trainer
+from dfp.training.phase import Phase
+from dfp.training.schedules import Schedule
+from dfp.training.step import training_loss
+
+SMALL = Family("twisted", {"recognition": {"window": 3, "hidden": 8}, "history": 3, "hidden": 8})
+
+
+def loss_of(network: CalciumNetwork, posterior: Posterior, objective: WakeSleep) -> torch.Tensor:
+    x = traces(0, trials=3, bins=6, cells=2)
+    step = training_loss(problem(network, x), posterior, objective, FixedPoint(), Hard(), generator(1))
+    return step.total
+
+
+def test_the_model_learns_awake_and_the_posterior_asleep() -> None:
+    network, posterior = model(2, basis=1), SMALL.trained()
+    used = [p for p in posterior.parameters() if p.numel()]
+    awake = torch.autograd.grad(
+        loss_of(network, posterior, WakeSleep(samples=3, dreams=4)), [*network.parameters()]
+    )
+    # the gradient in θ is the M-step's, at the samples that were drawn: none of it comes from the dreams
+    x = traces(0, trials=3, bins=6, cells=2)
+    setting = problem(network, x)
+    rng = generator(1)
+    objective = WakeSleep(samples=3, dreams=4)
+    objective.sleep(setting, lambda y, prior: posterior.condition(y, None, prior).q, rng)
+    q = posterior.condition(x, None, network.prior(3, 6)).q
+    z = q.draw(q.noise(3, rng), FixedPoint(), Hard()).z
+    joint = setting.per_bin(network.log_joint(x, z)).mean((0, 1)).sum()
+    for found, expected in zip(awake, torch.autograd.grad(-joint, [*network.parameters()]), strict=True):
+        assert torch.allclose(found, expected, atol=1e-12)
+    # asleep alone: nothing for θ, something for every weight of φ
+    asleep = loss_of(network, posterior, WakeSleep(samples=0, dreams=4))
+    gradients = torch.autograd.grad(asleep, [*used, *network.parameters()], allow_unused=True)
+    assert all(g is not None and float(g.abs().max()) > 0 for g in gradients[: len(used)])
+    assert all(g is None for g in gradients[len(used) :])
+
+
+def test_the_sleep_loss_is_least_at_the_exact_posterior() -> None:
+    """Averaged over the model's own traces, −log q(z | x) of the exact posterior is below that of the prior
+    and of a posterior with one logit moved, paired by trace."""
+    network, rng = model(1, kernel_bins=3), generator(3)
+    bins, trials = 4, 4000
+    paths = all_paths(bins, 1)
+    with torch.no_grad():
+        prior = network.prior(trials, bins)
+        z = prior.draw(prior.noise(1, rng), FixedPoint(), Hard()).z
+        x = network.observe(z, rng)[0]
+        joint = network.log_joint(x, paths.expand(-1, trials, -1, -1)).sum((2, 3))
+        exact = joint.log_softmax(0)
+        index = (z[0, :, :, 0] @ (2.0 ** torch.arange(bins - 1, -1, -1, dtype=z.dtype))).long()
+        codes = (paths[:, 0, :, 0] @ (2.0 ** torch.arange(bins - 1, -1, -1, dtype=z.dtype))).long()
+        place = torch.empty_like(codes)
+        place[codes] = torch.arange(len(codes))
+        cross = -exact[place[index], torch.arange(trials)]
+        tilted = (joint + 1.0 * paths[:, :, 1, 0]).log_softmax(0)
+        worse = -tilted[place[index], torch.arange(trials)] - cross
+        naive = -prior.log_prob(z).sum((0, 2, 3)) - cross
+    for difference in (worse, naive):
+        assert float(difference.mean()) > 3 * float(difference.std()) / trials**0.5
+
+
+def test_training_asleep_approaches_the_exact_evidence() -> None:
+    """One cell, eight bins: the bound, by enumeration, ends within 0.05 nats a bin of log p(x), ten times
+    nearer than it starts."""
+    network = model(1, kernel_bins=4, learn=()).float()
+    posterior = Family(
+        "twisted", {"recognition": {"window": 8, "hidden": 16}, "history": 4, "hidden": 16}
+    ).fresh(1)
+    with torch.no_grad():
+        prior = network.prior(12, 8)
+        z = prior.draw(prior.noise(1, generator(2)), FixedPoint(), Hard()).z
+        x = network.observe(z, generator(4))[0]
+
+    def gap() -> float:
+        paths = all_paths(8, 1).float().expand(-1, 12, -1, -1)
+        with torch.no_grad():
+            joint = network.log_joint(x, paths).sum((2, 3))
+            log_q = posterior.condition(x, None, network.prior(12, 8)).q.log_prob(paths).sum((2, 3))
+            bound = (log_q.exp() * (joint - log_q)).sum(0)
+        return float((joint.logsumexp(0) - bound).mean()) / 8
+
+    before = gap()
+    phase = Phase(
+        WakeSleep(samples=0, dreams=64),
+        FixedPoint(),
+        "hard",
+        steps=500,
+        learning_rate=Schedule(0.02, 1e-3, "cosine"),
+    )
+    for _ in Trainer(network, posterior, x, [phase], seed=0).run():
+        pass
+    assert gap() < 0.05 < 0.1 * before
+
+
+def test_lead_bins_carry_calcium_into_the_dream() -> None:
+    network = model(1, learn=())
+    seen: list[torch.Tensor] = []
+
+    def condition(x: torch.Tensor, prior: CausalBernoulli) -> CausalBernoulli:
+        seen.append(x)
+        return prior
+
+    setting = Problem(network, traces(0, bins=6, cells=1), torch.ones(2, 6, 1).double(), False)
+    for lead in (0, 30):
+        objective = WakeSleep(samples=0, dreams=2000, lead=lead)
+        cross, draw = objective.sleep(setting, condition, generator(1))
+        assert cross.shape == (1,) and draw.z.shape[2] == lead + 6
+    rest, carried = (float(x[:, 0].mean()) for x in seen)
+    spread = float(seen[1][:, 0].std()) / 2000**0.5
+    assert carried - rest > 10 * spread
+
+
+def test_refused_combinations() -> None:
+    refined = Family(
+        "refined", {"of": "factorised", "factorised": {"recognition": {"window": 2, "hidden": 4}}}
+    )
+    with pytest.raises(UserError, match="wake_sleep: found with a refined posterior"):
+        Phase(WakeSleep(), FixedPoint(), "hard").check(refined.fresh())
+    with pytest.raises(UserError, match="expected 'hard'"):
+        Phase(WakeSleep(), FixedPoint(), "concrete")
+    with pytest.raises(UserError, match="found no prior"):
+        SMALL.fresh().condition(traces(0).float())
+    with pytest.raises(UserError, match="wake_sleep dreams: found 0"):
+        WakeSleep(dreams=0)
