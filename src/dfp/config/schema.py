@@ -10,7 +10,7 @@ from dfp.models.calcium import CalciumParameters
 
 SCALES = ("smoke", "default", "paper")
 KINDS = ("simulated", "recordings", "timing", "study")
-PEERS = ("oasis", "glm_true_spikes", "oasis_glm", "oasis_correlation")
+PEERS = ("oasis", "glm_true_spikes", "oasis_glm", "oasis_correlation", "gibbs_em", "gibbs_posterior")
 
 
 @dataclass(frozen=True)
@@ -107,10 +107,15 @@ class PeersSpec:
         methods: by name; see ``dfp.stages.peers``.
         tuning_seed: seed of the network that the peers choose their settings on; no run is trained and
             nothing is scored on it.
+        sweeps, burn_in: of the Gibbs methods, burn-in included.
+        prior_sd: of every weight under ``gibbs_posterior``, logits.
     """
 
     methods: list[str]
     tuning_seed: int | None = None
+    sweeps: int = 60
+    burn_in: int = 30
+    prior_sd: float = 0.6
 
     def __post_init__(self) -> None:
         for name in self.methods:
@@ -118,6 +123,11 @@ class PeersSpec:
                 raise UserError(
                     f"methods: unknown peer {name!r}{suggest(name, PEERS)}; known: {', '.join(PEERS)}"
                 )
+        if not (0 <= self.burn_in < self.sweeps and self.prior_sd > 0):
+            raise UserError(
+                f"sweeps, burn_in, prior_sd: found {self.sweeps}, {self.burn_in}, {self.prior_sd:g}; "
+                "expected 0 ≤ burn_in < sweeps and a prior_sd above 0"
+            )
 
 
 @dataclass(frozen=True)
@@ -159,6 +169,8 @@ class EvaluationSpec:
         examples: trials whose traces and probabilities are kept for pictures.
         regression_samples: for coupled cells, hard samples per trial of the recording itself on which the
             model's weights are regressed ("M-step"); 0 for none.
+        gibbs_sweeps: sweeps of blocked Gibbs, at the fitted parameters, by which these samples are refined
+            for a second M-step; 0 for none.
         refinement_steps: for refined posteriors, numbers of refinement steps at inference, each evaluated;
             empty for the configured number only.
     """
@@ -172,6 +184,7 @@ class EvaluationSpec:
     at_sweeps: int = 0
     examples: int = 1
     regression_samples: int = 0
+    gibbs_sweeps: int = 0
     refinement_steps: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -184,7 +197,14 @@ class EvaluationSpec:
             raise UserError(
                 f"refinement_steps: found {self.refinement_steps}, expected numbers of at least 0"
             )
-        for name in ("two_sample_samples", "max_sweeps", "at_sweeps", "examples", "regression_samples"):
+        for name in (
+            "two_sample_samples",
+            "max_sweeps",
+            "at_sweeps",
+            "examples",
+            "regression_samples",
+            "gibbs_sweeps",
+        ):
             if getattr(self, name) < 0:
                 raise UserError(f"{name}: found {getattr(self, name)}, expected at least 0")
 

@@ -19,7 +19,7 @@ from dfp.evaluation.statistics import count_moments
 from dfp.stages.aggregate import COLUMNS, write_table
 from dfp.stages.exactness import exact_metrics
 from dfp.stages.fitted import Fitted, check_matches, choose_device, load
-from dfp.stages.network import m_step_rows, weight_rows, weights_table
+from dfp.stages.network import gibbs_refined, m_step_rows, weight_rows, weights_table
 from dfp.stages.sampling import condition, draw_samples, sample
 from dfp.stages.scores import parameter_metrics, recording_metrics
 
@@ -97,6 +97,10 @@ def _fitted_rows(fitted: Fitted, data: Dataset, samples: HardSamples, x: Tensor)
             recording = torch.as_tensor(data.x).to(x)
             drawn = draw_samples(fitted, recording, seed=20_000 + int(data.seed[0]), samples=count)
             rows += m_step_rows(drawn.z, data)
+            sweeps = fitted.spec.evaluation.gibbs_sweeps
+            if sweeps:
+                refined = gibbs_refined(drawn.z, data, fitted.model.parameters_now(), sweeps)
+                rows += m_step_rows(refined, data, "gibbs_m_step")
     return rows
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,15 @@ from dfp.core.errors import UserError
 from dfp.core.files import read_json, write_json
 from dfp.data.dataset import Dataset
 from dfp.evaluation.connectivity import weight_metrics
+from dfp.evaluation.gibbs_learning import em, weight_posterior
 from dfp.evaluation.network_peers import Deconvolved, NetworkEstimate, PeerSettings, estimate, tune
 from dfp.evaluation.peers import oasis_deconvolve
 from dfp.stages.aggregate import write_table
 from dfp.stages.network import weights_table
 from dfp.stages.scores import named_scores
+
+#: methods that choose nothing on another network
+GIBBS = ("gibbs_em", "gibbs_posterior")
 
 
 def peers(
@@ -35,8 +41,8 @@ def peers(
     name.
 
     ``oasis`` is scored on recorded spikes. ``glm_true_spikes``, ``oasis_glm`` and ``oasis_correlation`` are
-    scored on the weights of a network, with the ``settings`` that ``tune_peers`` chose; their weights go to
-    ``weights.csv`` beside ``out``.
+    scored on the weights of a network, with the ``settings`` that ``tune_peers`` chose, ``gibbs_em`` and
+    ``gibbs_posterior`` on the same without any; their weights go to ``weights.csv`` beside ``out``.
 
     Sources: Friedrich, Zhou & Paninski 2017 (package oasis-deconv); regression by scikit-learn.
     """
@@ -46,10 +52,14 @@ def peers(
     if "oasis" in exp.peers:
         tables.append(_told(_oasis(loaded, data), exp, dataset, "oasis"))
     network = on_networks(exp)
+    fits = {method: _gibbs(method, exp, loaded) for method in exp.peers if method in GIBBS}
     if network:
-        chosen, weights = _read_settings(settings, network, data), []
-        for method in network:
-            table, found = _network(method, chosen[method], loaded)
+        chosen = _read_settings(settings, network, data)
+        fits |= {method: partial(estimate, method, loaded, chosen[method]) for method in network}
+    if fits:
+        weights = []
+        for method in (name for name in exp.peers if name in fits):
+            table, found = _network(fits[method], loaded)
             tables.append(_told(table, exp, dataset, method))
             compared = weights_table(found.coupling, loaded.start.coupling)
             weights.append(_told(compared.assign(seed=int(loaded.seed[0])), exp, dataset, method))
@@ -69,7 +79,7 @@ def tune_peers(experiment: Path, scale: str, data: Path, out: Path, overrides: P
 
 def on_networks(exp: Experiment) -> list[str]:
     """The peers of an experiment that estimate weights, and so have settings to choose."""
-    return [method for method in exp.peers if method != "oasis"]
+    return [method for method in exp.peers if method != "oasis" and method not in GIBBS]
 
 
 def _read_settings(path: Path | None, methods: list[str], data: Path) -> dict[str, PeerSettings]:
@@ -115,10 +125,27 @@ def _oasis(data: Dataset, path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _network(method: str, settings: PeerSettings, data: Dataset) -> tuple[pd.DataFrame, NetworkEstimate]:
+def _gibbs(method: str, exp: Experiment, data: Dataset) -> Callable[[], NetworkEstimate]:
+    """Weights from the exact likelihood, by blocked Gibbs: its maximum by stochastic-approximation EM, or the
+    posterior's mean under a normal prior.
+    """
+    spec = exp.document.peers
+    assert spec is not None
+
+    def fit() -> NetworkEstimate:
+        if method == "gibbs_em":
+            found = em(data, spec.sweeps, spec.burn_in, seed=0).parameters
+            return NetworkEstimate(found.coupling, found.history, found.bias, scaled=True)
+        drawn = weight_posterior(data, spec.sweeps - spec.burn_in, spec.burn_in, 0, spec.prior_sd)
+        return NetworkEstimate(drawn.coupling.mean(0), drawn.history.mean(0), drawn.bias.mean(0), scaled=True)
+
+    return fit
+
+
+def _network(fit: Callable[[], NetworkEstimate], data: Dataset) -> tuple[pd.DataFrame, NetworkEstimate]:
     """One method's metrics on a network, and its weights."""
     started = time.perf_counter()
-    found = estimate(method, data, settings)
+    found = fit()
     values = {"peer_seconds": time.perf_counter() - started}
     values |= weight_metrics(found.coupling, data.start.coupling, scaled=found.scaled)
     if found.history is not None:
