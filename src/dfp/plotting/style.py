@@ -30,6 +30,10 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "fixed_point": ("autoregressive, fixed point", _PALETTE[0]),
     "logistic_flow": ("logistic flow", _PALETTE[1]),
     "refined": ("gradient-refined", _PALETTE[2]),
+    "twisted": ("twisted", _PALETTE[4]),
+    "twisted_silent": ("twisted, no messages", _PALETTE[6]),
+    "gibbs_em": ("blocked Gibbs, maximum likelihood", _PALETTE[5]),
+    "gibbs_posterior": ("blocked Gibbs, posterior mean", _PALETTE[8]),
     "oasis": ("OASIS", "#6f6f6f"),
     "oasis_glm": ("OASIS, then logistic regression", "#595959"),
     "oasis_correlation": ("OASIS, then lagged correlation", "#a6a6a6"),
@@ -42,6 +46,7 @@ OBJECTIVES = {
     "relaxed_pmf": ("relaxed pmf", "o"),
     "logistic_density": ("logistic density", "s"),
     "score_function": ("score function", "D"),
+    "wake_sleep": ("wake-sleep", "P"),
     "multi_sample": ("multi-sample", "v"),
 }
 
