@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from dfp.claims import bias, connectivity, shrinkage, uncertainty, wall_clock
+from dfp.claims import bias, calibration, connectivity, shrinkage, uncertainty, wall_clock
 from dfp.claims.base import Claim
 
 CLAIMS: tuple[Claim, ...] = tuple(
     sorted(
-        (*uncertainty.CLAIMS, *bias.CLAIMS, *connectivity.CLAIMS, *shrinkage.CLAIMS, *wall_clock.CLAIMS),
+        (
+            *bias.CLAIMS,
+            *calibration.CLAIMS,
+            *connectivity.CLAIMS,
+            *shrinkage.CLAIMS,
+            *uncertainty.CLAIMS,
+            *wall_clock.CLAIMS,
+        ),
         key=lambda claim: claim.id,
     )
 )

@@ -105,7 +105,8 @@ def uniformity(ranks: ArrayLike, level: float = 0.95, points: int = 50) -> Unifo
 def band(n: int, points: int, level: float) -> tuple[Array, Array]:
     """The simultaneous band of F_n(p) − p of n uniform ranks, each ``(K,)``; equations at ``uniformity``."""
     grid = np.arange(1, points + 1) / (points + 1)
-    gamma = float(np.quantile(_null_scores(n, points), 1 - level))
+    # scores are discrete: γ is one of them, and a hair less, so that counts with just that score are inside
+    gamma = (1 - 1e-9) * float(np.quantile(_null_scores(n, points), 1 - level, method="lower"))
     low = stats.binom.ppf(gamma / 2, n, grid) / n - grid
     high = stats.binom.ppf(1 - gamma / 2, n, grid) / n - grid
     return low, high

@@ -1,0 +1,179 @@
+"""Claim C5, its other side and the controls, from `calibration`: does what a posterior says of its own
+uncertainty come true?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from dfp.claims.base import GOAL, PAPER, Claim, Finding, above, below, interval, judge, within
+from dfp.plotting.style import number, run_name
+from dfp.plotting.tables import ResultTables
+
+EXPERIMENT = "calibration"
+NOMINAL = {"coverage_50": 0.5, "coverage_90": 0.9}
+POINTS = 0.05
+WEIGHT_POINTS = 0.10
+CORRELATED = ("fixed_point", "fixed_point_score", "fixed_point_nonlinear")
+SAMPLERS = ("exact", "gibbs")
+NULL = (0.49, 0.51)
+
+
+def told(run: str) -> str:
+    """A run inside a sentence."""
+    name = run_name(run)
+    return name[0].lower() + name[1:]
+
+
+def windows(results: ResultTables) -> list[float]:
+    """The stretches that counts were taken of, bins; 0 is a whole trial."""
+    return sorted(results.rows("coverage_50", run="exact")["window"].unique())
+
+
+def stretch(window: float) -> str:
+    """A stretch as a sentence says it."""
+    return f"counts in {number(window)} bins" if window else "counts in a whole trial"
+
+
+def coverage(results: ResultTables, run: str, where: str = "") -> Iterator[Finding]:
+    """Coverage of every interval of every stretch within five points of nominal."""
+    for window in windows(results):
+        for metric, nominal in NOMINAL.items():
+            yield within(
+                results.values(metric, run=run, window=window),
+                nominal - POINTS,
+                nominal + POINTS,
+                f"coverage of the {100 * nominal:g}% interval, {stretch(window)}",
+                "share",
+                where,
+            )
+
+
+def correlated(results: ResultTables) -> Iterator[Finding]:
+    """For each fixed-point posterior: coverage of the central 50% interval between 0.45 and 0.55 and of the
+    90% interval between 0.85 and 0.95, of spike counts in whole trials and in windows, over cells."""
+    for run in CORRELATED:
+        if run in results.runs:
+            yield from coverage(results, run, told(run))
+
+
+def factorised(results: ResultTables) -> Iterator[Finding]:
+    """Factorised posterior, for spike counts in whole trials and in windows: the largest deviation of the
+    ranks' distribution function from uniform above the edge of its simultaneous 95% band (ratio above 1, over
+    cells); and |coverage − nominal| of the 90% interval larger than that of the fixed point trained by the
+    score function, paired by cell."""
+    for window in windows(results):
+        where = stretch(window)
+        values = results.values("rank_excess", run="factorised", dataset="panel", window=window)
+        yield above(values, 1.0, "deviation of the ranks ÷ edge of the 95% band", "ratio", where)
+        yield above(
+            missed(results, "factorised", window) - missed(results, "fixed_point_score", window),
+            0.0,
+            "|coverage of the 90% interval − 0.9|, factorised − fixed point, score function",
+            "share",
+            where,
+        )
+
+
+def missed(results: ResultTables, run: str, window: float) -> pd.Series[float]:
+    """|coverage − nominal| of the 90% interval by cell."""
+    values = results.values("coverage_90", run=run, window=window)
+    return (values - NOMINAL["coverage_90"]).abs()
+
+
+def exact_ranks(results: ResultTables) -> Iterator[Finding]:
+    """Exact posterior samples, spike counts in whole trials and in windows: largest deviation of the ranks'
+    distribution function below the edge of its simultaneous 95% band (ratio below 1, over cells); coverage
+    of the 50% and 90% intervals within five points of nominal."""
+    for window in windows(results):
+        values = results.values("rank_excess", run="exact", dataset="panel", window=window)
+        yield below(values, 1.0, f"deviation of the ranks ÷ edge of the 95% band, {stretch(window)}", "ratio")
+    yield from coverage(results, "exact")
+
+
+def joint(results: ResultTables) -> Iterator[Finding]:
+    """For the sampler of one cell and blocked Gibbs sampling: the largest score of the joint test below the
+    threshold of 1% over all functions and seeds; with a filter one bin late in the sampler, above it.
+    Accuracy of the two-sample test, exact against exact samples, between 0.49 and 0.51."""
+    for run in results.rows("joint_largest")["run"].unique():
+        scores = results.values("joint_largest", run=run)
+        edge = float(results.values("joint_threshold", run=run).iloc[0])
+        bounds = (float("-inf"), edge) if run in SAMPLERS else (edge, float("inf"))
+        yield judge(
+            *interval(scores),
+            len(scores),
+            bounds,
+            measured=f"largest score of the joint test, {SAMPLER_NAMES.get(run, run)}",
+            unit="standard errors",
+        )
+    yield within(
+        results.values("two_sample_null", run="exact"),
+        *NULL,
+        "accuracy of the two-sample test, exact against exact",
+        "share",
+    )
+
+
+SAMPLER_NAMES = {
+    "exact": "exact sampler of one cell",
+    "gibbs": "blocked Gibbs",
+    "exact_kernel_late": "exact sampler, calcium kernel a bin late",
+    "exact_history_late": "exact sampler, history filter a bin late",
+    "gibbs_coupling_late": "blocked Gibbs, coupling filter a bin late",
+}
+WEIGHT_RUNS = {
+    "gibbs": "Gibbs sampling of spikes and weights",
+    "laplace": "Laplace, missing information counted",
+    "laplace_naive": "Laplace, missing information left out",
+    "fixed_point_naive": "fixed point, Laplace on its samples",
+}
+
+
+def weights(results: ResultTables) -> Iterator[Finding]:
+    """Share of the weights that lie in their 50% and 90% intervals, within ten points of nominal, over
+    networks: by Gibbs sampling, by Laplace's approximation with and without the missing information, and
+    by the same without it on the samples of a fixed-point posterior that learned the weights."""
+    for run, where in WEIGHT_RUNS.items():
+        for name, nominal in NOMINAL.items():
+            yield within(
+                results.values(f"weight_{name}", run=run),
+                nominal - WEIGHT_POINTS,
+                nominal + WEIGHT_POINTS,
+                f"weights in their {100 * nominal:g}% interval",
+                "share",
+                where,
+            )
+
+
+CLAIMS = (
+    Claim(
+        "C5",
+        "Correlated posteriors give accurate uncertainty for one cell",
+        PAPER,
+        EXPERIMENT,
+        correlated,
+    ),
+    Claim(
+        "C5a",
+        "Factorised posteriors misrepresent the uncertainty of spike counts (the other side of C5)",
+        PAPER,
+        EXPERIMENT,
+        factorised,
+    ),
+    Claim(
+        "U1",
+        "The exact posterior's samples pass simulation-based calibration",
+        GOAL,
+        EXPERIMENT,
+        exact_ranks,
+    ),
+    Claim(
+        "U2",
+        "Simulator and posterior samplers agree on one joint law, and the tests catch a filter one bin late",
+        GOAL,
+        EXPERIMENT,
+        joint,
+    ),
+    Claim("U3", "The intervals of learned weights hold the true weights", GOAL, EXPERIMENT, weights),
+)
