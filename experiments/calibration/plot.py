@@ -132,9 +132,10 @@ def coverage(results: ResultTables) -> Figure:
     style.title(figure, "How often the true spike count lies in a posterior's interval")
     style.caption(
         figure,
-        "Right of the line: intervals too wide, left of it: too narrow. Central intervals of sampled counts, "
-        "membership averaged over random breaking of ties, so that a calibrated posterior covers exactly the "
-        f"nominal share. Grey: five points around nominal. "
+        "Right of the line: intervals too wide; left of it: too narrow or off centre. Both can cancel, "
+        "so see the ranks too. Central intervals of sampled counts, membership averaged over random breaking "
+        "of ties, so that a calibrated posterior covers exactly the nominal share. Grey: five points around "
+        "nominal. "
         f"{marks.interval_note([len(group.values) for group in drawn], 'cell')}",
     )
     return figure

@@ -60,12 +60,12 @@ def joint_rows(settings: JointTest, device: torch.device) -> Iterator[Row]:
     """
     data = simulated(settings.cell)
     for planted in ("", *PLANTED["exact"]):
-        joint = tested(data, settings.steps, exact_sampler(data, planted, device))
+        joint = compare(data, settings.steps, exact_sampler(data, planted, device))
         yield from _rows("exact", planted, joint, settings.cell.seeds)
     networks = [simulated(settings.network, seed) for seed in settings.network.seeds]
     for planted in ("", *PLANTED["gibbs"]):
         found = [
-            tested(one, settings.steps, gibbs_sampler(one, planted, seed))
+            compare(one, settings.steps, gibbs_sampler(one, planted, seed))
             for one, seed in zip(networks, settings.network.seeds, strict=True)
         ]
         joint = replace(
@@ -74,7 +74,7 @@ def joint_rows(settings: JointTest, device: torch.device) -> Iterator[Row]:
         yield from _rows("gibbs", planted, joint, settings.network.seeds)
 
 
-def tested(data: Dataset, steps: int, draw: Draw) -> Joint:
+def compare(data: Dataset, steps: int, draw: Draw) -> Joint:
     """The joint test of the simulator of a data set against a sampler of spikes given traces."""
     model = CalciumNetwork(data.start, data.frame_rate, kernel_bins=data.kernel_bins).double()
     rng = generator(int(data.seed[0]) + 1)
