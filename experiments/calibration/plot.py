@@ -124,6 +124,7 @@ def coverage(results: ResultTables) -> Figure:
             marks.guide(one, nominal, "" if number else "nominal")
             one.axvspan(nominal - 0.05, nominal + 0.05, color="#efefef", lw=0, zorder=-1)
             one.set_xlabel(f"Coverage of the {level} interval")
+            one.locator_params(axis="x", nbins=4)
             if not number:
                 one.set_title(f"Counts, {told(window)}", pad=16)
             drawn += groups

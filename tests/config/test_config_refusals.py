@@ -14,6 +14,7 @@ from documents import BASE, CONFIGS, changed, load, refusal, write
 from dfp.config import load_experiment
 from dfp.config.schema import SCALES, RecordingsSpec, SimulationSpec
 from dfp.core.errors import UserError
+from dfp.stages.study import make_study
 
 
 @pytest.mark.parametrize(
@@ -276,7 +277,9 @@ def test_whatever_is_written_is_understood_or_refused_in_a_sentence(tmp_path: Pa
         else:
             inner[place[-1]] = rng.choice(JUNK)
         try:
-            load(tmp_path, document, rng.choice(SCALES))
+            exp = load(tmp_path, document, rng.choice(SCALES))
+            if exp.kind == "study":
+                make_study(exp)
         except UserError as error:
             refused += 1
             assert "\n" not in str(error) and len(str(error)) < 1000

@@ -14,6 +14,7 @@ from dfp.config.schema import SCALES, SimulationSpec
 from dfp.core.errors import UserError
 from dfp.core.noise import generator
 from dfp.posteriors.base import TraceSummary
+from dfp.stages.study import make_study
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=[path.parent.name for path in CONFIGS])
@@ -24,6 +25,9 @@ def test_every_experiment_loads_at_every_scale(path: Path, scale: str) -> None:
     assert exp.figures and (path.parent / "plot.py").is_file()
     if exp.kind == "timing":
         assert exp.timing is not None
+        return
+    if exp.kind == "study":
+        assert make_study(exp).name == exp.document.study["kind"]
         return
     assert exp.jobs() and all(run in exp.runs and data in exp.datasets for run, data in exp.jobs())
     for run in exp.runs:

@@ -27,8 +27,9 @@ def told(run: str) -> str:
 
 
 def windows(results: ResultTables) -> list[float]:
-    """The stretches that counts were taken of, bins; 0 is a whole trial."""
-    return sorted(results.rows("coverage_50", run="exact")["window"].unique())
+    """The stretches that counts were taken of, bins, longest first; 0 is a whole trial."""
+    found = results.rows("coverage_50", run="exact")["window"].unique()
+    return sorted(found, key=lambda window: window or float("inf"), reverse=True)
 
 
 def stretch(window: float) -> str:
@@ -36,26 +37,25 @@ def stretch(window: float) -> str:
     return f"counts in {number(window)} bins" if window else "counts in a whole trial"
 
 
-def coverage(results: ResultTables, run: str, where: str = "") -> Iterator[Finding]:
-    """Coverage of every interval of every stretch within five points of nominal."""
-    for window in windows(results):
-        for metric, nominal in NOMINAL.items():
-            yield within(
-                results.values(metric, run=run, window=window),
-                nominal - POINTS,
-                nominal + POINTS,
-                f"coverage of the {100 * nominal:g}% interval, {stretch(window)}",
-                "share",
-                where,
-            )
+def coverage(results: ResultTables, run: str, window: float, where: str) -> Iterator[Finding]:
+    """Coverage of every interval of a stretch's counts within five points of nominal."""
+    for metric, nominal in NOMINAL.items():
+        yield within(
+            results.values(metric, run=run, window=window),
+            nominal - POINTS,
+            nominal + POINTS,
+            f"coverage of the {100 * nominal:g}% interval, {stretch(window)}",
+            "share",
+            where,
+        )
 
 
 def correlated(results: ResultTables) -> Iterator[Finding]:
     """For each fixed-point posterior: coverage of the central 50% interval between 0.45 and 0.55 and of the
     90% interval between 0.85 and 0.95, of spike counts in whole trials and in windows, over cells."""
     for run in CORRELATED:
-        if run in results.runs:
-            yield from coverage(results, run, told(run))
+        for window in windows(results) if run in results.runs else ():
+            yield from coverage(results, run, window, told(run))
 
 
 def factorised(results: ResultTables) -> Iterator[Finding]:
@@ -87,9 +87,10 @@ def exact_ranks(results: ResultTables) -> Iterator[Finding]:
     distribution function below the edge of its simultaneous 95% band (ratio below 1, over cells); coverage
     of the 50% and 90% intervals within five points of nominal."""
     for window in windows(results):
+        where = stretch(window)
         values = results.values("rank_excess", run="exact", dataset="panel", window=window)
-        yield below(values, 1.0, f"deviation of the ranks ÷ edge of the 95% band, {stretch(window)}", "ratio")
-    yield from coverage(results, "exact")
+        yield below(values, 1.0, "deviation of the ranks ÷ edge of the 95% band", "ratio", where)
+        yield from coverage(results, "exact", window, where)
 
 
 def joint(results: ResultTables) -> Iterator[Finding]:

@@ -16,6 +16,7 @@ def check_data(spec: SimulationSpec, where: str, kind: str) -> None:
     check_network(spec, where)
     if spec.network["kind"] != kind:
         raise UserError(f"{where}.network.kind: found {spec.network['kind']!r}, expected {kind!r}")
+    make_network(spec, where)  # cheap enough to have its values refused here too
     if not spec.kernel_bins:
         raise UserError(f"{where}.kernel_bins: found 0, expected a cut kernel, as the references need")
 

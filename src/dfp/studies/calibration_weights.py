@@ -63,6 +63,7 @@ class Weights:
         for name, least in lowest.items():
             if getattr(self, name) < least:
                 raise UserError(f"{name}: found {getattr(self, name)}, expected at least {least}")
+        _ = self.prior  # a wrong one is refused here
         phase = make_phase(self.training, "training")
         tiny = TraceSummary(2, torch.zeros(2), torch.ones(2))
         phase.check(make_posterior(self.posterior, tiny, generator(0), "posterior"))
