@@ -87,6 +87,23 @@ def test_derivatives_are_those_of_the_exact_evidence() -> None:
     assert (np.abs(np.diag(found.complete + hessian)) > 0.4 * np.diag(scale)).all()
 
 
+def test_short_blocks_with_their_neighbours_hold_the_whole_variance() -> None:
+    """Blocks of four bins: what they share with the next ones is a good part of the score's variance."""
+    data = recorded()
+    exact = ExactNetworkPosterior(exact_parameters(data.start), torch.as_tensor(data.x).double())
+    z = exact.sample(3000, torch.Generator().manual_seed(1)).numpy()
+    law = pack(data.start)
+    scores = []
+    for raster in z:
+        x = design(raster, data.start)
+        residual = raster.transpose(2, 0, 1) - expit(np.einsum("nbtp,np->nbt", x, law))
+        scores.append(np.einsum("nbt,nbtp->np", residual, x).ravel())
+    whole = np.cov(np.array(scores).T)
+    scale = np.sqrt(np.outer(np.diag(whole), np.diag(whole)))
+    missing = curvature(z, data.start, PRIOR, block=4).missing
+    assert (np.abs(missing - whole) < 0.1 * scale).all()
+
+
 def test_known_spikes_leave_nothing_missing() -> None:
     data = recorded()
     assert data.z is not None
