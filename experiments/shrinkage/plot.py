@@ -78,8 +78,9 @@ def shrinkage(results: ResultTables) -> Figure:
     style.caption(
         figure,
         "Twenty coupled cells, noise 0.4, rise 0.1 s; a seed is a network. Above: bias, history and coupling "
-        "are learned. Below: all parameters at the truth; an exact posterior's samples would give slope 1. "
-        "A square: after one sweep of blocked Gibbs on the posterior's samples. " + marks.interval_note(counts),
+        "are learned. Below: all parameters at the truth; exact samples would give slope 1. "
+        "A square: after one sweep of blocked Gibbs on the posterior's samples. "
+        + marks.interval_note(counts),
     )
     return figure
 
