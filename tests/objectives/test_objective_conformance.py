@@ -18,6 +18,7 @@ from dfp.distributions.enumeration import all_paths
 from dfp.evaluation.bounds import sample_hard
 from dfp.models.calcium import CalciumNetwork
 from dfp.objectives.base import Objective, Problem, logits_at
+from dfp.objectives.disarm import DisArm
 from dfp.objectives.multi_sample import MultiSample
 from dfp.objectives.relaxed_pmf import RelaxedPmf
 from dfp.objectives.score_function import ScoreFunction
@@ -72,10 +73,17 @@ def test_every_objective_has_a_relaxation(name: str) -> None:
 
 
 def small(
-    coupled: bool = True, independent: bool = False, weights: Tensor | None = None, seed: int = 0
+    coupled: bool = True,
+    independent: bool = False,
+    weights: Tensor | None = None,
+    seed: int = 0,
+    objective: Objective | None = None,
 ) -> tuple[CalciumNetwork, CausalBernoulli, Problem]:
+    """A model, a q with as many terms as the objective allows, and its problem."""
     network = model(2, seed, basis=1 if coupled else 0)
-    q = process("all_terms" if coupled else "own_history", seed, trials=3, bins=6, cells=2, strength=0.7)
+    kind = "all_terms" if coupled else "own_history"
+    kind = "factorised" if isinstance(objective, DisArm) else kind
+    q = process(kind, seed, trials=3, bins=6, cells=2, strength=0.7)
     return network, q, problem(network, traces(seed, trials=3, bins=6, cells=2), weights, independent)
 
 
@@ -86,7 +94,7 @@ def small(
 def test_loss_is_finite_and_differentiable_in_everything(
     objective: Objective, relaxation: Relaxation, sampler: Sequential | FixedPoint
 ) -> None:
-    network, q, setting = small()
+    network, q, setting = small(objective=objective)
     loss = objective.loss(setting, q, sampler, relaxation, generator(1))
     assert torch.isfinite(loss.total) and all(value == value for value in loss.terms.values())
     assert loss.per_cell.shape == (2,) and not loss.per_cell.requires_grad
@@ -130,7 +138,7 @@ def test_a_panel_is_its_cells_side_by_side(objective: Objective, relaxation: Rel
     """With independent cells, each cell's loss and gradient are
     those of the cell alone with its own noise.
     """
-    network, q, setting = small(coupled=False, independent=True)
+    network, q, setting = small(coupled=False, independent=True, objective=objective)
     noise = logistic_noise((3, 3, 6, 2), generator(3), torch.float64)
     whole = objective.loss(
         setting, _with_noise(q, noise), FixedPoint(tolerance=1e-13), relaxation, generator(0)
@@ -177,7 +185,7 @@ def _weights() -> Tensor:
 @every_pair_that_moves_q
 def test_bins_that_do_not_count_are_not_looked_at(objective: Objective, relaxation: Relaxation) -> None:
     """At fixed q and noise, frames in the burn-in may be anything, NaN included."""
-    network, q, setting = small(weights=_weights())
+    network, q, setting = small(weights=_weights(), objective=objective)
     other = setting.x.clone()
     other[_weights().expand_as(other) == 0] = torch.tensor(float("nan"), dtype=torch.float64)
     losses = [
@@ -196,11 +204,11 @@ def test_the_loss_is_nats_per_counted_bin(objective: Objective, relaxation: Rela
     """Numerator and number of bins are summed over the batch: every counted
     bin weighs the same, in whichever trial it stands.
     """
-    network, q, setting = small(weights=_weights())
+    network, q, setting = small(weights=_weights(), objective=objective)
     loss = objective.loss(setting, q, FixedPoint(tolerance=1e-12), relaxation, generator(5))
     draw = loss.draw
     with torch.no_grad():
-        if isinstance(objective, ScoreFunction | WakeSleep):
+        if isinstance(objective, ScoreFunction | DisArm | WakeSleep):
             terms = network.log_joint(setting.x, draw.z) - q.log_prob(draw.z)
         else:
             single = objective.single if isinstance(objective, MultiSample) else objective
@@ -215,7 +223,7 @@ def test_named_terms_add_up_to_the_loss() -> None:
     for objective, relaxation in pairs():
         if isinstance(objective, MultiSample):
             continue
-        _, q, setting = small(weights=_weights())
+        _, q, setting = small(weights=_weights(), objective=objective)
         loss = objective.loss(setting, q, FixedPoint(), relaxation, generator(6))
         parts = [loss.terms[name] for name in ("log_likelihood", "log_prior", "entropy")]
         assert sum(parts) == pytest.approx(-float(loss.per_cell.mean()), abs=1e-9)

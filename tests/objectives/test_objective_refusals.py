@@ -10,6 +10,7 @@ import pytest
 from cases import Family
 
 from dfp.core.errors import UserError
+from dfp.objectives.disarm import DisArm
 from dfp.objectives.logistic_density import LogisticDensity
 from dfp.objectives.multi_sample import MultiSample
 from dfp.objectives.relaxed_pmf import RelaxedPmf
@@ -28,6 +29,22 @@ _REFUSED: list[tuple[str, Callable[[], Any]]] = [
     ("multi-sample of the score function", lambda: MultiSample(4, of="score_function")),
     ("a score function without baseline", lambda: ScoreFunction(1)),
     ("a negative reward window", lambda: ScoreFunction(4, reward_window=-1)),
+    ("no antithetic pair", lambda: DisArm(0)),
+    ("antithetic pairs of relaxed samples", lambda: Phase(DisArm(), FixedPoint())),
+    (
+        "antithetic pairs of an autoregressive posterior",
+        lambda: Phase(DisArm(), FixedPoint(), relaxation="hard").check(
+            Family("autoregressive", {"history": 3}).fresh()
+        ),
+    ),
+    (
+        "antithetic pairs of a logistic flow",
+        lambda: Phase(DisArm(), FixedPoint(), relaxation="hard").check(Family("logistic_flow", {}).fresh()),
+    ),
+    (
+        "refining on antithetic pairs",
+        lambda: Phase(DisArm(), FixedPoint(), relaxation="hard").check(refined().fresh()),
+    ),
     ("no sample", lambda: RelaxedPmf(0)),
     ("no sample of the density", lambda: LogisticDensity(0)),
     ("an unknown entropy", lambda: RelaxedPmf(1, entropy="exact")),
@@ -100,6 +117,8 @@ def test_combinations_with_meaning_are_accepted() -> None:
     Phase(LogisticDensity(), Sequential()).check(Family("logistic_flow", {}).fresh())
     Phase(MultiSample(), FixedPoint(), relaxation="straight_through").check(refined().fresh())
     Phase(ScoreFunction(), FixedPoint(), relaxation="hard", refinement_steps=0).check(refined().fresh())
+    for name, settings in (("factorised", {}), ("autoregressive", {"history": 0})):
+        Phase(DisArm(), FixedPoint(), relaxation="hard").check(Family(name, settings).fresh())
     for gradient, of in itertools.product(("implicit", "unrolled"), ("factorised", "autoregressive")):
         through = gradient == "unrolled" or of == "factorised"
         Phase(RelaxedPmf(), FixedPoint(gradient=gradient)).check(refined(of=of, through=through).fresh())

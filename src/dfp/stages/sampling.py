@@ -9,6 +9,7 @@ from dfp.core.noise import generator
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.evaluation.bounds import HardSamples, sample_hard
 from dfp.objectives.base import Problem
+from dfp.objectives.disarm import DisArm
 from dfp.objectives.relaxed_pmf import RelaxedPmf
 from dfp.objectives.score_function import ScoreFunction
 from dfp.posteriors.refined import Refined
@@ -32,7 +33,8 @@ def condition(
     if isinstance(fitted.posterior, Refined) and refinement_steps is not None:
         fitted.posterior.steps = refinement_steps
     trained = fitted.phases[-1].objective
-    objective = RelaxedPmf() if isinstance(trained, ScoreFunction) or trained.continuous else trained
+    pathwise = not (isinstance(trained, ScoreFunction | DisArm) or trained.continuous)
+    objective = trained if pathwise else RelaxedPmf()
     bound = bound_for(problem, objective, FixedPoint(), rng)
     return fitted.posterior.condition(x, bound, fitted.model.prior(*x.shape[:2])).q
 

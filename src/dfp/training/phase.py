@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 
 from dfp.core.errors import UserError, suggest
 from dfp.objectives.base import Objective
+from dfp.objectives.disarm import DisArm
 from dfp.objectives.score_function import ScoreFunction
 from dfp.objectives.wake_sleep import WakeSleep
+from dfp.posteriors.autoregressive import Autoregressive
 from dfp.posteriors.base import Posterior
 from dfp.posteriors.refined import Refined
+from dfp.posteriors.twisted import Twisted
 from dfp.samplers.base import Sampler
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.relaxations import Concrete, Hard, MeanField, Relaxation, StraightThrough
@@ -109,6 +112,11 @@ class Phase:
                 "logistic variables; "
                 "expected logistic_density (for spikes as latents use the autoregressive posterior)"
             )
+        if isinstance(self.objective, DisArm) and _has_terms(posterior):
+            raise UserError(
+                f"objective disarm: found with posterior {posterior.name}, whose logits depend on the sampled "
+                "past; expected the factorised posterior (for others use score_function)"
+            )
         if isinstance(posterior, Refined):
             self._check_refined(posterior)
         elif self.refinement_steps is not None:
@@ -124,7 +132,7 @@ class Phase:
                 "relaxed_pmf or multi_sample"
             )
         steps = posterior.config.steps if self.refinement_steps is None else self.refinement_steps
-        if steps and (self.objective.continuous or isinstance(self.objective, ScoreFunction)):
+        if steps and (self.objective.continuous or isinstance(self.objective, ScoreFunction | DisArm)):
             raise UserError(
                 f"objective {self.objective.name}: found with a refined posterior, whose steps need a bound "
                 "with a gradient "
@@ -142,3 +150,13 @@ class Phase:
                 "differentiated "
                 "through, expected 'unrolled' (the implicit gradient cannot be differentiated again)"
             )
+
+
+def _has_terms(posterior: Posterior) -> bool:
+    """Whether a posterior is known to have causal terms; of others, DisARM's loss tells."""
+    base = posterior.base if isinstance(posterior, Refined) else posterior
+    if isinstance(base, Autoregressive):
+        config = base.config
+        terms = (config.history, config.coupling_lags, config.tied_coupling, config.nonlinear_hidden)
+        return any(terms)
+    return isinstance(base, Twisted)
