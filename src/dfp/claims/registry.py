@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dfp.claims import bias, calibration, connectivity, shrinkage, uncertainty, wall_clock
+from dfp.claims import bias, calibration, connectivity, estimators, shrinkage, uncertainty, wall_clock
 from dfp.claims.base import Claim
 
 CLAIMS: tuple[Claim, ...] = tuple(
@@ -11,6 +11,7 @@ CLAIMS: tuple[Claim, ...] = tuple(
             *bias.CLAIMS,
             *calibration.CLAIMS,
             *connectivity.CLAIMS,
+            *estimators.CLAIMS,
             *shrinkage.CLAIMS,
             *uncertainty.CLAIMS,
             *wall_clock.CLAIMS,

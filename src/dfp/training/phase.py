@@ -114,8 +114,8 @@ class Phase:
             )
         if isinstance(self.objective, DisArm) and _has_terms(posterior):
             raise UserError(
-                f"objective disarm: found with posterior {posterior.name}, whose logits depend on the sampled "
-                "past; expected the factorised posterior (for others use score_function)"
+                f"objective disarm: found with posterior {posterior.name}, whose logits depend on sampled "
+                "spikes; expected the factorised posterior (for others use score_function)"
             )
         if isinstance(posterior, Refined):
             self._check_refined(posterior)
