@@ -145,7 +145,7 @@ def cell_of(part: pd.DataFrame, panel: Heat, scale: mpl.cm.ScalarMappable) -> tu
         return "0", "#f4f4f4"
     value = geometric(part[panel.metric])[0] if len(part) > 1 else float(part[panel.metric].iloc[0])
     hidden = panel.metric == "bias" and part["seen"].mean() < 0.5
-    text = f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 1 else f"{value:.2f}".lstrip("0")
+    text = f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 0.995 else f"{value:.2f}".lstrip("0")
     return ("<" if hidden else "") + text, mpl.colors.to_hex(scale.to_rgba(value))
 
 
@@ -325,8 +325,8 @@ def sweeps(results: ResultTables, frame: pd.DataFrame) -> Figure:
         figure,
         f"T = {bins}, noise {noise:g}, posterior with own history, τ = {tau:g}. Left: gradients unrolled "
         "through exactly so many sweeps; a hollow point is a bound: no bias seen in most cells. Right: "
-        f"√(bias² + sd² ÷ n), exact samples. {marks.interval_note([own['seed'].nunique()], 'cell')} Means are "
-        "geometric; bands as the bars.",
+        f"√(bias² + sd² ÷ n), exact samples. {marks.interval_note([own['seed'].nunique()], 'cell')} Means "
+        "are geometric; bands as the bars.",
     )
     return figure
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from dfp.claims.base import GOAL, PAPER, Claim, Finding, above, interval, judge
+from dfp.claims.base import GOAL, PAPER, Claim, Finding, interval, judge
 from dfp.plotting.tables import ResultTables
 
 EXPERIMENT = "estimators"
@@ -40,81 +40,87 @@ def told(setting: Sequence[object]) -> str:
     return f"{family} posterior, T = {bins}, noise {float(str(noise)):g}"
 
 
+def _tested(values: pd.Series[float], bounds: tuple[float, float], measured: str, where: str) -> Finding:
+    """Judge by the whole range over instances in place of an interval."""
+    ends = (float(values.mean()), float(values.min()), float(values.max()))
+    return judge(*ends, len(values), bounds, measured=measured, unit="ratio", where=where)
+
+
 def unbiased(results: ResultTables) -> Iterator[Finding]:
-    """The largest |z| over the coordinates of ∇φ and ∇θ against the exact gradient, ÷ its Bonferroni
-    threshold (0.1% for all tests of the study), must be below 1 in every instance at every setting: what is
-    given is the mean over instances with their whole range in place of an interval."""
+    """The largest |z| over the coordinates of ∇φ and ∇θ against the exact gradient, over lengths, noise and
+    points, ÷ its Bonferroni threshold (0.1% for all tests of the study), below 1 in every instance: given are
+    the mean over instances and their whole range."""
     for run in ("score_function", "disarm"):
         if not results.has("largest_z_ratio", run=run):
             continue
-        frame = results.rows("largest_z_ratio", run=run).sort_values("value")
-        worst = frame.groupby(["family", "seed"], sort=True)["value"].max()
-        for family, values in worst.groupby(level="family"):
-            yield judge(
-                float(values.mean()),
-                float(values.min()),
-                float(values.max()),
-                len(values),
-                (-np.inf, 1.0),
-                measured=f"largest |z| ÷ threshold, {run.replace('_', ' ')}",
-                unit="ratio",
-                where=f"{family} posterior",
-            )
+        frame = results.rows("largest_z_ratio", run=run, sweeps=0)
+        for family, part in frame.groupby("family"):
+            worst = part.groupby("seed")["value"].max()
+            measured = f"largest |z| ÷ threshold, {run.replace('_', ' ')}"
+            yield _tested(worst, (-np.inf, 1.0), measured, f"{family} posterior")
 
 
 def biased(results: ResultTables) -> Iterator[Finding]:
-    """Squared relative bias of ∇φ (its unbiased estimate, which scatters around 0 where there is no bias)
-    above 0 at each temperature, length, noise and posterior, over instances."""
-    frame = exact_samples(results, "squared_bias", run="relaxed_pmf", part="phi")
-    for (temperature, *key), part in frame.groupby(["temperature", *SETTING], sort=False):
-        where = f"temperature {float(str(temperature)):g}, {told(key)}"
-        yield above(part["value"], 0.0, "squared relative bias of ∇φ, relaxed pmf", "relative", where)
+    """By the same test: the largest |z| over the coordinates of ∇φ and over noise, ÷ its threshold, above 1
+    in every instance, at each temperature, length and posterior: given are the mean over instances and their
+    whole range."""
+    frame = exact_samples(results, "largest_z_ratio", run="relaxed_pmf", part="phi")
+    for (temperature, family, bins), part in frame.groupby(["temperature", "family", "bins"], sort=False):
+        worst = part.groupby("seed")["value"].max()
+        where = f"temperature {float(str(temperature)):g}, {family} posterior, T = {bins}"
+        yield _tested(worst, (1.0, np.inf), "largest |z| ÷ threshold, relaxed pmf", where)
 
 
-def _neighbours(results: ResultTables, metric: str, run: str) -> Iterator[tuple[str, pd.DataFrame]]:
+def biases(results: ResultTables, **where: object) -> pd.DataFrame:
+    """Relative biases, at least the error by chance, so that ratios of unseen ones are near 1."""
+    found, floor = (exact_samples(results, metric, **where) for metric in ("relative_bias", "resolution"))
+    keys = ["run", "part", "temperature", *SETTING, "seed"]
+    both = found.merge(floor[[*keys, "value"]], on=keys, suffixes=("", "_floor"), validate="one_to_one")
+    return both.assign(value=both[["value", "value_floor"]].max(axis=1))
+
+
+def _above_one(ratio: pd.Series[float], measured: str, where: str) -> Finding:
+    found = interval(ratio, log=True)
+    return judge(*found, len(ratio), (1.0, np.inf), measured=measured, unit="times", where=where)
+
+
+def _neighbours(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """(setting, higher temperature first and the next lower one second)."""
-    frame = exact_samples(results, metric, run=run, part="phi")
-    temperatures = sorted(frame["temperature"].unique())
-    for low, high in pairwise(temperatures):
+    for low, high in pairwise(sorted(frame["temperature"].unique())):
         both = (frame[frame["temperature"] == value] for value in (high, low))
         for where, part in paired(*both):
             yield f"temperature {high:g} → {low:g}, {where}", part
 
 
 def cooler_is_less_biased(results: ResultTables) -> Iterator[Finding]:
-    """Relative bias of ∇φ at each temperature minus that at the next lower one, paired by instance, above 0
-    at each length, noise and posterior."""
-    for where, part in _neighbours(results, "relative_bias", "relaxed_pmf"):
-        yield above(part["first"] - part["second"], 0.0, "fall of the relative bias of ∇φ", "relative", where)
+    """Relative bias of ∇φ at each temperature ÷ that at the next lower one, paired by instance, above 1 at
+    each length, noise and posterior: geometric mean. A bias below the error by chance counts as that
+    error."""
+    for where, part in _neighbours(biases(results, run="relaxed_pmf", part="phi")):
+        measured = "bias of ∇φ, higher ÷ lower temperature"
+        yield _above_one(part["first"] / part["second"], measured, where)
 
 
 def cooler_is_noisier(results: ResultTables) -> Iterator[Finding]:
     """Standard deviation of a draw of ∇φ at each temperature ÷ that at the next higher one, paired by
     instance, above 1 at each length, noise and posterior: geometric mean."""
-    for where, part in _neighbours(results, "relative_sd", "relaxed_pmf"):
-        ratio = part["second"] / part["first"]
-        found = interval(ratio, log=True)
+    frame = exact_samples(results, "relative_sd", run="relaxed_pmf", part="phi")
+    for where, part in _neighbours(frame):
         measured = "sd of a draw of ∇φ, lower ÷ higher temperature"
-        yield judge(*found, len(ratio), (1.0, np.inf), measured=measured, unit="times", where=where)
+        yield _above_one(part["second"] / part["first"], measured, where)
 
 
 def logistic_is_more_biased(results: ResultTables) -> Iterator[Finding]:
-    """Relative bias of the logistic density's gradient minus that of the relaxed pmf's at the same
-    temperature, paired by instance, above 0 at each length, noise and posterior, for ∇φ and ∇θ."""
+    """Relative bias of the logistic density's gradient ÷ that of the relaxed pmf's at the same temperature,
+    paired by instance, above 1 at each length, noise and posterior, for ∇φ and ∇θ: geometric mean. A bias
+    below the error by chance counts as that error."""
     for part, name in PARTS.items():
-        sides = [
-            exact_samples(results, "relative_bias", run=run, part=part)
-            for run in ("logistic_density", "relaxed_pmf")
-        ]
+        sides = [biases(results, run=run, part=part) for run in ("logistic_density", "relaxed_pmf")]
         for temperature in sorted(sides[0]["temperature"].unique()):
-            both = (side[side["temperature"] == temperature] for side in sides)
-            for where, values in paired(*both):
-                yield above(
-                    values["first"] - values["second"],
-                    0.0,
-                    f"relative bias of {name}, logistic density − relaxed pmf",
-                    "relative",
-                    f"temperature {temperature:g}, {where}",
+            for where, values in paired(*(side[side["temperature"] == temperature] for side in sides)):
+                measured = f"bias of {name}, logistic density ÷ relaxed pmf"
+                yield _above_one(
+                    values["first"] / values["second"], measured, f"temperature {temperature:g}, {where}"
                 )
 
 

@@ -77,26 +77,6 @@ class Panel:
         found = torch.autograd.grad(exact_elbo(side.problem, side.q).sum(), side.unknowns)
         return side.rows(found)[0]
 
-    def estimate(self, phase: Phase, draws: int, copies: int, rng: torch.Generator) -> tuple[Estimate, float]:
-        """At least ``draws`` independent gradients of the phase's objective, and the seconds that each took
-        in the fastest batch.
-
-        Args:
-            copies: gradients drawn at once for each cell.
-            rng: on the panel's device.
-        """
-        side, moments = Copies(self, copies), Moments()
-        relaxation = phase.relaxation_at(0)
-        fastest = float("inf")
-        while moments.draws < draws:
-            start = _clock(self.x.device)
-            loss = phase.objective.loss(side.problem, side.q, phase.sampler, relaxation, rng)
-            # the loss is minus the ELBO per bin
-            found = torch.autograd.grad(loss.total * -self.x.shape[1], side.unknowns)
-            fastest = min(fastest, _clock(self.x.device) - start)
-            moments.add(side.rows(found))
-        return moments.against(self.exact), fastest / (copies * self.x.shape[2])
-
 
 class Copies:
     """Every cell of a panel several times side by side, each copy with leaf parameters of its own: since
@@ -104,7 +84,7 @@ class Copies:
     """
 
     def __init__(self, panel: Panel, copies: int) -> None:
-        self.copies = copies
+        self.panel, self.copies = panel, copies
         device = panel.x.device
         network = _network(_repeated(panel.parameters, copies), panel.kernel_bins).to(device)
         x = panel.x.repeat(1, 1, copies)
@@ -114,6 +94,25 @@ class Copies:
         self.q = CausalBernoulli(drive, (OwnHistory(taps.t()),) if taps.shape[0] else ())
         learned = [network.get_parameter(f"raw_{name}") for name in LEARNED]
         self.unknowns: list[Tensor] = [drive, *([taps] if taps.shape[0] else []), *learned]
+
+    def estimate(self, phase: Phase, draws: int, rng: torch.Generator) -> tuple[Estimate, float]:
+        """At least ``draws`` independent gradients of the phase's objective, and the seconds that each took
+        in the fastest batch.
+
+        Args:
+            rng: on the panel's device.
+        """
+        moments, x = Moments(), self.problem.x
+        relaxation = phase.relaxation_at(0)
+        fastest = float("inf")
+        while moments.draws < draws:
+            start = _clock(x.device)
+            loss = phase.objective.loss(self.problem, self.q, phase.sampler, relaxation, rng)
+            # the loss is minus the ELBO per bin
+            found = torch.autograd.grad(loss.total * -x.shape[1], self.unknowns)
+            fastest = min(fastest, _clock(x.device) - start)
+            moments.add(self.rows(found))
+        return moments.against(self.panel.exact), fastest / x.shape[2]
 
     def rows(self, found: Sequence[Tensor]) -> Tensor:
         """Gradients of the unknowns as ``(copies, I, D)``."""

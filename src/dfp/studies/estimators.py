@@ -21,7 +21,7 @@ from dfp.samplers.base import Sampler
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.sequential import Sequential
 from dfp.studies.base import Study
-from dfp.studies.estimator_panels import LAGS, Panel, Ranges, make_panel
+from dfp.studies.estimator_panels import LAGS, Copies, Panel, Ranges, make_panel
 from dfp.training.phase import Phase
 from dfp.training.schedules import Schedule
 
@@ -247,15 +247,15 @@ class Estimators(Study):
     def rows(self, device: torch.device) -> Iterator[dict[str, Any]]:
         jobs = self.jobs()
         threshold = self.threshold(jobs)
-        panels: dict[tuple[int, bool, str], Panel] = {}
+        made: tuple[int, bool, str] | None = None
         for number, job in enumerate(jobs):
-            key = (job.bins, job.factorised, job.point)
-            if key not in panels:
-                panels[key] = self.panel(job, device)
+            if made != (job.bins, job.factorised, job.point):
+                made = (job.bins, job.factorised, job.point)
+                side = Copies(self.panel(job, device), self.copies)
             draws = self.draws if job.unbiased == PARTS else self.draws_biased
             rng = generator(1_000 + number, device)
-            estimate, seconds = panels[key].estimate(job.phase, draws, self.copies, rng)
-            yield from self._rows(job, estimate, seconds, panels[key].sizes, threshold)
+            estimate, seconds = side.estimate(job.phase, draws, rng)
+            yield from self._rows(job, estimate, seconds, side.panel.sizes, threshold)
 
     def _rows(
         self, job: Job, estimate: Estimate, seconds: float, sizes: dict[str, int], threshold: float
@@ -269,9 +269,9 @@ class Estimators(Study):
                 "resolution": found.resolution,
                 "relative_sd": found.relative_sd,
                 "cosine": found.cosine,
+                "largest_z_ratio": found.z.abs().amax(-1) / threshold,
             }
             if part in job.unbiased:
-                metrics["largest_z_ratio"] = found.z.abs().amax(-1) / threshold
                 self._check(job, part, found, threshold)
             for metric, values in metrics.items():
                 for cell, value in enumerate(values.tolist()):
