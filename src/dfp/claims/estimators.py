@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from dfp.claims.base import GOAL, PAPER, Claim, Finding, interval, judge
+from dfp.claims.base import GOAL, PAPER, Claim, Finding, above, interval, judge
 from dfp.plotting.tables import ResultTables
 
 EXPERIMENT = "estimators"
@@ -60,23 +62,29 @@ def unbiased(results: ResultTables) -> Iterator[Finding]:
             yield _tested(worst, (-np.inf, 1.0), measured, f"{family} posterior")
 
 
+def pooled(results: ResultTables, run: str, part: str) -> pd.Series[float]:
+    """Root mean square of the relative bias over lengths and noise, by family, temperature and seed: the root
+    of the mean of its unbiased squares, with that mean's sign, so that it scatters around 0 without a bias.
+    """
+    frame = exact_samples(results, "squared_bias", run=run, part=part)
+    mean = frame.groupby(["family", "temperature", "seed"], sort=True)["value"].mean()
+    return mean.map(lambda value: math.copysign(abs(value) ** 0.5, value))
+
+
+def _by_temperature(values: pd.Series[float]) -> Iterator[tuple[str, str, pd.Series[float]]]:
+    """(family, temperature, values by seed)."""
+    for key, part in values.groupby(level=["family", "temperature"]):
+        found: Any = key
+        yield str(found[0]), f"{float(found[1]):g}", part.droplevel(["family", "temperature"])
+
+
 def biased(results: ResultTables) -> Iterator[Finding]:
-    """By the same test: the largest |z| over the coordinates of ∇φ and over noise, ÷ its threshold, above 1
-    in every instance, at each temperature, length and posterior: given are the mean over instances and their
-    whole range."""
-    frame = exact_samples(results, "largest_z_ratio", run="relaxed_pmf", part="phi")
-    for (temperature, family, bins), part in frame.groupby(["temperature", "family", "bins"], sort=False):
-        worst = part.groupby("seed")["value"].max()
-        where = f"temperature {float(str(temperature)):g}, {family} posterior, T = {bins}"
-        yield _tested(worst, (1.0, np.inf), "largest |z| ÷ threshold, relaxed pmf", where)
-
-
-def biases(results: ResultTables, **where: object) -> pd.DataFrame:
-    """Relative biases, at least the error by chance, so that ratios of unseen ones are near 1."""
-    found, floor = (exact_samples(results, metric, **where) for metric in ("relative_bias", "resolution"))
-    keys = ["run", "part", "temperature", *SETTING, "seed"]
-    both = found.merge(floor[[*keys, "value"]], on=keys, suffixes=("", "_floor"), validate="one_to_one")
-    return both.assign(value=both[["value", "value_floor"]].max(axis=1))
+    """Relative bias of ∇φ and of ∇θ with q near the exact posterior (root mean square over lengths and noise,
+    from unbiased estimates of its square) above 0 at each temperature and for each family, over instances."""
+    for part, name in PARTS.items():
+        for family, temperature, values in _by_temperature(pooled(results, "relaxed_pmf", part)):
+            where = f"temperature {temperature}, {family} posterior"
+            yield above(values, 0.0, f"relative bias of {name}", "relative", where)
 
 
 def _above_one(ratio: pd.Series[float], measured: str, where: str) -> Finding:
@@ -93,12 +101,14 @@ def _neighbours(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 
 def cooler_is_less_biased(results: ResultTables) -> Iterator[Finding]:
-    """Relative bias of ∇φ at each temperature ÷ that at the next lower one, paired by instance, above 1 at
-    each length, noise and posterior: geometric mean. A bias below the error by chance counts as that
-    error."""
-    for where, part in _neighbours(biases(results, run="relaxed_pmf", part="phi")):
-        measured = "bias of ∇φ, higher ÷ lower temperature"
-        yield _above_one(part["first"] / part["second"], measured, where)
+    """Relative bias of ∇φ and of ∇θ with q near the exact posterior (root mean square over lengths and noise)
+    at each temperature minus that at the next lower one, paired by instance, above 0 for each family."""
+    for part, name in PARTS.items():
+        found = list(_by_temperature(pooled(results, "relaxed_pmf", part)))
+        for (family, low, cooler), (other, high, warmer) in pairwise(found):
+            if family == other:
+                where = f"temperature {high} → {low}, {family} posterior"
+                yield above(warmer - cooler, 0.0, f"fall of the relative bias of {name}", "relative", where)
 
 
 def cooler_is_noisier(results: ResultTables) -> Iterator[Finding]:
@@ -111,17 +121,15 @@ def cooler_is_noisier(results: ResultTables) -> Iterator[Finding]:
 
 
 def logistic_is_more_biased(results: ResultTables) -> Iterator[Finding]:
-    """Relative bias of the logistic density's gradient ÷ that of the relaxed pmf's at the same temperature,
-    paired by instance, above 1 at each length, noise and posterior, for ∇φ and ∇θ: geometric mean. A bias
-    below the error by chance counts as that error."""
+    """Relative bias of ∇φ and of ∇θ with q near the exact posterior (root mean square over lengths and
+    noise), logistic density minus relaxed pmf at the same temperature, paired by instance, above 0 for each
+    family."""
     for part, name in PARTS.items():
-        sides = [biases(results, run=run, part=part) for run in ("logistic_density", "relaxed_pmf")]
-        for temperature in sorted(sides[0]["temperature"].unique()):
-            for where, values in paired(*(side[side["temperature"] == temperature] for side in sides)):
-                measured = f"bias of {name}, logistic density ÷ relaxed pmf"
-                yield _above_one(
-                    values["first"] / values["second"], measured, f"temperature {temperature:g}, {where}"
-                )
+        difference = pooled(results, "logistic_density", part) - pooled(results, "relaxed_pmf", part)
+        for family, temperature, values in _by_temperature(difference.dropna()):
+            measured = f"relative bias of {name}, logistic density − relaxed pmf"
+            where = f"temperature {temperature}, {family} posterior"
+            yield above(values, 0.0, measured, "relative", where)
 
 
 def antithetic_is_quieter(results: ResultTables) -> Iterator[Finding]:
