@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dfp.claims import bias, calibration, connectivity, estimators, shrinkage, uncertainty, wall_clock
+from dfp.claims import bias, calibration, connectivity, estimators, ledger, shrinkage, uncertainty, wall_clock
 from dfp.claims.base import Claim
 
 CLAIMS: tuple[Claim, ...] = tuple(
@@ -12,6 +12,7 @@ CLAIMS: tuple[Claim, ...] = tuple(
             *calibration.CLAIMS,
             *connectivity.CLAIMS,
             *estimators.CLAIMS,
+            *ledger.CLAIMS,
             *shrinkage.CLAIMS,
             *uncertainty.CLAIMS,
             *wall_clock.CLAIMS,
