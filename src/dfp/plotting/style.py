@@ -57,6 +57,7 @@ RUNS = {
     "fixed_point": "Fixed point, relaxed pmf",
     "fixed_point_score": "Fixed point, score function",
     "fixed_point_nonlinear": "Fixed point, nonlinear history",
+    "twisted": "Twisted, wake-sleep",
     "logistic_flow": "Logistic flow",
     "refined_mean": "Refined, mean-passing",
     "refined_straight": "Refined, straight-through",
