@@ -124,12 +124,10 @@ def _run(options: argparse.Namespace) -> None:
 
             for path in options.experiments:
                 exp = load_experiment(path, options.scale, options.overrides)
+                size = f"{len(exp.datasets)} data sets, {len(exp.jobs())} runs"
                 if exp.kind == "study":
-                    make_study(exp)
-                print(
-                    f"{path} ({options.scale}): {len(exp.datasets)} data sets, {len(exp.jobs())} runs, about "
-                    f"{exp.minutes:g} minutes"
-                )
+                    size = f"the study {make_study(exp).name}"
+                print(f"{path} ({options.scale}): {size}, about {exp.minutes:g} minutes")
 
 
 def _parser() -> argparse.ArgumentParser:
