@@ -144,6 +144,11 @@ from dfp.stages.study import make_study
         (("skip",), [{"family": "flow"}], "skip[0]: unknown family: 'flow'"),
         (("runs", "plain", "cost"), 0, "cost: found 0, expected a number above 0"),
         (("peers",), {"methods": ["oasys"]}, "unknown peer 'oasys' (did you mean 'oasis'?)"),
+        (
+            ("peers",),
+            {"methods": ["gibbs_em"], "sweeps": 10, "burn_in": 10},
+            "sweeps, burn_in, prior_sd: found 10, 10, 0.6",
+        ),
         (("datasets",), [], "datasets: found list [], expected a mapping"),
         (("kind",), "simulation", "kind: found 'simulation'"),
         (("steps_scale",), 0, "steps_scale: found 0.0, expected a number above 0"),
