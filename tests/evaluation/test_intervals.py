@@ -11,7 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dfp.evaluation.intervals import BOOTSTRAP_FROM, mean_interval, paired_interval
+from dfp.evaluation.intervals import (
+    BOOTSTRAP_FROM,
+    mean_interval,
+    paired_interval,
+    rank_correlation_interval,
+    share_interval,
+)
 
 
 @pytest.mark.parametrize("n", [2, 5, BOOTSTRAP_FROM - 1])
@@ -113,3 +119,44 @@ def test_other_mistakes_are_told() -> None:
 def test_importing_intervals_does_not_import_torch() -> None:
     code = "import sys, dfp.evaluation.intervals; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_interval_of_a_share_covers_it() -> None:
+    """Exact coverage over all outcomes of a binomial: near 95% on average, as Wilson's is known to be."""
+    n, inside = 50, []
+    for share in np.linspace(0.05, 0.95, 37):
+        chance = stats.binom.pmf(np.arange(n + 1), n, share)
+        found = [share_interval(np.arange(n) < held) for held in range(n + 1)]
+        inside.append(sum(p for p, (_, low, high) in zip(chance, found, strict=True) if low <= share <= high))
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.01) and min(inside) > 0.90
+
+
+def test_the_interval_of_a_share_at_its_ends() -> None:
+    share, low, high = share_interval([True] * 50)
+    assert (share, high) == (1.0, 1.0)
+    assert low == pytest.approx(50 / (50 + stats.norm.ppf(0.975) ** 2))
+    lost = share_interval([False] * 50)
+    assert lost[1] == 0.0 and lost[2] == pytest.approx(1 - low)
+    assert np.isnan(share_interval([True])[1:]).all()
+    with pytest.raises(ValueError, match="no values"):
+        share_interval([])
+
+
+def test_a_rank_correlation_sees_order_only_and_its_interval_covers() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal(50)
+    noisy = values + rng.standard_normal(50)
+    first = rank_correlation_interval(values, noisy)
+    assert first == rank_correlation_interval(np.exp(values), noisy**3)
+    assert first[0] == pytest.approx(stats.spearmanr(values, noisy).statistic)
+    assert rank_correlation_interval(values, -noisy) == pytest.approx((-first[0], -first[2], -first[1]))
+    # bivariate normal, r = 0.6: Spearman's is 6/π asin(r/2) (Pearson 1907)
+    truth, inside = 6 / np.pi * np.arcsin(0.3), 0
+    for _ in range(600):
+        a, b = rng.standard_normal((2, 50))
+        _, low, high = rank_correlation_interval(a, 0.6 * a + 0.8 * b)
+        inside += low <= truth <= high
+    assert 0.92 < inside / 600 < 0.98  # binomial sd 0.009
+    assert np.isnan(rank_correlation_interval([1, 1, 1], [1, 2, 3])).all()
+    with pytest.raises(ValueError, match="as many of each"):
+        rank_correlation_interval([1, 2, 3], [1, 2])

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from dfp.claims import bias, calibration, connectivity, estimators, ledger, shrinkage, uncertainty, wall_clock
+from dfp.claims import (
+    bias,
+    calibration,
+    connectivity,
+    estimators,
+    instances,
+    ledger,
+    shrinkage,
+    uncertainty,
+    wall_clock,
+)
 from dfp.claims.base import Claim
 
 CLAIMS: tuple[Claim, ...] = tuple(
@@ -12,6 +22,7 @@ CLAIMS: tuple[Claim, ...] = tuple(
             *calibration.CLAIMS,
             *connectivity.CLAIMS,
             *estimators.CLAIMS,
+            *instances.CLAIMS,
             *ledger.CLAIMS,
             *shrinkage.CLAIMS,
             *uncertainty.CLAIMS,

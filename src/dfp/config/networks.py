@@ -11,7 +11,8 @@ import numpy as np
 from dfp.config.schema import SimulationSpec
 from dfp.core.errors import UserError, suggest
 from dfp.data.bases import exponential_basis
-from dfp.data.networks import Network, independent, peer_setting, sparse_random
+from dfp.data.instances import Ranges, check_ranges, draw_instance
+from dfp.data.networks import PANEL_HISTORY, Network, independent, peer_setting, sparse_random
 from dfp.data.stability import tune_bias_to_rate
 from dfp.data.topology import from_topology, load_topology
 
@@ -59,6 +60,7 @@ def check_network(spec: SimulationSpec, where: str) -> None:
     """Refuse a kind of network or names of settings that are not known, before anything is drawn."""
     takes = {kind: _settings(function) for kind, function in GENERATORS.items()}
     takes["edges"] |= {"path", "name", "cells"}
+    takes["independent"] |= {"ranges"}
     kind = spec.network.get("kind")
     if not isinstance(kind, str) or kind not in takes:
         raise UserError(
@@ -98,9 +100,16 @@ def _rng(spec: SimulationSpec) -> np.random.Generator:
 
 
 def _panel(spec: SimulationSpec, options: dict[str, Any]) -> Network:
-    """One cell per seed, each drawn from its own seed."""
+    """One cell per seed, each drawn from its own seed; a parameter with a range takes the value drawn."""
+    ranges = _ranges(spec)
+    options.pop("ranges", None)
     cells = [
-        independent(1, np.random.default_rng(seed), frame_rate=spec.frame_rate, **options)
+        independent(
+            1,
+            np.random.default_rng(seed),
+            frame_rate=spec.frame_rate,
+            **(options | _laws(options, draw_instance(ranges, seed))),
+        )
         for seed in spec.seeds
     ]
     size = len(cells)
@@ -111,6 +120,33 @@ def _panel(spec: SimulationSpec, options: dict[str, Any]) -> Network:
         basis=cells[0].basis,
         names=tuple(f"seed{seed}" for seed in spec.seeds),
     )
+
+
+def _ranges(spec: SimulationSpec) -> Ranges:
+    """The ranges of a panel's parameters, checked; none for other networks."""
+    lags = len(spec.network.get("history", PANEL_HISTORY))
+    return check_ranges(spec.network.get("ranges", {}), lags, spec.frame_rate)
+
+
+def _laws(options: dict[str, Any], drawn: dict[str, float]) -> dict[str, Any]:
+    """The drawn values that the law of the spikes takes: rate, and own history lag by lag."""
+    law: dict[str, Any] = {"rate_hz": drawn["rate_hz"]} if "rate_hz" in drawn else {}
+    lags = {name: value for name, value in drawn.items() if name.startswith("history_")}
+    if lags:
+        history = [float(value) for value in options.get("history", PANEL_HISTORY)]
+        for name, value in lags.items():
+            history[int(name.removeprefix("history_")) - 1] = value
+        law["history"] = history
+    return law
+
+
+def measurement(spec: SimulationSpec) -> dict[str, Any]:
+    """``decay`` (seconds) and ``noise`` (fluorescence) of a data set: one number for all cells, or ``(N,)``
+    drawn from a panel's ranges.
+    """
+    drawn = [draw_instance(_ranges(spec), seed) for seed in spec.seeds]
+    told: dict[str, Any] = {"decay": spec.decay, "noise": spec.noise}
+    return told | {name: np.array([one[name] for one in drawn]) for name in told if name in drawn[0]}
 
 
 def _from_file(spec: SimulationSpec, options: dict[str, Any]) -> Network:

@@ -19,7 +19,9 @@ class SimulationSpec:
 
     Attributes:
         network: the generator's ``kind`` (``independent``, ``sparse_random``, ``peer``, ``edges``) and its
-            settings.
+            settings; for ``independent`` also ``ranges``, parameter → [low, high], from which each cell's
+            ``rate_hz``, ``noise``, ``decay`` or ``history_1``, … is drawn by its own seed, in place of the
+            one value for all cells (see ``dfp.data.instances``).
         seeds: for ``independent`` one cell per seed, side by side in one file; for networks a data set per
             seed (``slow_0``, ``slow_1``, … where ``slow`` has several).
         frame_rate: bins per second.

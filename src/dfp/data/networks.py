@@ -22,6 +22,7 @@ from dfp.core.errors import UserError
 from dfp.data.bases import exponential_basis, lag_basis, raised_cosine_basis
 
 __all__ = [
+    "PANEL_HISTORY",
     "PEER_BINS",
     "PEER_DECAY_SECONDS",
     "PEER_FRAME_RATE",
@@ -42,6 +43,9 @@ Array = NDArray[np.float64]
 PEER_BINS = 20_000
 PEER_FRAME_RATE = 30.0
 PEER_DECAY_SECONDS = 0.5
+
+#: own history of a panel's cells unless told otherwise: refractory for two bins
+PANEL_HISTORY = (-2.0, -1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +239,7 @@ def independent(
     rate_hz: float = 2.0,
     frame_rate: float = 30.0,
     bias_sd: float = 0.3,
-    history: ArrayLike = (-2.0, -1.0),
+    history: ArrayLike = PANEL_HISTORY,
 ) -> Network:
     """A panel of N uncoupled cells: bias logit(rate_hz / frame_rate) + N(0, bias_sd²), own history.
 

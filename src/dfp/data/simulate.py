@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from dfp.core.noise import generator, logistic_noise
 from dfp.data.dataset import Dataset
@@ -25,10 +26,10 @@ def simulate(
     trials: int,
     test_trials: int,
     rise: float,
-    decay: float,
+    decay: ArrayLike,
     amplitude: float,
     baseline: float,
-    noise: float,
+    noise: ArrayLike,
     kernel_bins: int,
     allow_supercritical: bool = False,
 ) -> Dataset:
@@ -40,7 +41,8 @@ def simulate(
             seed only.
         frame_rate: bins per second.
         bins, trials, test_trials: T, and the numbers of training and held-out trials.
-        rise, decay: seconds; amplitude, baseline, noise: fluorescence; the same for all cells.
+        rise, decay: seconds; amplitude, baseline, noise: fluorescence; the same for all cells, but for decay
+            and noise, which may be ``(N,)``.
         kernel_bins: cut of the calcium response, 0 for none.
         allow_supercritical: accept a network whose spectral radius is 1 or more.
 
@@ -59,10 +61,10 @@ def simulate(
         coupling=network.coupling if coupled else np.zeros((0, network.cells, network.cells)),
         basis=network.basis if coupled else np.zeros((0, 1)),
         rise=rise * each,
-        decay=decay * each,
+        decay=np.asarray(decay) * each,
         amplitude=amplitude * each,
         baseline=baseline * each,
-        noise=noise * each,
+        noise=np.asarray(noise) * each,
     )
     model = CalciumNetwork(parameters, frame_rate, kernel_bins=kernel_bins)
     z, x = [], []

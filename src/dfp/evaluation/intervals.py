@@ -78,3 +78,51 @@ def paired_interval(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> tuple[fl
             f"paired interval: found {first.size} and {second.size} values, expected as many of each"
         )
     return mean_interval(first - second, level)
+
+
+def share_interval(held: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
+    """Share of true values and its interval ``(share, low, high)`` (Wilson 1927).
+
+    ``(p + c/2 ± √(c p(1 − p) + c²/4)) / (1 + c)`` with ``c = q²/n``, q the normal quantile: it stays within
+    [0, 1] and has a width where all or none hold. One value has no interval: its bounds are NaN.
+
+    Raises:
+        ValueError: for no values, or a level outside (0, 1).
+    """
+    data = np.asarray(held, dtype=bool).ravel()
+    if not 0 < level < 1:
+        raise ValueError(f"share: found a level of {level}, expected one between 0 and 1")
+    if not data.size:
+        raise ValueError("share: found no values, expected at least one")
+    share = float(data.mean())
+    if data.size == 1:
+        return share, float("nan"), float("nan")
+    c = float(stats.norm.ppf(0.5 + level / 2)) ** 2 / data.size
+    middle, half = share + c / 2, float(np.sqrt(c * share * (1 - share) + c**2 / 4))
+    return share, max(0.0, (middle - half) / (1 + c)), min(1.0, (middle + half) / (1 + c))
+
+
+def rank_correlation_interval(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
+    """Spearman's rank correlation of paired values and its interval ``(ρ, low, high)``.
+
+    ``tanh(atanh ρ ± q √((1 + ρ²/2) / (n − 3)))`` (Bonett & Wright 2000). All NaN where either side does not
+    vary, or for fewer than three pairs; the bounds also for fewer than five pairs, or |ρ| = 1.
+
+    Raises:
+        ValueError: when the two differ in length, or for a level outside (0, 1).
+    """
+    first, second = np.asarray(a, dtype=float).ravel(), np.asarray(b, dtype=float).ravel()
+    if not 0 < level < 1:
+        raise ValueError(f"rank correlation: found a level of {level}, expected one between 0 and 1")
+    if first.size != second.size:
+        raise ValueError(
+            f"rank correlation: found {first.size} and {second.size} values, expected as many of each"
+        )
+    nothing = float("nan")
+    if first.size < 3 or not np.ptp(first) or not np.ptp(second):
+        return nothing, nothing, nothing
+    found = float(np.corrcoef(stats.rankdata(first), stats.rankdata(second))[0, 1])
+    if first.size < 5 or abs(found) > 1 - 1e-12:
+        return found, nothing, nothing
+    half = stats.norm.ppf(0.5 + level / 2) * np.sqrt((1 + found**2 / 2) / (first.size - 3))
+    return found, float(np.tanh(np.arctanh(found) - half)), float(np.tanh(np.arctanh(found) + half))

@@ -21,7 +21,7 @@ from dfp.stages.exactness import exact_metrics
 from dfp.stages.fitted import Fitted, check_matches, choose_device, load
 from dfp.stages.network import gibbs_refined, m_step_rows, weight_rows, weights_table
 from dfp.stages.sampling import condition, draw_samples, sample
-from dfp.stages.scores import parameter_metrics, recording_metrics
+from dfp.stages.scores import instance_metrics, parameter_metrics, recording_metrics
 
 Row = tuple[int, str, float]
 
@@ -89,7 +89,7 @@ def _fitted_rows(fitted: Fitted, data: Dataset, samples: HardSamples, x: Tensor)
     """What was learned, against the truth or the recorded spikes."""
     if not data.known:
         return recording_metrics(samples, data)
-    rows = parameter_metrics(fitted, data)
+    rows = parameter_metrics(fitted, data) + instance_metrics(data)
     if fitted.model.couples_cells:
         rows += weight_rows(fitted, data)
         count = fitted.spec.evaluation.regression_samples

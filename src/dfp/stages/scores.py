@@ -34,6 +34,22 @@ def parameter_metrics(fitted: Fitted, data: Dataset) -> list[Row]:
     return rows
 
 
+def instance_metrics(data: Dataset) -> list[Row]:
+    """The true parameters of a panel's cells where they are drawn from ranges: ``true_rate_hz`` (of a cell at
+    rest, ``frame_rate · σ(bias)``), ``true_noise`` (÷ amplitude), ``true_decay`` (seconds),
+    ``true_history_1``, … (logits).
+
+    No rows where noise, decay and history are the same for all cells, nor for coupled ones.
+    """
+    truth = data.start
+    found = {"true_noise": truth.noise / truth.amplitude, "true_decay": truth.decay}
+    found |= {f"true_history_{lag + 1}": truth.history[:, lag] for lag in range(truth.history.shape[1])}
+    if truth.basis.shape[0] or not any(np.ptp(values) for values in found.values()):
+        return []
+    found["true_rate_hz"] = data.frame_rate / (1.0 + np.exp(-truth.bias))
+    return [(n, name, float(values[n])) for name, values in found.items() for n in range(truth.cells)]
+
+
 def recording_metrics(samples: HardSamples, data: Dataset) -> list[Row]:
     """Agreement of the expected spikes per frame with the recorded ones, per cell.
 

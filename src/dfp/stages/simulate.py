@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dfp.config import load_experiment
 from dfp.config.experiment import Experiment, recordings_folder
-from dfp.config.networks import make_network
+from dfp.config.networks import make_network, measurement
 from dfp.config.schema import RecordingsSpec, SimulationSpec
 from dfp.core.errors import UserError, suggest
 from dfp.data.simulate import simulate as draw
@@ -33,12 +33,11 @@ def simulate(experiment: Path, scale: str, dataset: str, out: Path, overrides: P
             trials=spec.trials,
             test_trials=spec.test_trials,
             rise=spec.rise,
-            decay=spec.decay,
             amplitude=spec.amplitude,
             baseline=spec.baseline,
-            noise=spec.noise,
             kernel_bins=spec.kernel_bins,
             allow_supercritical=spec.allow_supercritical,
+            **measurement(spec),
         )
     except UserError as error:
         raise UserError(f"{where}: {error}") from None

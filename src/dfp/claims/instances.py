@@ -1,0 +1,78 @@
+"""Claims C1, C4 and C5 on random cells, from `instances`: the mean over cells, and the share of the cells on
+which each holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dfp.claims.base import PAPER, Claim, Finding, above, judge, within
+from dfp.claims.bias import STATEMENT as LOGISTIC
+from dfp.claims.uncertainty import CLAIMS as ONE_CELL
+from dfp.claims.uncertainty import COVERAGE, excess
+from dfp.plotting.instances import COUNT_SD, Judged, count_sd_ratio, judged
+from dfp.plotting.tables import ResultTables
+
+EXPERIMENT = "instances"
+SHARE = 0.90
+SCORE = "fixed_point_score"
+STATEMENTS = {claim.id: claim.statement for claim in ONE_CELL}
+
+
+def _judged(results: ResultTables, claim: str) -> tuple[Judged, str]:
+    """What a claim is judged by, and the name of the condition."""
+    (found,) = [one for one in judged(results) if one.claim == claim]
+    return found, f"{len(found.values)} random cells"
+
+
+def _share(one: Judged, measured: str, where: str) -> Finding:
+    told = {"measured": measured, "unit": "share", "where": where}
+    return judge(*one.share(), len(one.values), (SHARE, float("inf")), **told)
+
+
+def dependencies(results: ResultTables) -> Iterator[Finding]:
+    """On random cells, paired by cell, factorised minus fixed point, both trained by the relaxed pmf: the mean
+    differences of the gap to the exact log-evidence, of the spike count's sd from the exact one and of the
+    neighbour covariance from the exact one must be above 0, and the fixed point's gap must be the smaller one
+    in a share of the cells above 0.90 (Wilson interval)."""
+    one, where = _judged(results, "C1")
+    yield above(one.values, one.edge, one.text, one.unit, where)
+    for metric, text, unit in (
+        ("count_sd", "error of the spike count's sd, factorised − fixed point", "spikes"),
+        ("covariance_lag1", "error of the neighbour covariance, factorised − fixed point", "spikes²"),
+    ):
+        yield above(excess(results, metric, "factorised", "fixed_point"), 0.0, text, unit, where)
+    yield _share(one, "cells with a smaller gap under the fixed point", where)
+
+
+def logistic(results: ResultTables) -> Iterator[Finding]:
+    """On random cells, parameters known, the same schedule of temperatures, paired by cell, logistic flow
+    minus fixed point trained by the relaxed pmf: the mean differences of the gap to the exact log-evidence and
+    of the absolute relative bias of the spike count must be above 0, and the relaxed pmf's gap must be the
+    smaller one in a share of the cells above 0.90 (Wilson interval)."""
+    one, where = _judged(results, "C4")
+    yield above(one.values, one.edge, one.text, one.unit, where)
+    bias = results.pair("count_bias", {"run": "logistic_flow"}, {"run": "fixed_point"}).abs()
+    text = "|bias of the spike count|, logistic − relaxed pmf"
+    yield above(bias["first"] - bias["second"], 0.0, text, "relative", where)
+    yield _share(one, "cells with a smaller gap under the relaxed pmf", where)
+
+
+def calibration(results: ResultTables) -> Iterator[Finding]:
+    """On random cells, the fixed point trained by the score function: mean coverage of the 50% interval between
+    0.40 and 0.60, of the 90% interval between 0.85 and 0.95, mean sd of the spike count within ±10% of the
+    exact one, and within ±10% in a share of the cells above 0.90 (Wilson interval)."""
+    one, cells = _judged(results, "C5")
+    where = f"{cells}, fixed point, score function"
+    for metric, (low, high) in COVERAGE.items():
+        name = f"coverage of the {metric.removeprefix('coverage_')}% interval"
+        yield within(results.values(metric, run=SCORE), low, high, name, "share", where)
+    ratio = count_sd_ratio(results, SCORE)
+    yield within(ratio, 1 - COUNT_SD, 1 + COUNT_SD, "sd of the spike count ÷ exact", "ratio", where)
+    yield _share(one, "cells whose spike count's sd is within ±10% of the exact one", where)
+
+
+CLAIMS = (
+    Claim("C1", STATEMENTS["C1"], PAPER, EXPERIMENT, dependencies),
+    Claim("C4", LOGISTIC, PAPER, EXPERIMENT, logistic),
+    Claim("C5", STATEMENTS["C5"], PAPER, EXPERIMENT, calibration),
+)
