@@ -12,7 +12,6 @@ from matplotlib.lines import Line2D
 from dfp.evaluation.intervals import rank_correlation_interval
 from dfp.plotting import marks, style
 from dfp.plotting.instances import COUNT_SD, PARAMETERS, Judged, judged, parameters
-from dfp.plotting.marks import Group
 from dfp.plotting.tables import ResultTables
 
 HELD, FAILED = style.colour("fixed_point"), style.colour("logistic_flow")
@@ -20,7 +19,7 @@ HELD, FAILED = style.colour("fixed_point"), style.colour("logistic_flow")
 SAYS = {
     "C1": "C1: factorised loses to fixed point",
     "C4": "C4: logistic latents lose to relaxed pmf",
-    "C5": "C5: score-trained fixed point has the right sd",
+    "C5": "C5: fixed point, nonlinear history, has the right sd",
 }
 AXES = {
     "C1": "Gap, factorised − fixed point\n(nats per bin)",
@@ -28,8 +27,8 @@ AXES = {
     "C5": "|Sd of the spike count ÷ exact − 1|",
 }
 #: the planes that the region is drawn in: horizontal, vertical
-PLANES = (("true_rate_hz", "true_noise"), ("true_history_1", "true_decay"))
-COVERAGE_RUNS = ("factorised", "fixed_point", "fixed_point_score")
+PLANES = (("true_decay", "true_noise"), ("true_history_1", "true_rate_hz"))
+COVERAGE_RUNS = ("factorised", "fixed_point", "fixed_point_nonlinear")
 
 
 def percent(share: tuple[float, float, float]) -> str:
@@ -54,6 +53,9 @@ def ranked(axes: Axes, one: Judged) -> None:
     for keep, colour, face in ((held, HELD, HELD), (~held, FAILED, "white")):
         axes.vlines(place[keep], one.edge, heights[keep], color=colour, lw=0.9, alpha=0.5, zorder=1)
         axes.plot(place[keep], heights[keep], "o", ms=4.2, color=colour, mfc=face, mew=1.1, zorder=3)
+    if one.error:
+        axes.set_ylim(*marks.log_limits([heights, np.array([one.edge])]))
+        style.log_axis(axes, "y")
     axes.axhline(one.edge, color=style.INK, lw=0.9, zorder=2)
     axes.set_xlabel("Cell, in order of the value")
     axes.set_xlim(0, len(values) + 1)
@@ -67,28 +69,26 @@ def ranked(axes: Axes, one: Judged) -> None:
 
 
 def coverage(axes: Axes, results: ResultTables) -> None:
-    """Mean coverage of the 50% and 90% intervals of the spike count, a row a run and level."""
-    drawn = []
-    for level in ("50", "90"):
-        for run in COVERAGE_RUNS:
-            values = results.values(f"coverage_{level}", run=run).to_numpy()
-            family = "factorised" if run == "factorised" else "fixed_point"
-            marker = "s" if run == "fixed_point_score" else "o"
-            drawn.append(Group(f"{style.run_name(run)}, {level}%", values, style.colour(family), marker))
-    for place, group in enumerate(drawn):
-        mean, low, high = marks.interval(group.values)
-        if np.isfinite(low):
-            axes.plot([low, high], [place] * 2, color=group.colour, lw=2.2, solid_capstyle="butt")
-        axes.plot(mean, place, marker=group.marker, ms=6.5, color=group.colour, mec="white", mew=0.8)
-    axes.set_yticks(range(len(drawn)), [group.label for group in drawn])
-    axes.set_ylim(len(drawn) - 0.5, -0.5)
+    """Mean coverage of the 50% and 90% intervals of the spike count, a row a run."""
+    names = []
+    for place, run in enumerate(COVERAGE_RUNS):
+        names.append(style.run_name(run).replace(", ", ",\n"))
+        colour = style.colour("factorised" if run == "factorised" else "fixed_point")
+        marker = "s" if run == "fixed_point_nonlinear" else "o"
+        for level in ("50", "90"):
+            mean, low, high = marks.interval(results.values(f"coverage_{level}", run=run))
+            if np.isfinite(low):
+                axes.plot([low, high], [place] * 2, color=colour, lw=2.2, solid_capstyle="butt")
+            axes.plot(mean, place, marker=marker, ms=6.5, color=colour, mec="white", mew=0.8)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlim(0.3, 1.02)
+    axes.set_xlim(0.35, 1.02)
     for value in (0.5, 0.9):
         marks.guide(axes, value)
     axes.set_xlabel("Share of trials whose true count lies in the interval")
     axes.set_title(
-        "C5: coverage of intervals of the spike count\nmean over cells and its interval; dashed: nominal",
+        "C5: coverage of the 50% and 90% intervals of the\nspike count, mean over cells; dashed: nominal",
         fontsize=8.5,
         fontweight="normal",
     )
@@ -130,6 +130,8 @@ def plane(axes: Axes, one: Judged, where: pd.DataFrame, horizontal: str, vertica
         linewidths=np.where(held, 0.5, 1.4),
         alpha=0.85,
     )
+    if vertical == "true_noise":  # drawn evenly in the logarithm
+        style.log_axis(axes, "y")
     axes.set_xlabel(PARAMETERS[horizontal])
     axes.set_ylabel(PARAMETERS[vertical])
 
@@ -168,7 +170,7 @@ def region(results: ResultTables) -> Figure:
             Line2D([], [], **point, mfc=HELD, mec="white", label="claim holds"),
             Line2D([], [], **point, mfc="white", mec=FAILED, mew=1.4, label="claim fails"),
         ],
-        loc="outside right upper",
+        loc="outside upper right",
         ncols=2,
     )
     style.title(figure, "Where the claims hold, and where they fail")

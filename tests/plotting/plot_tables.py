@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
+import instance_tables
 import network_tables
 import numpy as np
 import pandas as pd
@@ -305,6 +306,7 @@ def write(folder: Path, experiment: str, seeds: int = 5) -> Path:
         "recordings": recordings,
         "wall_clock": wall_clock,
         **network_tables.MAKERS,
+        "instances": instance_tables.instances,
         "ablation_sweeps": ablation_sweeps,
         "ablation_temperature": ablation_temperature,
     }
@@ -331,6 +333,7 @@ FIGURES = {
     "recordings": ["traces", "correlation"],
     "wall_clock": ["sampling", "step_time", "five", "races", "sweeps"],
     **network_tables.FIGURES,
+    "instances": ["differences", "region"],
     "ablation_sweeps": ["sweeps"],
     "ablation_temperature": ["schedule"],
 }
