@@ -11,7 +11,15 @@ from matplotlib.lines import Line2D
 
 from dfp.evaluation.intervals import rank_correlation_interval
 from dfp.plotting import marks, style
-from dfp.plotting.instances import COUNT_SD, PARAMETERS, Judged, judged, parameters
+from dfp.plotting.instances import (
+    BEST,
+    COUNT_SD,
+    PARAMETERS,
+    Judged,
+    count_sd_ratio,
+    judged,
+    parameters,
+)
 from dfp.plotting.tables import ResultTables
 
 HELD, FAILED = style.colour("fixed_point"), style.colour("logistic_flow")
@@ -28,7 +36,7 @@ AXES = {
 }
 #: the planes that the region is drawn in: horizontal, vertical
 PLANES = (("true_decay", "true_noise"), ("true_history_1", "true_rate_hz"))
-COVERAGE_RUNS = ("factorised", "fixed_point", "fixed_point_nonlinear")
+COVERAGE_RUNS = ("factorised", "fixed_point", BEST)
 
 
 def percent(share: tuple[float, float, float]) -> str:
@@ -44,9 +52,10 @@ def mean_text(values: pd.Series) -> str:
     return f"{marks.number(mean)}{spread}".replace("-", "−")
 
 
-def ranked(axes: Axes, one: Judged) -> None:
-    """The cells in the order of their values: filled where the claim holds, open where it fails."""
-    values = one.values.sort_values()
+def ranked(axes: Axes, one: Judged, note: str = "") -> None:
+    """The cells in the order of their values: filled where the claim holds, open where it fails; `note` is
+    added to the title."""
+    values = one.by_cell.sort_values()
     held = one.holds.loc[values.index].to_numpy()
     place = np.arange(1, len(values) + 1)
     heights = values.to_numpy()
@@ -62,10 +71,16 @@ def ranked(axes: Axes, one: Judged) -> None:
     axes.set_ylabel(AXES[one.claim])
     axes.set_title(
         f"{SAYS[one.claim]}\nholds on {held.sum()} of {len(held)} cells: {percent(one.share())}\n"
-        f"mean {mean_text(one.values)}",
+        f"mean {mean_text(one.by_cell)}{note}",
         fontsize=8.5,
         fontweight="normal",
     )
+
+
+def too_wide(results: ResultTables, one: Judged) -> str:
+    """To which side the cells err on which the sd is not right."""
+    ratio = count_sd_ratio(results, BEST).loc[one.by_cell.index][~one.holds]
+    return f"; of {len(ratio)} that fail, {(ratio > 1).sum()} too wide" if len(ratio) else ""
 
 
 def coverage(axes: Axes, results: ResultTables) -> None:
@@ -74,7 +89,7 @@ def coverage(axes: Axes, results: ResultTables) -> None:
     for place, run in enumerate(COVERAGE_RUNS):
         names.append(style.run_name(run).replace(", ", ",\n"))
         colour = style.colour("factorised" if run == "factorised" else "fixed_point")
-        marker = "s" if run == "fixed_point_nonlinear" else "o"
+        marker = "s" if run == BEST else "o"
         for level in ("50", "90"):
             mean, low, high = marks.interval(results.values(f"coverage_{level}", run=run))
             if np.isfinite(low):
@@ -100,17 +115,18 @@ def differences(results: ResultTables) -> Figure:
     panels = figure.subplots(2, 2).ravel()
     tested = judged(results)
     for axes, one in zip(panels, tested, strict=False):
-        ranked(axes, one)
+        ranked(axes, one, too_wide(results, one) if one.error else "")
     coverage(panels[3], results)
-    cells = len(tested[0].values)
+    cells = len(tested[0].by_cell)
     style.title(figure, f"Do the claims hold on {cells} random cells?")
     style.caption(
         figure,
-        "One point a cell, paired: filled blue where the claim holds, open orange where it fails; black line: "
-        f"the edge (no difference; for the sd {COUNT_SD:.0%} of the exact one). Brackets: 95% interval, of "
+        "One point a cell, paired: filled blue where the claim holds, open orange where it fails; black "
+        f"line: the edge (no difference; for the sd {COUNT_SD:.0%} of the exact one). Brackets: 95% interval, of "
         "the share by Wilson, of the mean over cells t below n = 10, bootstrap above. Hard samples, "
         "held-out trials, parameters known; both sides of a difference have the same recognition network, "
-        "steps and schedule of temperatures.",
+        "steps and schedule of temperatures. Coverage can be right where the sd is not: too wide and off "
+        "centre cancel in it.",
     )
     return figure
 
@@ -118,13 +134,13 @@ def differences(results: ResultTables) -> Figure:
 def plane(axes: Axes, one: Judged, where: pd.DataFrame, horizontal: str, vertical: str) -> None:
     """The cells in a plane of two parameters: the shade tells the value, an open ring that the claim
     fails."""
-    frame = where.loc[one.values.index]
+    frame = where.loc[one.by_cell.index]
     held = one.holds.to_numpy()
-    limits = Normalize(min(0.0, float(one.values.min())), float(one.values.max()))
+    limits = Normalize(min(0.0, float(one.by_cell.min())), float(one.by_cell.max()))
     axes.scatter(
         frame[horizontal],
         frame[vertical],
-        s=12 + 80 * limits(one.values.to_numpy()),
+        s=12 + 80 * limits(one.by_cell.to_numpy()),
         c=np.where(held, HELD, "white"),
         edgecolors=np.where(held, "white", FAILED),
         linewidths=np.where(held, 0.5, 1.4),
@@ -140,7 +156,7 @@ def correlations(axes: Axes, one: Judged, where: pd.DataFrame) -> None:
     """Rank correlation of the value with each parameter."""
     names = list(PARAMETERS)
     for place, name in enumerate(names):
-        found, low, high = rank_correlation_interval(where.loc[one.values.index, name], one.values)
+        found, low, high = rank_correlation_interval(where.loc[one.by_cell.index, name], one.by_cell)
         sure = np.isfinite(low) and (low > 0 or high < 0)
         colour = style.INK if sure else style.GUIDE
         if np.isfinite(low):

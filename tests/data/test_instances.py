@@ -1,4 +1,4 @@
-"""Random instances: values stay in their ranges, hang on the cell's own seed only, and fixed data sets stay."""
+"""Random instances: values stay in their ranges, by the cell's own seed only; fixed data sets stay."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ RANGES = {
 PANEL: dict[str, Any] = {"kind": "independent", "bias_sd": 0.0}
 
 
-def spec(ranges: dict[str, Any] | None = None, seeds: tuple[int, ...] = (3, 5), **told: Any) -> SimulationSpec:
+def spec(
+    ranges: dict[str, Any] | None = None, seeds: tuple[int, ...] = (3, 5), **told: Any
+) -> SimulationSpec:
     network = PANEL | ({} if ranges is None else {"ranges": ranges})
     small: dict[str, Any] = {"bins": 25, "trials": 2, "test_trials": 1, "kernel_bins": 4}
     return SimulationSpec(network=network, seeds=list(seeds), **(small | told))

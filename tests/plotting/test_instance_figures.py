@@ -80,10 +80,10 @@ def test_cells_are_paired_by_seed_not_by_their_place(tmp_path: Path) -> None:
     mixed = frame.sample(frac=1.0, random_state=3)
     first, second = tables(tmp_path / "a", frame), tables(tmp_path / "b", mixed)
     for one, other in zip(judged(first), judged(second), strict=True):
-        pd.testing.assert_series_equal(one.values.sort_index(), other.values.sort_index())
+        pd.testing.assert_series_equal(one.by_cell.sort_index(), other.by_cell.sort_index())
     pd.testing.assert_frame_equal(parameters(first), parameters(second))
     # the table's effect: a gap difference of 0.05 times the cell's own decay
-    gap = judged(first)[0].values
+    gap = judged(first)[0].by_cell
     assert np.allclose(gap, 0.05 * parameters(first).loc[gap.index, "true_decay"])
 
 

@@ -20,21 +20,22 @@ STATEMENTS = {claim.id: claim.statement for claim in ONE_CELL}
 def _judged(results: ResultTables, claim: str) -> tuple[Judged, str]:
     """What a claim is judged by, and the name of the condition."""
     (found,) = [one for one in judged(results) if one.claim == claim]
-    return found, f"{len(found.values)} random cells"
+    return found, f"{len(found.by_cell)} random cells"
 
 
 def _share(one: Judged, measured: str, where: str) -> Finding:
-    told = {"measured": measured, "unit": "share", "where": where}
-    return judge(*one.share(), len(one.values), (SHARE, float("inf")), **told)
+    share, low, high = one.share()
+    bounds = (SHARE, float("inf"))
+    return judge(share, low, high, len(one.by_cell), bounds, measured=measured, unit="share", where=where)
 
 
 def dependencies(results: ResultTables) -> Iterator[Finding]:
-    """On random cells, paired by cell, factorised minus fixed point, both trained by the relaxed pmf: the mean
-    differences of the gap to the exact log-evidence, of the spike count's sd from the exact one and of the
+    """On random cells, paired by cell, factorised minus fixed point, both trained by the relaxed pmf: the
+    mean differences of the gap to the exact log-evidence, of the spike count's sd from the exact one and of the
     neighbour covariance from the exact one must be above 0, and the fixed point's gap must be the smaller one
     in a share of the cells above 0.90 (Wilson interval)."""
     one, where = _judged(results, "C1")
-    yield above(one.values, one.edge, one.text, one.unit, where)
+    yield above(one.by_cell, one.edge, one.text, one.unit, where)
     for metric, text, unit in (
         ("count_sd", "error of the spike count's sd, factorised − fixed point", "spikes"),
         ("covariance_lag1", "error of the neighbour covariance, factorised − fixed point", "spikes²"),
@@ -45,11 +46,11 @@ def dependencies(results: ResultTables) -> Iterator[Finding]:
 
 def logistic(results: ResultTables) -> Iterator[Finding]:
     """On random cells, parameters known, the same schedule of temperatures, paired by cell, logistic flow
-    minus fixed point trained by the relaxed pmf: the mean differences of the gap to the exact log-evidence and
-    of the absolute relative bias of the spike count must be above 0, and the relaxed pmf's gap must be the
+    minus fixed point trained by the relaxed pmf: the mean differences of the gap to the exact log-evidence
+    and of the absolute relative bias of the spike count must be above 0, and the relaxed pmf's gap must be the
     smaller one in a share of the cells above 0.90 (Wilson interval)."""
     one, where = _judged(results, "C4")
-    yield above(one.values, one.edge, one.text, one.unit, where)
+    yield above(one.by_cell, one.edge, one.text, one.unit, where)
     bias = results.pair("count_bias", {"run": "logistic_flow"}, {"run": "fixed_point"}).abs()
     text = "|bias of the spike count|, logistic − relaxed pmf"
     yield above(bias["first"] - bias["second"], 0.0, text, "relative", where)
@@ -59,7 +60,8 @@ def logistic(results: ResultTables) -> Iterator[Finding]:
 def calibration(results: ResultTables) -> Iterator[Finding]:
     """On random cells, the fixed point with a nonlinear history, trained by the score function: mean coverage
     of the 50% interval between 0.40 and 0.60, of the 90% interval between 0.85 and 0.95, mean sd of the spike
-    count within ±10% of the exact one, and within ±10% in a share of the cells above 0.90 (Wilson interval)."""
+    count within ±10% of the exact one, and within ±10% in a share of the cells above 0.90 (Wilson
+    interval)."""
     one, cells = _judged(results, "C5")
     where = f"{cells}, fixed point, nonlinear history"
     for metric, (low, high) in COVERAGE.items():

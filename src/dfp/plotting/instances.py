@@ -31,7 +31,7 @@ class Judged:
     Attributes:
         claim: its id.
         text, unit: what is measured.
-        values: one per cell, by ``(dataset, seed)``.
+        by_cell: the value of each cell, by ``(dataset, seed)``.
         edge: the claim holds on a cell whose value is above it; where ``error``, below it.
         error: whether small values are good.
     """
@@ -39,14 +39,14 @@ class Judged:
     claim: str
     text: str
     unit: str
-    values: pd.Series[float]
+    by_cell: pd.Series[float]
     edge: float = 0.0
     error: bool = False
 
     @property
     def holds(self) -> pd.Series[bool]:
         """Whether the claim holds, cell by cell."""
-        return self.values < self.edge if self.error else self.values > self.edge
+        return self.by_cell < self.edge if self.error else self.by_cell > self.edge
 
     def share(self) -> tuple[float, float, float]:
         """Share of the cells on which it holds, with its 95% interval (Wilson)."""
