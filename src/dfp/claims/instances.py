@@ -31,9 +31,9 @@ def _share(one: Judged, measured: str, where: str) -> Finding:
 
 def dependencies(results: ResultTables) -> Iterator[Finding]:
     """On random cells, paired by cell, factorised minus fixed point, both trained by the relaxed pmf: the
-    mean differences of the gap to the exact log-evidence, of the spike count's sd from the exact one and of the
-    neighbour covariance from the exact one must be above 0, and the fixed point's gap must be the smaller one
-    in a share of the cells above 0.90 (Wilson interval)."""
+    mean differences of the gap to the exact log-evidence, of the spike count's sd from the exact one and of
+    the neighbour covariance from the exact one must be above 0, and the fixed point's gap must be the
+    smaller one in a share of the cells above 0.90 (Wilson interval)."""
     one, where = _judged(results, "C1")
     yield above(one.by_cell, one.edge, one.text, one.unit, where)
     for metric, text, unit in (
@@ -47,8 +47,8 @@ def dependencies(results: ResultTables) -> Iterator[Finding]:
 def logistic(results: ResultTables) -> Iterator[Finding]:
     """On random cells, parameters known, the same schedule of temperatures, paired by cell, logistic flow
     minus fixed point trained by the relaxed pmf: the mean differences of the gap to the exact log-evidence
-    and of the absolute relative bias of the spike count must be above 0, and the relaxed pmf's gap must be the
-    smaller one in a share of the cells above 0.90 (Wilson interval)."""
+    and of the absolute relative bias of the spike count must be above 0, and the relaxed pmf's gap must be
+    the smaller one in a share of the cells above 0.90 (Wilson interval)."""
     one, where = _judged(results, "C4")
     yield above(one.by_cell, one.edge, one.text, one.unit, where)
     bias = results.pair("count_bias", {"run": "logistic_flow"}, {"run": "fixed_point"}).abs()
@@ -58,9 +58,9 @@ def logistic(results: ResultTables) -> Iterator[Finding]:
 
 
 def calibration(results: ResultTables) -> Iterator[Finding]:
-    """On random cells, the fixed point with a nonlinear history, trained by the score function: mean coverage
-    of the 50% interval between 0.40 and 0.60, of the 90% interval between 0.85 and 0.95, mean sd of the spike
-    count within ±10% of the exact one, and within ±10% in a share of the cells above 0.90 (Wilson
+    """On random cells, the fixed point with a nonlinear history, trained by the score function: mean
+    coverage of the 50% interval between 0.40 and 0.60, of the 90% interval between 0.85 and 0.95, mean sd of
+    the spike count within ±10% of the exact one, and within ±10% in a share of the cells above 0.90 (Wilson
     interval)."""
     one, cells = _judged(results, "C5")
     where = f"{cells}, fixed point, nonlinear history"
