@@ -216,6 +216,7 @@ def test_a_missing_metric_is_told_not_guessed(tmp_path: Path) -> None:
     table = [row for row in uncertainty(GAPS, SDS) if row["metric"] != "covariance_lag1"]
     write(tmp_path, "uncertainty", table)
     frame = judged(tmp_path)
+    frame = frame[frame["experiment"] == "uncertainty"]
     (found,) = frame.loc[frame["claim"] == "C1", "verdict"]
     assert found.startswith("not tested (no metric 'covariance_lag1'")
 

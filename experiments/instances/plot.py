@@ -125,8 +125,8 @@ def differences(results: ResultTables) -> Figure:
         f"line: the edge (no difference; for the sd {COUNT_SD:.0%} of the exact one). Brackets: 95% "
         "interval, of the share by Wilson, of the mean over cells t below n = 10, bootstrap above. Hard "
         "samples, held-out trials, parameters known; both sides of a difference have the same recognition "
-        "network, steps and schedule of temperatures. Coverage can be right where the sd is not: too wide and off "
-        "centre cancel in it.",
+        "network, steps and schedule of temperatures. Coverage can be right where the sd is not: too wide "
+        "and off centre cancel in it.",
     )
     return figure
 

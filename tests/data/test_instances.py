@@ -162,3 +162,8 @@ def test_other_networks_take_no_ranges() -> None:
     one = replace(spec(), network={"kind": "sparse_random", "cells": 3, "ranges": {}}, seeds=[0])
     with pytest.raises(UserError, match="unknown key 'ranges'"):
         make_network(one, "here")
+
+
+def test_of_many_seeds_the_wrong_ones_are_told() -> None:
+    with pytest.raises(UserError, match=r"seeds: found 41 with \[7\] among them, expected a list"):
+        spec(RANGES, seeds=(*range(40), 7))

@@ -51,7 +51,9 @@ class SimulationSpec:
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
-            raise UserError(f"seeds: found {self.seeds}, expected a list of different numbers of at least 0")
+            wrong = sorted({seed for seed in self.seeds if seed < 0 or self.seeds.count(seed) > 1})
+            found = self.seeds if len(self.seeds) <= 10 else f"{len(self.seeds)} with {wrong[:5]} among them"
+            raise UserError(f"seeds: found {found}, expected a list of different numbers of at least 0")
         for name, lowest in (("bins", 1), ("trials", 1), ("test_trials", 0), ("kernel_bins", 0)):
             if getattr(self, name) < lowest:
                 raise UserError(f"{name}: found {getattr(self, name)}, expected at least {lowest}")
