@@ -11,13 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from dfp.config.networks import make_network, measurement
+from dfp.config.networks import make_network, measurement, simulated
 from dfp.config.schema import SimulationSpec
 from dfp.core.errors import UserError
 from dfp.data.dataset import Dataset
 from dfp.data.instances import check_ranges, draw_instance
 from dfp.data.networks import independent
-from dfp.data.simulate import simulate
 from dfp.stages.scores import instance_metrics
 
 RANGES = {
@@ -40,19 +39,7 @@ def spec(
 
 def made(one: SimulationSpec) -> Dataset:
     """As the stage `simulate` makes it."""
-    return simulate(
-        make_network(one, "test"),
-        one.seeds,
-        frame_rate=one.frame_rate,
-        bins=one.bins,
-        trials=one.trials,
-        test_trials=one.test_trials,
-        rise=one.rise,
-        amplitude=one.amplitude,
-        baseline=one.baseline,
-        kernel_bins=one.kernel_bins,
-        **measurement(one),
-    )
+    return simulated(one, "test")
 
 
 @given(

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from dfp.claims import calibration as claims
 from dfp.claims.base import FAILS, HOLDS
 from dfp.config import load_experiment
+from dfp.config.networks import simulated
 from dfp.config.parse import merge
 from dfp.core.errors import NumericalError, UserError
 from dfp.core.noise import generator
@@ -24,7 +25,6 @@ from dfp.plotting.tables import ResultTables
 from dfp.stages.plot import load_plots
 from dfp.stages.study import make_study
 from dfp.studies.calibration import Calibration
-from dfp.studies.calibration_data import simulated
 from dfp.studies.calibration_joint import JointTest, compare, exact_sampler, joint_rows
 from dfp.studies.calibration_panel import Panel, judged, window_ranks
 from dfp.studies.calibration_weights import weight_rows
@@ -105,7 +105,7 @@ def test_an_error_that_is_not_caught_stops_the_study() -> None:
 def test_the_joint_test_finds_a_simulator_that_differs() -> None:
     """The other way round: the sampler is right, the simulated traces are not."""
     settings: JointTest = study(joint={"cell": {"seeds": [3]}, "steps": 12}).joint
-    data = simulated(settings.cell)
+    data = simulated(settings.cell, "cell")
     right = compare(data, settings.steps, exact_sampler(data, "", CPU))
     other = replace(data, x=np.roll(data.x, 1, axis=1))
     assert right.p.min() > 0.001

@@ -1,4 +1,4 @@
-"""Networks of simulated data sets by name."""
+"""Simulated data sets from their settings: networks by name, and the data themselves."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import numpy as np
 from dfp.config.schema import SimulationSpec
 from dfp.core.errors import UserError, suggest
 from dfp.data.bases import exponential_basis
+from dfp.data.dataset import Dataset
 from dfp.data.instances import Ranges, check_ranges, draw_instance
 from dfp.data.networks import PANEL_HISTORY, Network, independent, peer_setting, sparse_random
+from dfp.data.simulate import simulate
 from dfp.data.stability import tune_bias_to_rate
 from dfp.data.topology import from_topology, load_topology
 
@@ -22,6 +24,32 @@ GENERATORS: dict[str, Callable[..., Network]] = {
     "peer": peer_setting,
     "edges": from_topology,
 }
+
+
+def simulated(spec: SimulationSpec, where: str) -> Dataset:
+    """The data set: all seeds of a panel side by side, or one network.
+
+    Raises:
+        UserError: starting with ``where``, for values that give no data.
+    """
+    network = make_network(spec, where)
+    try:
+        return simulate(
+            network,
+            spec.seeds,
+            frame_rate=spec.frame_rate,
+            bins=spec.bins,
+            trials=spec.trials,
+            test_trials=spec.test_trials,
+            rise=spec.rise,
+            amplitude=spec.amplitude,
+            baseline=spec.baseline,
+            kernel_bins=spec.kernel_bins,
+            allow_supercritical=spec.allow_supercritical,
+            **measurement(spec),
+        )
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def make_network(spec: SimulationSpec, where: str) -> Network:

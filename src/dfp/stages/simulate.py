@@ -6,10 +6,9 @@ from pathlib import Path
 
 from dfp.config import load_experiment
 from dfp.config.experiment import Experiment, recordings_folder
-from dfp.config.networks import make_network, measurement
+from dfp.config.networks import simulated
 from dfp.config.schema import RecordingsSpec, SimulationSpec
 from dfp.core.errors import UserError, suggest
-from dfp.data.simulate import simulate as draw
 from dfp.stages.recorded import recorded
 
 
@@ -23,25 +22,7 @@ def simulate(experiment: Path, scale: str, dataset: str, out: Path, overrides: P
         recorded(spec, recordings_folder()).save(out)
         return
     where = f"{experiment} ({scale}): datasets.{dataset}"
-    network = make_network(spec, where)
-    try:
-        data = draw(
-            network,
-            spec.seeds,
-            frame_rate=spec.frame_rate,
-            bins=spec.bins,
-            trials=spec.trials,
-            test_trials=spec.test_trials,
-            rise=spec.rise,
-            amplitude=spec.amplitude,
-            baseline=spec.baseline,
-            kernel_bins=spec.kernel_bins,
-            allow_supercritical=spec.allow_supercritical,
-            **measurement(spec),
-        )
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    data.save(out)
+    simulated(spec, where).save(out)
 
 
 def _spec(exp: Experiment, dataset: str) -> SimulationSpec | RecordingsSpec:

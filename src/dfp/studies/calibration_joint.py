@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from dfp.config.networks import simulated
 from dfp.config.schema import SimulationSpec
 from dfp.core.errors import NumericalError, UserError
 from dfp.core.noise import generator
@@ -17,7 +18,7 @@ from dfp.evaluation.exact import CellParameters, ExactPosterior
 from dfp.evaluation.geweke import Array, Draw, Joint, joint_test, threshold
 from dfp.evaluation.gibbs import BlockedGibbs
 from dfp.models.calcium import CalciumNetwork
-from dfp.studies.calibration_data import check_data, simulated
+from dfp.studies.calibration_data import check_data, of_seed
 from dfp.studies.calibration_panel import cell_parameters
 
 Row = dict[str, Any]
@@ -58,11 +59,11 @@ def joint_rows(settings: JointTest, device: torch.device) -> Iterator[Row]:
     Raises:
         NumericalError: where a planted error is not caught: the test would then prove nothing.
     """
-    data = simulated(settings.cell)
+    data = simulated(settings.cell, "joint.cell")
     for planted in ("", *PLANTED["exact"]):
         joint = compare(data, settings.steps, exact_sampler(data, planted, device))
         yield from _rows("exact", planted, joint, settings.cell.seeds)
-    networks = [simulated(settings.network, seed) for seed in settings.network.seeds]
+    networks = [of_seed(settings.network, seed) for seed in settings.network.seeds]
     for planted in ("", *PLANTED["gibbs"]):
         found = [
             compare(one, settings.steps, gibbs_sampler(one, planted, seed))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dfp.config.build import make_phase, make_posterior
+from dfp.config.networks import simulated
 from dfp.config.parse import merge
 from dfp.config.schema import SimulationSpec
 from dfp.core.errors import UserError, suggest
@@ -26,7 +27,7 @@ from dfp.models.calcium import CalciumNetwork
 from dfp.posteriors.base import Posterior, TraceSummary
 from dfp.samplers.relaxations import Hard
 from dfp.samplers.sequential import Sequential
-from dfp.studies.calibration_data import check_data, simulated
+from dfp.studies.calibration_data import check_data
 from dfp.training.loop import Trainer
 from dfp.training.phase import Phase
 
@@ -118,7 +119,7 @@ class Panel:
 
 def panel_rows(settings: Panel, device: torch.device) -> Iterator[Row]:
     """Every row of the panel."""
-    data = simulated(settings.data)
+    data = simulated(settings.data, "panel.data")
     x, truth = torch.as_tensor(data.x_test).double().to(device), torch.as_tensor(data.z_test).to(device)
     model = CalciumNetwork(data.start, data.frame_rate, kernel_bins=data.kernel_bins).to(device)
     parameters = cell_parameters(model, settings.data.bins)

@@ -21,7 +21,7 @@ from dfp.evaluation.gibbs_learning import LAW, START_BIAS, weight_posterior
 from dfp.evaluation.weight_uncertainty import Laplace, Prior, laplace, laplace_of_samples
 from dfp.models.calcium import CalciumNetwork, CalciumParameters
 from dfp.posteriors.base import TraceSummary
-from dfp.studies.calibration_data import check_data, simulated
+from dfp.studies.calibration_data import check_data, of_seed
 from dfp.studies.calibration_panel import LEVELS, drawn
 from dfp.training.loop import Trainer
 
@@ -77,7 +77,7 @@ class Weights:
 def weight_rows(settings: Weights, device: torch.device) -> Iterator[Row]:
     """Every row of the networks."""
     for seed in settings.data.seeds:
-        data, prior = simulated(settings.data, seed), settings.prior
+        data, prior = of_seed(settings.data, seed), settings.prior
         apart = ~np.eye(data.start.cells, dtype=bool)
         truth = data.start.coupling[:, apart]
         gibbs = weight_posterior(

@@ -9,12 +9,11 @@ from typing import Any, ClassVar
 import torch
 
 from dfp.config.build import make_posterior, posterior_config
-from dfp.config.networks import check_network, make_network
+from dfp.config.networks import check_network, simulated
 from dfp.config.runs import make_runs, raw_runs
 from dfp.config.schema import RunSpec, SimulationSpec
 from dfp.core.errors import UserError
 from dfp.data.dataset import Dataset
-from dfp.data.simulate import simulate
 from dfp.posteriors.autoregressive import Autoregressive
 from dfp.posteriors.base import TraceSummary
 from dfp.posteriors.factorised import Factorised
@@ -24,7 +23,6 @@ from dfp.studies.ledger_problems import Effort, Problems
 
 #: the largest T·N of what is enumerated together
 LARGEST = 12
-SIMULATED = ("frame_rate", "bins", "trials", "test_trials", "rise", "decay", "amplitude", "baseline", "noise")
 
 
 @dataclass
@@ -144,16 +142,7 @@ def _simulated(name: str, spec: SimulationSpec) -> Iterator[Dataset]:
     """A panel of all seeds, or the networks one by one."""
     panel = spec.network["kind"] == "independent"
     for seeds in [spec.seeds] if panel else [[seed] for seed in spec.seeds]:
-        one = replace(spec, seeds=seeds)
-        settings = {key: getattr(one, key) for key in SIMULATED}
-        network = make_network(one, f"datasets.{name}")
-        made = simulate(
-            network,
-            seeds,
-            kernel_bins=one.kernel_bins,
-            allow_supercritical=one.allow_supercritical,
-            **settings,
-        )
+        made = simulated(replace(spec, seeds=seeds), f"datasets.{name}")
         if not panel and not made.start.basis.shape[0]:
             raise UserError(
                 f"datasets.{name}: found no coupling with seed {seeds[0]}, expected coupled cells (a panel "
