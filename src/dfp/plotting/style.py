@@ -33,7 +33,7 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "twisted": ("twisted", _PALETTE[4]),
     "twisted_silent": ("twisted, no messages", _PALETTE[6]),
     "gibbs_em": ("blocked Gibbs, maximum likelihood", _PALETTE[5]),
-    "gibbs_posterior": ("blocked Gibbs, posterior mean", _PALETTE[8]),
+    "gibbs_posterior": ("blocked Gibbs, posterior mean", "#7a4a1e"),
     "oasis": ("OASIS", "#6f6f6f"),
     "oasis_glm": ("OASIS, then logistic regression", "#595959"),
     "oasis_correlation": ("OASIS, then lagged correlation", "#a6a6a6"),
