@@ -73,7 +73,7 @@ def shrinkage(results: ResultTables) -> Figure:
         strict=True,
     ):
         axes.set_title(title, loc="left")
-    style.title(figure, "How much of the shrinkage is undone by simulated traces, and by the exact likelihood")
+    style.title(figure, "How much of the shrinkage simulated traces undo, and the exact likelihood")
     counts = [len(one.values) for _, groups in panels for one in groups if len(one.values)]
     style.caption(
         figure,
