@@ -64,7 +64,7 @@ CLAIMS = (
     ),
     Claim(
         "G5",
-        "Training on simulated traces undoes most of the shrinkage that the relaxed objectives leave",
+        "Training on simulated traces undoes part of the shrinkage that the relaxed objectives leave",
         GOAL,
         EXPERIMENT,
         less_shrunk,
