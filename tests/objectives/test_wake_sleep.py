@@ -129,6 +129,19 @@ def test_lead_bins_carry_calcium_into_the_dream() -> None:
     assert carried - rest > 10 * spread
 
 
+def test_dreams_lack_the_frames_that_the_recording_lacks() -> None:
+    network, x = model(2, learn=()), traces(0, trials=2, bins=6)
+    x[0, 3, 1] = x[1, 5] = float("nan")
+    seen: list[torch.Tensor] = []
+
+    def condition(y: torch.Tensor, prior: CausalBernoulli) -> CausalBernoulli:
+        seen.append(y)
+        return prior
+
+    WakeSleep(samples=0, dreams=3, lead=2).sleep(problem(network, x), condition, generator(0))
+    assert torch.equal(torch.isfinite(seen[0]), torch.isfinite(x[[0, 1, 0]]))
+
+
 def test_refused_combinations() -> None:
     refined = Family(
         "refined", {"of": "factorised", "factorised": {"recognition": {"window": 2, "hidden": 4}}}

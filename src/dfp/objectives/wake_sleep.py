@@ -29,7 +29,7 @@ class WakeSleep(Objective):
     the inclusive KL divergence of q from the exact posterior, averaged over the traces that the model
     expects: cross-entropy on labelled data of which there is no end, without relaxation and without the
     variance of a score function. Where the family holds the exact posterior, that is the minimum for every
-    trace at once.
+    trace at once. Frames that the recorded trials lack are left out of the simulated ones.
 
     *Wake*, for the model θ: ``maximise E_{q(z | x)} log p(x, z)`` on the recorded traces, as in an M-step.
 
@@ -97,6 +97,9 @@ class WakeSleep(Objective):
             prior = problem.model.prior(self.dreams, self.lead + bins)
             draw = prior.draw(prior.noise(1, rng), FixedPoint(), Hard())
             x = problem.model.observe(draw.z, rng)[0, :, self.lead :]
+            # frames that a recorded trial lacks, its dream lacks too
+            which = torch.arange(self.dreams, device=x.device) % len(problem.x)
+            x = torch.where(torch.isfinite(problem.x[which]), x, torch.nan)
             z = draw.z[:, :, self.lead :]
         q = condition(x, problem.model.prior(self.dreams, bins))
         weights = problem.weights.amin(

@@ -46,7 +46,7 @@ OBJECTIVES = {
     "relaxed_pmf": ("relaxed pmf", "o"),
     "logistic_density": ("logistic density", "s"),
     "score_function": ("score function", "D"),
-    "wake_sleep": ("wake-sleep", "P"),
+    "wake_sleep": ("wake-sleep", "h"),
     "multi_sample": ("multi-sample", "v"),
 }
 
