@@ -54,6 +54,13 @@ def test_the_model_learns_awake_and_the_posterior_asleep() -> None:
     assert all(g is None for g in gradients[len(used) :])
 
 
+def test_a_tied_posterior_teaches_the_model_nothing_asleep() -> None:
+    network = model(2, basis=1)
+    tied = Family("autoregressive", {"recognition": {"window": 2, "hidden": 4}, "tied_coupling": True})
+    asleep = loss_of(network, tied.trained(), WakeSleep(samples=0, dreams=4))
+    assert all(g is None for g in torch.autograd.grad(asleep, [*network.parameters()], allow_unused=True))
+
+
 def test_the_sleep_loss_is_least_at_the_exact_posterior() -> None:
     """Averaged over the model's own traces, −log q(z | x) of the exact posterior is below that of the prior
     and of a posterior with one logit moved, paired by trace."""

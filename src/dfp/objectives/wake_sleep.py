@@ -100,8 +100,11 @@ class WakeSleep(Objective):
             # frames that a recorded trial lacks, its dream lacks too
             which = torch.arange(self.dreams, device=x.device) % len(problem.x)
             x = torch.where(torch.isfinite(problem.x[which]), x, torch.nan)
+            own = problem.model.prior(
+                self.dreams, bins
+            )  # no gradient: a posterior tied to it teaches it nothing
             z = draw.z[:, :, self.lead :]
-        q = condition(x, problem.model.prior(self.dreams, bins))
+        q = condition(x, own)
         weights = problem.weights.amin(
             0, keepdim=True
         )  # a simulated window has its burn-in, like most recorded ones
