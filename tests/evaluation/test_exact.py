@@ -20,8 +20,7 @@ from dfp.core.errors import UserError
 from dfp.core.noise import generator
 from dfp.distributions.enumeration import all_paths
 from dfp.evaluation import exact
-from dfp.evaluation.exact import CellParameters, ExactPosterior
-from dfp.stages.exactness import cell_parameters
+from dfp.evaluation.exact import CellParameters, ExactPosterior, cell_parameters
 
 
 def cells(count: int, history: int, kernel: int, seed: int, noise: float = 0.6) -> CellParameters:

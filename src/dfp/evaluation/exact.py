@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from dfp.core.errors import UserError
+from dfp.models.calcium import CalciumNetwork
 
 #: the longest memory in bins (65,536 states)
 LONGEST = 16
@@ -68,6 +69,17 @@ class CellParameters:
     def memory(self) -> int:
         """Bins L that a state has to hold: as many as a frame, or the next spike, depends on."""
         return max(self.kernel.shape[1], self.history.shape[1])
+
+
+def cell_parameters(model: CalciumNetwork, bins: int = 0) -> CellParameters:
+    """A model's cells as the exact posterior takes them, float64, without gradient.
+
+    Args:
+        bins: length of a trial, needed where the kernel is not cut.
+    """
+    names = ("bias", "history", "amplitude", "baseline", "noise")
+    values = {name: model.value(name).detach().double() for name in names}
+    return CellParameters(kernel=model.kernel(bins).detach().double(), **values)
 
 
 class ExactPosterior:

@@ -13,7 +13,7 @@ from dfp.core.draw import Draw
 from dfp.core.errors import UserError
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.samplers.base import Sampler
-from dfp.samplers.relaxations import Relaxation
+from dfp.samplers.relaxations import Hard, Relaxation
 
 
 class Model(Protocol):
@@ -144,6 +144,14 @@ def require_pathwise(name: str, relaxation: Relaxation) -> None:
             f"objective {name}: found the hard relaxation, which passes no gradient; expected concrete, "
             "mean_field or "
             "straight_through (on hard samples use the score_function objective)"
+        )
+
+
+def require_hard(name: str, relaxation: Relaxation) -> None:
+    """Raise ``UserError`` for a relaxation of what is defined on exact samples."""
+    if not isinstance(relaxation, Hard):
+        raise UserError(
+            f"objective {name}: found a relaxation, expected 'hard': it is defined on exact samples"
         )
 
 

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from dfp.core.errors import UserError
 from dfp.distributions.causal_bernoulli import CausalBernoulli
-from dfp.objectives.base import Loss, Objective, Problem
+from dfp.objectives.base import Loss, Objective, Problem, require_hard
 from dfp.objectives.score_function import ScoreFunction
 from dfp.samplers.base import Sampler
-from dfp.samplers.relaxations import Hard, Relaxation
+from dfp.samplers.relaxations import Relaxation
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,7 @@ class DisArm(Objective):
             raise UserError(f"disarm samples: found {self.samples}, expected at least 1 antithetic pair")
 
     def check(self, relaxation: Relaxation) -> None:
-        if not isinstance(relaxation, Hard):
-            raise UserError(
-                "objective disarm: found a relaxation, expected 'hard': it is defined on exact samples"
-            )
+        require_hard(self.name, relaxation)
 
     def loss(
         self,

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from dfp.core.errors import UserError
 from dfp.distributions.causal_bernoulli import CausalBernoulli
-from dfp.objectives.base import Loss, Objective, Problem
+from dfp.objectives.base import Loss, Objective, Problem, require_hard
 from dfp.samplers.base import Sampler
-from dfp.samplers.relaxations import Hard, Relaxation
+from dfp.samplers.relaxations import Relaxation
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,7 @@ class ScoreFunction(Objective):
             raise UserError(f"score_function reward_window: found {self.reward_window}, expected at least 0")
 
     def check(self, relaxation: Relaxation) -> None:
-        if not isinstance(relaxation, Hard):
-            raise UserError(
-                "objective score_function: found a relaxation, expected 'hard': it is defined on exact "
-                "samples"
-            )
+        require_hard(self.name, relaxation)
 
     def loss(
         self,

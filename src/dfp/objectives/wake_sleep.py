@@ -12,7 +12,7 @@ from torch import Tensor
 from dfp.core.draw import Draw
 from dfp.core.errors import UserError
 from dfp.distributions.causal_bernoulli import CausalBernoulli
-from dfp.objectives.base import Loss, Objective, Problem
+from dfp.objectives.base import Loss, Objective, Problem, require_hard
 from dfp.samplers.base import Sampler
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.relaxations import Hard, Relaxation
@@ -55,10 +55,7 @@ class WakeSleep(Objective):
                 raise UserError(f"wake_sleep {name}: found {getattr(self, name)}, expected at least {lowest}")
 
     def check(self, relaxation: Relaxation) -> None:
-        if not isinstance(relaxation, Hard):
-            raise UserError(
-                "objective wake_sleep: found a relaxation, expected 'hard': it is defined on exact samples"
-            )
+        require_hard(self.name, relaxation)
 
     def loss(
         self,
@@ -100,13 +97,11 @@ class WakeSleep(Objective):
             # frames that a recorded trial lacks, its dream lacks too
             which = torch.arange(self.dreams, device=x.device) % len(problem.x)
             x = torch.where(torch.isfinite(problem.x[which]), x, torch.nan)
-            own = problem.model.prior(
-                self.dreams, bins
-            )  # no gradient: a posterior tied to it teaches it nothing
+            # without gradient: a posterior tied to the prior teaches it nothing
+            own = problem.model.prior(self.dreams, bins)
             z = draw.z[:, :, self.lead :]
         q = condition(x, own)
-        weights = problem.weights.amin(
-            0, keepdim=True
-        )  # a simulated window has its burn-in, like most recorded ones
+        # a simulated window has its burn-in, like most recorded ones
+        weights = problem.weights.amin(0, keepdim=True)
         cross = -(q.log_prob(z) * weights).sum(2) / weights.sum()
         return cross.mean((0, 1)), draw

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dfp.core.noise import generator
 from dfp.evaluation.bounds import HardSamples
-from dfp.evaluation.exact import CellParameters, ExactPosterior
+from dfp.evaluation.exact import ExactPosterior, cell_parameters
 from dfp.evaluation.statistics import (
     count_coverage,
     count_moments,
@@ -27,18 +27,6 @@ Row = tuple[int, str, float]
 COUNT_WINDOW = 30
 #: lags whose covariances are measured; the exact one only where the posterior's state holds the lag
 COVARIANCE_LAGS = 3
-
-
-def cell_parameters(model: CalciumNetwork) -> CellParameters:
-    """The model's parameters as the exact reference wants them, float64."""
-    return CellParameters(
-        bias=model.value("bias").detach().double(),
-        history=model.value("history").detach().double(),
-        kernel=model.kernel(model.kernel_bins).detach().double(),
-        amplitude=model.value("amplitude").detach().double(),
-        baseline=model.value("baseline").detach().double(),
-        noise=model.value("noise").detach().double(),
-    )
 
 
 def exact_metrics(

@@ -14,12 +14,11 @@ from dfp.config.schema import SimulationSpec
 from dfp.core.errors import NumericalError, UserError
 from dfp.core.noise import generator
 from dfp.data.dataset import Dataset
-from dfp.evaluation.exact import CellParameters, ExactPosterior
+from dfp.evaluation.exact import CellParameters, ExactPosterior, cell_parameters
 from dfp.evaluation.geweke import Array, Draw, Joint, joint_test, threshold
 from dfp.evaluation.gibbs import BlockedGibbs
 from dfp.models.calcium import CalciumNetwork
 from dfp.studies.calibration_data import check_data, of_seed
-from dfp.studies.calibration_panel import cell_parameters
 
 Row = dict[str, Any]
 #: probability that a right sampler is called wrong, over all functions and seeds

@@ -19,7 +19,7 @@ from dfp.core.errors import UserError, suggest
 from dfp.core.noise import generator
 from dfp.data.dataset import Dataset
 from dfp.evaluation import statistics
-from dfp.evaluation.exact import CellParameters, ExactPosterior
+from dfp.evaluation.exact import CellParameters, ExactPosterior, cell_parameters
 from dfp.evaluation.rank_uniformity import FEWEST, uniformity
 from dfp.evaluation.spikes import reliability
 from dfp.evaluation.two_sample import two_sample_accuracy
@@ -133,14 +133,6 @@ def panel_rows(settings: Panel, device: torch.device) -> Iterator[Row]:
         z, probability = drawn(posterior, x, settings.samples, generator(2, device))
         yield from judged(name, told, z, probability, truth, settings)
     yield from null_rows(settings, parameters, x)
-
-
-def cell_parameters(model: CalciumNetwork, bins: int) -> CellParameters:
-    """A model's cells as the exact posterior takes them."""
-    with torch.no_grad():
-        names = ("bias", "history", "amplitude", "baseline", "noise")
-        values = {name: model.value(name).double() for name in names}
-        return CellParameters(kernel=model.kernel(bins).double(), **values)
 
 
 def trained(

@@ -14,7 +14,7 @@ from torch import Tensor
 from dfp.core.noise import generator, logistic_noise
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.terms import OwnHistory
-from dfp.evaluation.exact import CellParameters, ExactPosterior
+from dfp.evaluation.exact import ExactPosterior, cell_parameters
 from dfp.evaluation.gradients import Estimate, Moments, exact_elbo, independent_copies
 from dfp.models.calcium import CalciumNetwork, CalciumParameters
 from dfp.objectives.base import Problem
@@ -156,7 +156,7 @@ def make_panel(
         drive = network.value("bias").expand(1, bins, -1).clone()
         taps = network.value("history").clone()
         if point == "near":
-            exact = ExactPosterior(_cell_parameters(network, bins), x)
+            exact = ExactPosterior(cell_parameters(network, bins), x)
             moved = torch.stack([cell.moved for cell in cells], 1).repeat(1, len(noise)) * perturbation
             drive = (exact.marginals.logit() + moved[LAGS:][:bins]).clamp(-_LARGEST_LOGIT, _LARGEST_LOGIT)
             taps = taps + moved[:LAGS].t()
@@ -221,12 +221,6 @@ def _repeated(parameters: CalciumParameters, times: int) -> CalciumParameters:
 
 def _network(parameters: CalciumParameters, kernel_bins: int) -> CalciumNetwork:
     return CalciumNetwork(parameters, FRAME_RATE, LEARNED, kernel_bins).double()
-
-
-def _cell_parameters(network: CalciumNetwork, bins: int) -> CellParameters:
-    names = ("bias", "history", "amplitude", "baseline", "noise")
-    values = {name: network.value(name).detach() for name in names}
-    return CellParameters(kernel=network.kernel(bins).detach(), **values)
 
 
 def _clock(device: torch.device) -> float:
