@@ -129,8 +129,8 @@ def test_lead_bins_carry_calcium_into_the_dream() -> None:
     setting = Problem(network, traces(0, bins=6, cells=1), torch.ones(2, 6, 1).double(), False)
     for lead in (0, 30):
         objective = WakeSleep(samples=0, dreams=2000, lead=lead)
-        cross, draw = objective.sleep(setting, condition, generator(1))
-        assert cross.shape == (1,) and draw.z.shape[2] == lead + 6
+        dream = objective.sleep(setting, condition, generator(1))
+        assert dream.loss.shape == (1,) and dream.spikes.z.shape[2] == lead + 6
     rest, carried = (float(x[:, 0].mean()) for x in seen)
     spread = float(seen[1][:, 0].std()) / 2000**0.5
     assert carried - rest > 10 * spread
@@ -161,3 +161,57 @@ def test_refused_combinations() -> None:
         SMALL.fresh().condition(traces(0).float())
     with pytest.raises(UserError, match="wake_sleep dreams: found 0"):
         WakeSleep(dreams=0)
+    with pytest.raises(UserError, match="indirect: found with samples 0"):
+        WakeSleep(samples=0, indirect=True)
+
+
+def test_indirect_subtracts_what_the_dreams_ask_for() -> None:
+    network, posterior = model(2, basis=1), SMALL.trained()
+    x = traces(0, trials=3, bins=6, cells=2)
+    setting, rng = problem(network, x), generator(1)
+    plain, indirect = WakeSleep(2, dreams=4), WakeSleep(2, dreams=4, indirect=True)
+    found = torch.autograd.grad(loss_of(network, posterior, indirect), [*network.parameters()])
+    dream = plain.sleep(setting, lambda y, prior: posterior.condition(y, None, prior).q, rng)
+    assert dream.problem.x.shape == (4, 6, 2)
+    both = torch.cat([x, dream.problem.x])
+    with torch.no_grad():
+        q = posterior.condition(both, None, network.prior(7, 6)).q
+        z = q.draw(q.noise(2, rng), FixedPoint(), Hard()).z
+    # summed over cells, averaged over samples, trials and bins
+    joint = network.log_joint(x, z[:, :3]).mean((0, 1, 2)).sum()
+    asked = network.log_joint(dream.problem.x, z[:, 3:]).mean((0, 1, 2)).sum()
+    expected = torch.autograd.grad(asked - joint, [*network.parameters()])
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-12)
+
+
+def test_indirect_gradients_vanish_at_the_truth_for_a_poor_posterior() -> None:
+    """Traces of the model itself and an untrained factorised posterior: the plain wake phase would move the
+    model, by up to 100 standard errors; the indirect one leaves it where it is, in every coordinate."""
+    network, rng = model(2, basis=1), generator(5)
+    poor = Family("factorised", {"recognition": {"window": 2, "hidden": 4}}).trained()
+    learned = [p for p in network.parameters() if p.requires_grad]
+    gradients: dict[bool, list[torch.Tensor]] = {False: [], True: []}
+    for draw in range(600):
+        with torch.no_grad():
+            prior = network.prior(8, 6)
+            x = network.observe(prior.draw(prior.noise(1, rng), FixedPoint(), Hard()).z, rng)[0]
+        for indirect, kept in gradients.items():
+            step = training_loss(
+                problem(network, x),
+                poor,
+                WakeSleep(samples=1, dreams=8, indirect=indirect),
+                FixedPoint(),
+                Hard(),
+                generator(draw),
+            )
+            flat = torch.autograd.grad(step.total, learned)
+            kept.append(torch.cat([g.flatten() for g in flat]))
+    scores = {}
+    for indirect, kept in gradients.items():
+        g = torch.stack(kept)
+        moving = g.std(0) > 0
+        scores[indirect] = (g.mean(0) / g.std(0) * len(g) ** 0.5)[moving].abs()
+    # some twenty coordinates: 4 standard errors is beyond chance
+    assert float(scores[True].max()) < 4
+    assert float(scores[False].max()) > 20

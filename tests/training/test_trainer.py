@@ -44,7 +44,7 @@ PER_CELL = {"recognition": {**SMALL, "per_cell": True}, "history": 3}
 SETTINGS: dict[str, tuple[Family, list[Phase]]] = {
     "relaxed then score function": (
         Family("autoregressive", {"recognition": SMALL, "nonlinear_hidden": 2}),
-        [relaxed(temperature=FALLING), scored(learn_model=False)],
+        [relaxed(temperature=FALLING, average=0.7), scored(learn_model=False)],
     ),
     "windows": (
         Family("autoregressive", PER_CELL),
@@ -167,6 +167,24 @@ def test_parameters_move_only_where_and_as_far_as_asked() -> None:
     kept = copy.deepcopy(network.state_dict())
     metrics_of(Trainer(network, posterior, X, [relaxed(learn_model=False)], 0))
     assert same(network.state_dict(), kept)
+
+
+def test_the_model_ends_at_the_mean_of_its_last_steps() -> None:
+    ends = {}
+    for share in (0.0, 0.5):
+        family = Family("autoregressive", {"recognition": SMALL})
+        network = CalciumNetwork(parameters(2), 10.0, LEARNED)
+        trainer = Trainer(network, family.fresh(2), X, [relaxed(steps=7, average=share)], 0)
+        seen = [network.raw_bias.detach().clone() for _ in trainer.run()]
+        ends[share] = seen, network.raw_bias.detach(), [p.clone() for p in trainer.posterior.parameters()]
+    path, last, weights = ends[0.0]
+    assert torch.equal(last, path[-1])
+    # four of seven steps, of the same path; the posterior keeps its last weights
+    assert torch.allclose(ends[0.5][1], torch.stack(path[-4:]).mean(0), atol=1e-6)
+    assert not torch.allclose(ends[0.5][1], last, atol=1e-6)
+    assert all(torch.equal(a, b) for a, b in zip(weights, ends[0.5][2], strict=True))
+    with pytest.raises(UserError, match=r"average: found 1\.5"):
+        relaxed(average=1.5)
 
 
 def test_each_phase_starts_with_a_fresh_optimiser() -> None:

@@ -16,6 +16,7 @@ from dfp.core.noise import generator
 from dfp.models.calcium import CalciumNetwork
 from dfp.objectives.base import Loss, Problem
 from dfp.posteriors.base import Posterior
+from dfp.training.average import Average
 from dfp.training.optimiser import Adam
 from dfp.training.phase import Phase
 from dfp.training.step import training_loss
@@ -47,6 +48,7 @@ class Trainer:
         self._noise = generator(seed, x.device)
         self._cuts = generator(seed + 1)
         self._optimiser: Adam | None = None
+        self._average = Average([p for p in model.parameters() if p.requires_grad])
         self._seconds = 0.0
 
     @property
@@ -86,6 +88,7 @@ class Trainer:
             "model": copy.deepcopy(self.model.state_dict()),
             "posterior": copy.deepcopy(self.posterior.state_dict()),
             "optimiser": None if self._optimiser is None else self._optimiser.state_dict(),
+            "average": self._average.state_dict(),
             "noise": self._noise.get_state(),
             "cuts": self._cuts.get_state(),
         }
@@ -95,6 +98,7 @@ class Trainer:
         self.step, self._seconds = int(state["step"]), float(state["seconds"])
         self.model.load_state_dict(state["model"])
         self.posterior.load_state_dict(state["posterior"])
+        self._average.load_state_dict(state["average"])
         self._noise.set_state(state["noise"])
         self._cuts.set_state(state["cuts"])
         if state["optimiser"] is not None:
@@ -135,6 +139,10 @@ class Trainer:
                 f"step {self.step + 1} (phase {number + 1}, {phase.objective.name}): the gradient is {norm}"
             )
         self._optimiser.step(rate)
+        if phase.learn_model and local >= phase.averaged_from:
+            self._average.add()
+        if local == phase.steps - 1:
+            self._average.settle()
         self.step += 1
         self._seconds += time.perf_counter() - started
         return {

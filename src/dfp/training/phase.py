@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from dfp.core.errors import UserError, suggest
@@ -36,6 +37,8 @@ class Phase:
         batch, window, burn_in: see ``Windows``.
         clip: largest gradient norm (of each cell's own parameters in a panel); 0 for none.
         learn_model: learn the model's parameters in this phase.
+        average: share of the phase's last steps over which the model's parameters are averaged at its end; 0
+            for the last step's own.
         refinement_steps: for refined posteriors, refinement steps in this phase; None as configured.
     """
 
@@ -51,6 +54,7 @@ class Phase:
     burn_in: int = 0
     clip: float = 1.0
     learn_model: bool = True
+    average: float = 0.0
     refinement_steps: int | None = None
 
     def __post_init__(self) -> None:
@@ -73,11 +77,18 @@ class Phase:
                 f"clip, model_learning_rate: found {self.clip}, {self.model_learning_rate}, "
                 "expected a clip of at least 0 and a relative rate above 0"
             )
+        if not 0 <= self.average <= 1:
+            raise UserError(f"average: found {self.average:g}, expected a share of the steps, from 0 to 1")
         if self.relaxation == "concrete" and not self.temperature.smallest > 0:
             raise UserError(f"temperature: found {self.temperature.smallest:g}, expected numbers above 0")
         if self.refinement_steps is not None and self.refinement_steps < 0:
             raise UserError(f"refinement_steps: found {self.refinement_steps}, expected at least 0")
         self.objective.check(self.relaxation_at(0))
+
+    @property
+    def averaged_from(self) -> int:
+        """First step of the phase, counted from 0, whose model parameters enter the average."""
+        return self.steps - math.ceil(self.average * self.steps)
 
     def relaxation_at(self, step: int) -> Relaxation:
         """The relaxation at ``step`` of this phase."""

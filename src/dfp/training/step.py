@@ -58,15 +58,17 @@ def _wake_and_sleep(
     def condition(x: Tensor, prior: CausalBernoulli) -> CausalBernoulli:
         return posterior.condition(x, None, prior).q
 
-    asleep, dreamt = objective.sleep(problem, condition, rng)
+    dream = objective.sleep(problem, condition, rng)
+    asleep = {"sleep": dream.loss.mean().item()}
     if not objective.samples:
-        return Loss(asleep.sum(), asleep.detach(), {"sleep": asleep.mean().item()}, dreamt)
+        return Loss(dream.loss.sum(), dream.loss.detach(), asleep, dream.spikes)
+    x = torch.cat([problem.x, dream.problem.x]) if objective.indirect else problem.x
     with torch.no_grad():
-        q = condition(problem.x, problem.model.prior(*problem.x.shape[:2]))
-    awake = objective.loss(problem, q, sampler, relaxation, rng)
-    learned = asleep.sum()
+        q = condition(x, problem.model.prior(*x.shape[:2]))
+    awake = objective.wake(problem, q, sampler, relaxation, rng, dream if objective.indirect else None)
+    learned = dream.loss.sum()
     total = awake.total + learned - learned.detach()
-    return Loss(total, awake.per_cell, awake.terms | {"sleep": asleep.mean().item()}, awake.draw)
+    return Loss(total, awake.per_cell, awake.terms | asleep, awake.draw)
 
 
 def _expectation_maximisation(
