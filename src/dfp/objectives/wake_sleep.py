@@ -162,6 +162,7 @@ class WakeSleep(Objective):
             z = draw.z[:, :, self.lead :]
         q = condition(x, own)
         # a simulated window has its burn-in, like most recorded ones
-        weights = problem.weights.amin(0, keepdim=True).expand(self.dreams, -1, -1)
-        simulated = Problem(problem.model, x, weights, problem.independent)
-        return Dream(simulated, draw, q, simulated.per_bin(-q.log_prob(z)).mean((0, 1)))
+        weights = problem.weights.amin(0, keepdim=True)
+        cross = -(q.log_prob(z) * weights).sum(2) / weights.sum()
+        simulated = Problem(problem.model, x, weights.expand(self.dreams, -1, -1), problem.independent)
+        return Dream(simulated, draw, q, cross.mean((0, 1)))
