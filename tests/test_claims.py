@@ -362,40 +362,56 @@ def test_longer_training_is_judged_by_its_length(tmp_path: Path) -> None:
     assert overall(frame, "C6") == f"holds where {long}; fails where {short}"
 
 
-def shrunk(slope: float, after: float) -> list[dict[str, object]]:
-    """Weights of the twisted posterior with a slope, before and after a Gibbs sweep."""
+INDIRECT = ("twisted_indirect", "fixed_point_indirect", "factorised_indirect")
+
+
+def shrunk(slope: float, after: float, gibbs: float = 0.9) -> list[dict[str, object]]:
+    """Weights with a slope: by the twisted posterior, before and after a Gibbs sweep, and unshrunk by
+    indirect inference."""
     table = []
-    for prefix, history, value in (
-        ("weight", "history_bias_1", slope),
-        ("gibbs_m_step", "gibbs_m_step_history_1", after),
+    for run, prefix, history, value in (
+        ("twisted", "weight", "history_bias_1", slope),
+        ("twisted", "gibbs_m_step", "gibbs_m_step_history_1", after),
+        *((run, "weight", "history_bias_1", 1.0) for run in INDIRECT),
     ):
-        table += rows("twisted", f"{prefix}_slope", noisy(value, 0.005))
-        table += rows("twisted", f"{prefix}_correlation", noisy(0.9, 0.001))
-        table += rows("twisted", history, noisy(0.05, 0.01))
-    return [*table, *rows("gibbs_posterior", "weight_correlation", noisy(0.9, 0.001))]
+        table += rows(run, f"{prefix}_slope", noisy(value, 0.005))
+        table += rows(run, f"{prefix}_correlation", noisy(0.9, 0.001))
+        table += rows(run, history, noisy(0.05, 0.01))
+    return [*table, *rows("gibbs_posterior", "weight_correlation", noisy(gibbs, 0.001))]
 
 
 def test_weights_are_unshrunk_between_nine_and_eleven_tenths(tmp_path: Path) -> None:
-    write(tmp_path, "shrinkage", shrunk(0.6, 0.97))
-    assert (
-        overall(judged(tmp_path), "G4") == "holds where after one sweep of blocked Gibbs; fails where learned"
-    )
-    write(tmp_path, "shrinkage", shrunk(1.0, 1.2))
-    assert (
-        overall(judged(tmp_path), "G4") == "holds where learned; fails where after one sweep of blocked Gibbs"
-    )
+    plain, swept = "twisted, wake-sleep", "twisted, wake-sleep, after one Gibbs sweep"
+    for slope, after, fails in ((0.6, 0.97, plain), (1.0, 1.2, swept)):
+        write(tmp_path, "shrinkage", shrunk(slope, after))
+        frame = judged(tmp_path)
+        lines = frame[frame["claim"] == "G4"]
+        assert set(lines.loc[lines["verdict"] == FAILS, "where"]) == {fails}
+        assert set(lines.loc[lines["where"] != fails, "verdict"]) == {HOLDS}
 
 
 def test_a_correlation_below_that_of_gibbs_is_told(tmp_path: Path) -> None:
-    table = shrunk(1.0, 1.0)
-    write(
-        tmp_path,
-        "shrinkage",
-        [*table[:-5], *rows("gibbs_posterior", "weight_correlation", noisy(0.95, 0.001))],
-    )
+    write(tmp_path, "shrinkage", shrunk(1.0, 1.0, gibbs=0.95))
     found = judged(tmp_path)
-    measured = found[found["measured"] == "correlation of weights, twisted − Gibbs posterior mean"]
+    measured = found[found["measured"] == "correlation of weights, less that of the Gibbs posterior mean"]
     assert set(measured["verdict"]) == {FAILS}
+
+
+@pytest.mark.parametrize(("correlation", "verdict"), [(0.93, HOLDS), (0.85, FAILS)])
+def test_indirect_inference_is_judged_in_the_peer_setting(
+    tmp_path: Path, correlation: float, verdict: str
+) -> None:
+    told = {"setting": "noise05"}
+    table = rows("oasis_glm", "weight_correlation", noisy(0.87, 0.001), **told)
+    for run in INDIRECT[:2]:
+        table += rows(run, "weight_correlation", noisy(correlation, 0.001), **told)
+        table += rows(run, "weight_auc", noisy(0.99, 0.0005), **told)
+    write(tmp_path, "peer_connectivity", table)
+    lines = judged(tmp_path).query("claim == 'G6'")
+    by_measure = lines.groupby("measured")["verdict"].unique().map(list).to_dict()
+    assert by_measure["AUC of the weights"] == [HOLDS]
+    assert by_measure["correlation of the weights"] == [verdict]
+    assert by_measure["correlation of weights, less that of OASIS, then regression"] == [verdict]
 
 
 def test_coupled_cells_are_part_of_c2(tmp_path: Path) -> None:

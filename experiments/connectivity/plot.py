@@ -18,6 +18,7 @@ LEARNED = (
     "factorised_score",
     "fixed_point",
     "fixed_point_score",
+    "fixed_point_indirect",
     "logistic_flow",
     "refined",
 )
@@ -28,16 +29,19 @@ NAMES = {
     "oasis_correlation": "OASIS, lagged correlation",
     "fixed_point": "Fixed point",
     "fixed_point_score": "Fixed point, score function",
+    "fixed_point_indirect": "Fixed point, indirect inference",
     "factorised": "Factorised",
     "factorised_score": "Factorised, score function",
     "logistic_flow": "Logistic flow",
     "refined": "Gradient-refined",
 }
+#: by how a posterior was trained
+MARKERS = {"score": "s", "indirect": "h"}
 LOOKS: dict[Hashable, Look] = {
     name: Look(
         NAMES[name],
-        style.colour(name.removesuffix("_score")),
-        "D" if name in PEERS else "s" if name.endswith("_score") else "o",
+        style.colour(name.removesuffix("_score").removesuffix("_indirect")),
+        "D" if name in PEERS else MARKERS.get(name.rsplit("_", 1)[-1], "o"),
     )
     for name in ("glm_true_spikes", *LEARNED, *PEERS[1:])
 }

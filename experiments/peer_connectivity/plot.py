@@ -9,12 +9,20 @@ from dfp.plotting import style
 from dfp.plotting.over import Look, Panel, over_label
 from dfp.plotting.tables import ResultTables
 
+NAMES = {
+    "fixed_point_indirect": "autoregressive, fixed point, indirect inference",
+    "twisted_indirect": "twisted, indirect inference",
+}
 LOOKS = {
-    name: Look(style.family_name(name), style.colour(name), marker, line)
+    name: Look(
+        NAMES.get(name) or style.family_name(name), style.colour(name.removesuffix("_indirect")), marker, line
+    )
     for name, marker, line in (
         ("glm_true_spikes", "D", ":"),
         ("fixed_point", "o", "-"),
         ("factorised", "o", "-"),
+        ("twisted_indirect", "h", "-"),
+        ("fixed_point_indirect", "h", "-"),
         ("oasis_glm", "s", "--"),
         ("oasis_correlation", "v", "--"),
     )

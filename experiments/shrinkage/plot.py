@@ -16,6 +16,9 @@ LEARNED: tuple[Row, ...] = (
     ("Regression on the true spikes", "glm_true_spikes", "weight", style.INK, "D"),
     ("Gibbs, posterior mean", "gibbs_posterior", "weight", style.colour("gibbs_posterior"), "D"),
     ("Gibbs, maximum likelihood", "gibbs_em", "weight", style.colour("gibbs_em"), "D"),
+    ("Twisted, indirect inference", "twisted_indirect", "weight", style.colour("twisted"), "h"),
+    ("Fixed point, indirect inference", "fixed_point_indirect", "weight", style.colour("fixed_point"), "h"),
+    ("Factorised, indirect inference", "factorised_indirect", "weight", style.colour("factorised"), "h"),
     ("Twisted, wake-sleep", "twisted", "weight", style.colour("twisted"), "o"),
     ("the same, after a Gibbs sweep", "twisted", "gibbs_m_step", style.colour("twisted"), "s"),
     ("Fixed point, relaxed pmf", "fixed_point", "weight", style.colour("fixed_point"), "o"),
@@ -66,14 +69,14 @@ def shrinkage(results: ResultTables) -> Figure:
     for rows in (LEARNED, AT_TRUTH):
         for panel in MEASURES:
             panels.append((panel, [group(results, row, panel.metric) for row in rows]))
-    figure = style.figure(12.5, 6.4)
+    figure = style.figure(12.5, 7.2)
     for axes, title in zip(
         [axes for number, axes in enumerate(rows_of(figure, panels, len(MEASURES))) if number % 4 == 0],
         ("Learned from the traces alone", "Regressed on samples at the true parameters"),
         strict=True,
     ):
         axes.set_title(title, loc="left")
-    style.title(figure, "How much of the shrinkage simulated traces undo, and the exact likelihood")
+    style.title(figure, "How much of the shrinkage simulated traces undo, indirect inference, and Gibbs")
     counts = [len(one.values) for _, groups in panels for one in groups if len(one.values)]
     style.caption(
         figure,
