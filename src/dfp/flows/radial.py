@@ -24,8 +24,10 @@ def radial(z: Tensor, centre: Tensor, alpha_raw: Tensor, beta_raw: Tensor) -> tu
     Returns:
         f ``(..., D)`` and the log-determinant ``(...,)``.
     """
-    radius, unit = _polar(z - centre)
-    return move(z, radius, unit, alpha_raw, beta_raw), log_volume(radius, alpha_raw, beta_raw, z.shape[-1])
+    radius, unit = polar(z - centre)
+    alpha = softplus(alpha_raw)
+    f = move(z, radius, unit, alpha, softplus(beta_raw) - alpha)
+    return f, log_volume(radius, alpha_raw, beta_raw, z.shape[-1])
 
 
 def radial_inverse(y: Tensor, centre: Tensor, alpha_raw: Tensor, beta_raw: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,7 +36,7 @@ def radial_inverse(y: Tensor, centre: Tensor, alpha_raw: Tensor, beta_raw: Tenso
     The radius is the positive root of ``r² + (s − R) r − αR = 0``, R = ‖y − z₀‖, by whichever of its two
     forms does not cancel.
     """
-    reach, unit = _polar(y - centre)
+    reach, unit = polar(y - centre)
     alpha, s = softplus(alpha_raw), softplus(beta_raw)
     half = s - reach
     root = torch.hypot(half, 2 * _sqrt(alpha * reach))
@@ -44,11 +46,10 @@ def radial_inverse(y: Tensor, centre: Tensor, alpha_raw: Tensor, beta_raw: Tenso
     return z, -log_volume(radius, alpha_raw, beta_raw, y.shape[-1])
 
 
-def move(z: Tensor, radius: Tensor, unit: Tensor, alpha_raw: Tensor, beta_raw: Tensor) -> Tensor:
+def move(z: Tensor, radius: Tensor, unit: Tensor, alpha: Tensor, beta: Tensor) -> Tensor:
     """z moved by ``β r/(α + r)`` along its direction from the centre."""
-    alpha = softplus(alpha_raw)
     share = radius / (alpha + radius).clamp(min=torch.finfo(z.dtype).tiny)
-    return z + ((softplus(beta_raw) - alpha) * share).unsqueeze(-1) * unit
+    return z + (beta * share).unsqueeze(-1) * unit
 
 
 def log_volume(radius: Tensor, alpha_raw: Tensor, beta_raw: Tensor, dims: int) -> Tensor:
@@ -66,7 +67,7 @@ def log_volume(radius: Tensor, alpha_raw: Tensor, beta_raw: Tensor, dims: int) -
     return (dims - 1) * across + along
 
 
-def _polar(offset: Tensor) -> tuple[Tensor, Tensor]:
+def polar(offset: Tensor) -> tuple[Tensor, Tensor]:
     """Length ``(...,)`` and direction ``(..., D)``; the direction of 0 is 0."""
     radius = norm(offset)
     return radius, offset / radius.clamp(min=torch.finfo(offset.dtype).tiny).unsqueeze(-1)
