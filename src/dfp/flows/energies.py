@@ -61,10 +61,10 @@ def walls(z: Tensor) -> Tensor:
     return 0.5 * ((z.abs() - HALF).clamp(min=0) / WALL).square().sum(-1)
 
 
-def log_normaliser(energy: Energy, points: int = 1_600) -> float:
-    """``log Z`` over the box, by the midpoint rule on ``points × points`` cells in float64."""
-    side = 2 * HALF / points
-    axis = -HALF + side * (torch.arange(points, dtype=torch.float64) + 0.5)
+def log_normaliser(energy: Energy, half: float = HALF, points: int = 800) -> float:
+    """``log Z`` over ``[−half, half]²``, by the midpoint rule on ``points × points`` cells in float64."""
+    side = 2 * half / points
+    axis = -half + side * (torch.arange(points, dtype=torch.float64) + 0.5)
     rows = [torch.stack(torch.meshgrid(axis, part, indexing="ij"), -1) for part in axis.chunk(16)]
     total = torch.logsumexp(torch.stack([(-energy(part)).flatten().logsumexp(0) for part in rows]), 0)
     return float(total) + 2 * math.log(side)
