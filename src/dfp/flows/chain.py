@@ -16,8 +16,9 @@ from dfp.flows.stable import affine, check_constraint, softplus
 KINDS = ("planar", "radial")
 #: standard deviation of the initial w, u and z₀ (our choice: a chain begins close to the identity)
 INITIAL = 0.1
-#: of a head's weights, so that the parameters begin nearly alike for all features (our choice)
-HEAD = 0.01
+#: standard deviation of a head's initial weights; the head's sum is divided by √F, so that a step of Adam
+#: moves a flow's parameters no further for many features than for few (both our choice)
+HEAD = 0.1
 
 
 def parameter_count(kind: str, dims: int) -> int:
@@ -77,7 +78,7 @@ class Chain(nn.Module):
             return self.own
         if features is None:
             raise UserError("features: found none, expected those that the flow's parameters depend on")
-        return self.own.unsqueeze(-2) + features @ self.head
+        return self.own.unsqueeze(-2) + features @ self.head / math.sqrt(features.shape[-1])
 
     def forward(self, z: Tensor, features: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """``f(z)`` and ``log |det ∂f/∂z|`` of points ``(..., *batch, D)``; with features ``(*batch, B, F)``

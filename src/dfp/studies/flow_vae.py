@@ -54,8 +54,8 @@ class FlowVaeStudy(Study):
     hidden: int = 100
     steps: int = 2_000
     batch: int = 100
-    rate: float = 2e-3
-    anneal: float = 0.2
+    rate: float = 1e-2
+    anneal: float = 0.0
     samples: int = 100
     evaluated: int = 0
 
