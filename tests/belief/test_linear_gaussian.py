@@ -97,7 +97,9 @@ def test_refinement_reaches_the_best_diagonal(seed: int) -> None:
     zeta = ascent.climb(lambda at: model.bound(x, at).sum(), start(model, x))
     mean, log_sd = zeta.chunk(2, -1)
     assert torch.allclose(mean, model.mean(x), atol=1e-4)
-    assert torch.allclose((2 * log_sd).exp() * model.precision.diagonal(), torch.ones(4, 3).double(), atol=1e-4)
+    assert torch.allclose(
+        (2 * log_sd).exp() * model.precision.diagonal(), torch.ones(4, 3).double(), atol=1e-4
+    )
     gap = model.log_evidence(x) - model.bound(x, zeta)
     assert torch.allclose(gap, torch.full_like(gap, model.gap), atol=1e-6)
 

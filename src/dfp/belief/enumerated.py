@@ -1,4 +1,4 @@
-"""Networks of so few Bernoulli units that every state can be visited: evidence, bound and posterior, exactly."""
+"""Networks of so few Bernoulli units that every state can be visited: evidence, bound, posterior means."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Enumerated:
     def __init__(self, network: BeliefNetwork, x: Tensor) -> None:
         if not isinstance(network.latents, Bernoulli) or network.latents.units > LARGEST:
             raise UserError(
-                f"enumeration: found {network.latents.units} {type(network.latents).__name__} units, expected "
-                f"at most {LARGEST} Bernoulli ones"
+                f"enumeration: found {network.latents.units} {type(network.latents).__name__} units, "
+                f"expected at most {LARGEST} Bernoulli ones"
             )
         self.network = network
         #: all states, ``(2^D, D)``
@@ -50,7 +50,7 @@ class Enumerated:
         return self.log_joint.softmax(0).mT @ self.states
 
     def bound(self, zeta: Tensor, which: Tensor | None = None) -> Tensor:
-        """``Σ_h q(h; ζ) (log p(x, h) − log q(h; ζ))`` (Hjelm et al. 2015, eq. 1), ``(R,)`` nats, differentiable.
+        """``Σ_h q(h; ζ) (log p(x, h) − log q(h; ζ))`` (Hjelm et al. 2015, eq. 1), ``(R,)``, differentiable.
 
         Args:
             zeta: ``(R, D)``.

@@ -40,15 +40,15 @@ class Learning:
 def losses(
     network: BeliefNetwork, recognition: Recognition, refinement: Refinement, x: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor | None]:
-    """The M-step's losses ``(of θ, of φ)`` for images ``x (B, P)``, means over images, nats; one for both where the
-    second is None.
+    """The M-step's losses ``(of θ, of φ)`` for images ``x (B, P)``, means over images, nats; one for both
+    where the second is None.
 
-    * θ (Hjelm et al. 2015, section 4.2): ``−(1/N) Σ_s log p(x | h_s) + KL(q ‖ p(h))``, exact samples h_s of the
-      refined q, whose ζ_n is held.
-    * φ (eq. 7): ``KL(q(h; ζ_n) ‖ q_φ(h | x))``, ζ_n held. With n = 0 that vanishes identically; there q is q_φ, and
-      φ follows the bound's own gradient by the estimator: ordinary amortised training. (``importance`` has no
-      gradient of the bound: there the score function.) One loss serves both wherever the estimator's samples are
-      exact.
+    * θ (Hjelm et al. 2015, section 4.2): ``−(1/N) Σ_s log p(x | h_s) + KL(q ‖ p(h))``, exact samples h_s of
+      the refined q, whose ζ_n is held.
+    * φ (eq. 7): ``KL(q(h; ζ_n) ‖ q_φ(h | x))``, ζ_n held. With n = 0 that vanishes identically; there q is
+      q_φ, and φ follows the bound's own gradient by the estimator: ordinary amortised training.
+      (``importance`` has no gradient of the bound: there the score function.) One loss serves both wherever
+      the estimator's samples are exact.
     * ``through``: φ follows the refined bound through the steps; so does θ, as in Kim et al. 2018.
     """
     start = recognition(x)
@@ -65,7 +65,7 @@ def losses(
 
 
 class EM:
-    """The loop of section 4: E-step (``Refinement``), M-step (one step of Adam on θ and φ), batch after batch.
+    """The loop of section 4: E-step (``Refinement``), M-step (a step of Adam on θ and φ), batch after batch.
 
     Attributes:
         done: iterations made.
@@ -88,7 +88,7 @@ class EM:
         self.done = 0
 
     def run(self, x: Tensor) -> Iterator[float]:
-        """Train on images ``x (M, P)`` for ever; yields the loss of θ, nats an image, after every iteration."""
+        """Train on images ``x (M, P)`` for ever; yields θ's loss, nats an image, after every iteration."""
         for batch in self._batches(x):
             yield self.step(batch)
 

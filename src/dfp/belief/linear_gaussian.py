@@ -1,4 +1,4 @@
-"""A linear network with Gaussian units and Gaussian noise: evidence, posterior and best diagonal in closed form."""
+"""A linear network with Gaussian units and noise: evidence, posterior and best diagonal in closed form."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from dfp.core.errors import UserError
 class LinearGaussian:
     """``h ~ N(0, I_D)``, ``x = W h + b + noise · ε``, ε ~ N(0, I_P).
 
-    The posterior is ``N(m(x), Λ⁻¹)``, ``Λ = I + WᵀW/noise²``, ``m(x) = Λ⁻¹ Wᵀ(x − b)/noise²``. Of all q(h; ζ) with
-    diagonal covariance, the bound is highest at ``N(m(x), diag(1/Λ_ii))``; below log p(x) it stays there by
-    ``½ (Σ_i log Λ_ii − log |Λ|)``, whatever x.
+    The posterior is ``N(m(x), Λ⁻¹)``, ``Λ = I + WᵀW/noise²``, ``m(x) = Λ⁻¹ Wᵀ(x − b)/noise²``. Of all q(h; ζ)
+    with diagonal covariance, the bound is highest at ``N(m(x), diag(1/Λ_ii))``; below log p(x) it stays there
+    by ``½ (Σ_i log Λ_ii − log |Λ|)``, whatever x.
 
     Attributes:
         weights: W, ``(P, D)`` float64.
@@ -49,8 +49,8 @@ class LinearGaussian:
     def simulate(self, count: int, rng: torch.Generator) -> Tensor:
         """x of ``count`` draws, ``(B, P)``."""
         pixels, units = self.weights.shape
-        kind = {"generator": rng, "dtype": self.weights.dtype, "device": rng.device}
-        h, shocks = torch.randn(count, units, **kind), torch.randn(count, pixels, **kind)
+        drawn = torch.randn(count, units + pixels, generator=rng, dtype=self.weights.dtype, device=rng.device)
+        h, shocks = drawn.split([units, pixels], 1)
         return h @ self.weights.mT + self.offset + self.noise * shocks
 
     def mean(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Directed belief network: a factorial prior, deterministic layers, Bernoulli pixels; and its recognition network."""
+"""Directed belief network (factorial prior, deterministic layers, Bernoulli pixels) and its recognition."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def layers(sizes: Sequence[int], rng: torch.Generator) -> nn.Sequential:
 class BeliefNetwork(nn.Module):
     """``p(x, h) = Π_i p(h_i) Π_d Bernoulli(x_d; σ(f_d(h)))``, one stochastic layer.
 
-    The prior is N(0, I) for Gaussian units and learned logits for Bernoulli ones; f is a chain of deterministic
-    layers (none: linear).
+    The prior is N(0, I) for Gaussian units and learned logits for Bernoulli ones; f is a chain of
+    deterministic layers (none: linear).
 
     Args:
         latents: the units.
@@ -63,7 +63,7 @@ class BeliefNetwork(nn.Module):
         last.bias.copy_(torch.logit(pixel_mean.clamp(0.02, 0.98)))
 
     def log_likelihood(self, x: Tensor, h: Tensor) -> Tensor:
-        """``log p(x | h)`` of images ``x (B, P)`` under ``h (S, B, D)``, ``(S, B)`` nats; h need not be binary."""
+        """``log p(x | h)`` of images ``x (B, P)`` given ``h (S, B, D)``, ``(S, B)`` nats; any real h."""
         logits = self.decoder(h)
         return (x * logits - nn.functional.softplus(logits)).sum(-1)
 

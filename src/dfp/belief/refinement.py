@@ -26,14 +26,15 @@ class Refinement:
 
     Attributes:
         estimator: of ∇_ζ: ``reparametrised`` (Gaussian); ``mean_passing``, ``straight_through``,
-            ``straight_through_sigma`` (Bernoulli); ``score_function`` (either; unbiased, leave-one-out baseline);
-            ``importance``: no gradient, but damped steps to the importance-weighted mean (Bernoulli; AIR).
+            ``straight_through_sigma`` (Bernoulli); ``score_function`` (either; unbiased, leave-one-out
+            baseline); ``importance``: no gradient, but damped steps to the importance-weighted mean
+            (Bernoulli; AIR).
         steps: n; 0 is ordinary amortised inference.
         rate: γ: of gradient steps in units of ζ per nat, of AIR the share of the way to the weighted mean.
         momentum, decay: of gradient steps (``core/ascent.py``); of AIR the decay alone.
         samples: N of eqs. 3 and 4.
-        through: train the recognition network on the refined bound, through the steps (semi-amortised inference,
-            Kim et al. 2018), in place of KL(q ‖ q_φ).
+        through: train the recognition network on the refined bound, through the steps (semi-amortised
+            inference, Kim et al. 2018), in place of KL(q ‖ q_φ).
 
     Raises:
         UserError: for a value that has no meaning.
@@ -51,9 +52,7 @@ class Refinement:
         Ascent(self.steps, self.rate, self.momentum, self.decay)
         lowest = 2 if self.estimator in (SCORE, IMPORTANCE) else 1
         if self.samples < lowest:
-            raise UserError(
-                f"samples: found {self.samples}, expected at least {lowest} for {self.estimator}"
-            )
+            raise UserError(f"samples: found {self.samples}, expected at least {lowest} for {self.estimator}")
         if self.estimator == IMPORTANCE and self.rate > 1:
             raise UserError(f"rate: found {self.rate}, expected at most 1, a share, for {IMPORTANCE}")
         if self.through and self.estimator in (SCORE, IMPORTANCE):
@@ -118,9 +117,10 @@ def bound(
 ) -> Tensor:
     """``(1/N) Σ_s log p(x | h_s) − KL(q(h; ζ) ‖ p(h))``, ``(B,)`` nats, with the estimator's gradient in ζ.
 
-    Hjelm et al. 2015, eq. 3, prior and entropy in closed form as in section 3 and eqs. 8 and 9. Its value is an
-    unbiased estimate of the bound (eq. 1) for all but ``mean_passing``; so is then its gradient in the network's
-    parameters. The score function's gradient is ``(1/N) Σ_s (f_s − mean of the other f) ∇ log q(h_s)``.
+    Hjelm et al. 2015, eq. 3, prior and entropy in closed form as in section 3 and eqs. 8 and 9. Its value is
+    an unbiased estimate of the bound (eq. 1) for all but ``mean_passing``; so is then its gradient in the
+    network's parameters. The score function's gradient is ``(1/N) Σ_s (f_s − mean of the other f) ∇ log
+    q(h_s)``.
     """
     latents = network.latents
     if estimator == SCORE and samples < 2:
@@ -145,10 +145,11 @@ def sampled_bound(
 
 
 def climb_exactly(value: Callable[[Tensor], Tensor], start: Tensor, steps: int, rate: float) -> list[Tensor]:
-    """Refinement with exact expectations and a line search: ``[ζ_0, …, ζ_n]``, on which no datum's bound falls.
+    """Refinement with exact expectations and a line search: ``[ζ_0, …, ζ_n]``; no datum's bound falls.
 
-    ``ζ ← ζ + γ ∇ℒ`` (eq. 5), where γ of each datum starts at twice its last one and is halved until its ℒ does not
-    fall; after 30 halvings the datum stays where it is.
+    ``ζ ← ζ + γ ∇ℒ`` (eq. 5), where γ of each datum starts at twice its last one and is halved until its ℒ
+    does not fall; after 30 halvings the datum stays where it is. Once all do, the rest of the path is the
+    last point.
 
     Args:
         value: ℒ of each datum, ``(B, ·) -> (B,)``, without sampling.
@@ -174,6 +175,8 @@ def climb_exactly(value: Callable[[Tensor], Tensor], start: Tensor, steps: int, 
             if not bool(waiting.any()):
                 break
             rates = torch.where(waiting, rates / 2, rates)
+        if torch.equal(taken, zeta):
+            return path + [zeta] * (steps + 1 - len(path))
         zeta = taken
         path.append(zeta)
     return path

@@ -54,7 +54,9 @@ class Ascent:
             start: ζ_0, any shape.
             through: keep the graph of the steps, so that gradients pass from ζ_n to the start.
         """
-        zeta = start if through else start.detach()
+        zeta = start if through and start.requires_grad else start.detach()
+        if through:
+            zeta.requires_grad_()
         velocity = torch.zeros_like(zeta)
         for step in range(self.steps):
             if not through:

@@ -1,0 +1,251 @@
+"""Gradient-refined inference in belief networks on binary images: bounds and gaps against steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from dfp.belief.enumerated import LARGEST, Enumerated
+from dfp.belief.latents import make_latents
+from dfp.belief.learning import Learning
+from dfp.belief.refinement import IMPORTANCE, Refinement
+from dfp.belief.scores import score
+from dfp.core.errors import NumericalError, UserError
+from dfp.core.noise import generator
+from dfp.data.digits import ImageSource
+from dfp.studies.base import Study
+from dfp.studies.belief_network_gaps import Effort, gaps
+from dfp.studies.belief_network_trainings import Pair, Training
+
+#: what training was stopped by
+ITERATIONS, SECONDS = "iterations", "seconds"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A kind of units and a way of refining them; see ``Refinement``.
+
+    Attributes:
+        latents: ``gaussian`` or ``bernoulli``.
+        estimator, rate, momentum, decay, samples, through: of the refinement.
+    """
+
+    latents: str
+    estimator: str
+    rate: float
+    momentum: float = 0.9
+    decay: float = 1.0
+    samples: int = 8
+    through: bool = False
+
+    def __post_init__(self) -> None:
+        self.refinement(1).check(make_latents(self.latents, 1))
+
+    def refinement(self, steps: int) -> Refinement:
+        """The refinement with n = ``steps``."""
+        own = {key: value for key, value in vars(self).items() if key != "latents"}
+        return Refinement(steps=steps, **own)
+
+    def in_test(self, steps: int) -> Refinement:
+        """The same steps, without a graph through them."""
+        return replace(self.refinement(steps), through=False)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The search for the rates of the refinement, all variants alike.
+
+    Attributes:
+        rates: that are tried; none: no search. A variant's estimator may refuse some.
+        seed: of the search's trainings.
+        images: of the training set that are kept from these trainings, and score them.
+    """
+
+    rates: list[float] = field(default_factory=list)
+    seed: int = 100
+    images: int = 200
+
+
+@dataclass(frozen=True)
+class BeliefNetworkStudy(Study):
+    """Directed belief networks trained by EM (Hjelm et al. 2015, section 4) with every number of refinement
+    steps, and refined with every number in test.
+
+    Attributes:
+        variants: by name.
+        train_steps: numbers n of steps in training; 0 is ordinary amortised training. The last is the
+        longest. test_steps: numbers of steps in test.
+        seeds: of initial weights, batches and samples.
+        images: what is learned.
+        units: D of the stochastic layer. Bernoulli units up to 12 are enumerated besides.
+        hidden, recognition: sizes of deterministic layers, of the network and of q_φ.
+        learning: of the M-step.
+        iterations: of EM, equal for all.
+        equal_time: numbers n that are then trained on, until they have had the CPU seconds that the longest
+        took. test_images: that are scored, the first of the test set.
+        score_samples: K of every score.
+        gap_steps: numbers n of the trainings whose gap is split; each is one of ``train_steps``.
+        gap_images: the first of the test set, whose gap is split.
+        effort: of the search for each image's best q.
+        tuning: a search for rates; with one nothing else is done.
+
+    Raises:
+        UserError: for a setting without meaning, naming it.
+    """
+
+    variants: dict[str, Variant]
+    train_steps: list[int] = field(default_factory=lambda: [0, 1, 5, 20])
+    test_steps: list[int] = field(default_factory=lambda: [0, 1, 5, 10, 20, 50])
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    images: ImageSource = field(default_factory=ImageSource)
+    units: int = 10
+    hidden: list[int] = field(default_factory=lambda: [48])
+    recognition: list[int] = field(default_factory=lambda: [48])
+    learning: Learning = field(default_factory=Learning)
+    iterations: int = 300
+    equal_time: list[int] = field(default_factory=lambda: [0])
+    test_images: int = 200
+    score_samples: int = 200
+    gap_steps: list[int] = field(default_factory=lambda: [0, 20])
+    gap_images: int = 40
+    effort: Effort = field(default_factory=Effort)
+    tuning: Tuning = field(default_factory=Tuning)
+
+    name: ClassVar[str] = "belief_network"
+
+    def __post_init__(self) -> None:
+        if not self.variants:
+            raise UserError("variants: found none, expected at least one")
+        for key in ("train_steps", "test_steps", "seeds"):
+            found = getattr(self, key)
+            if not found or sorted(set(found)) != found or found[0] < 0:
+                raise UserError(f"{key}: found {found}, expected rising numbers of at least 0, one or more")
+        for key in ("equal_time", "gap_steps"):
+            if not set(getattr(self, key)) <= set(self.train_steps):
+                raise UserError(
+                    f"{key}: found {getattr(self, key)}, expected numbers of train_steps {self.train_steps}"
+                )
+        if not set(self.train_steps) <= {0, *self.test_steps}:
+            raise UserError(
+                f"test_steps: found {self.test_steps}, expected all of train_steps {self.train_steps} in it"
+            )
+        for key, lowest in (
+            ("units", 1), ("iterations", 1), ("test_images", 1), ("gap_images", 1), ("score_samples", 2)
+        ):  # fmt: skip
+            if getattr(self, key) < lowest:
+                raise UserError(f"{key}: found {getattr(self, key)}, expected at least {lowest}")
+
+    @property
+    def longest(self) -> int:
+        """The largest number of steps in training."""
+        return self.train_steps[-1]
+
+    def enumerable(self, variant: Variant) -> bool:
+        """Whether all states of the units can be visited."""
+        return variant.latents == "bernoulli" and self.units <= LARGEST
+
+    def rows(self, device: torch.device) -> Iterator[dict[str, Any]]:
+        """Every variant, seed and number of steps in training; or the search for rates."""
+        images = self.images.load()
+        train = torch.as_tensor(images.train, device=device)
+        test = torch.as_tensor(images.test, device=device)[: self.test_images].double()
+        for name, variant in self.variants.items():
+            if self.tuning.rates:
+                yield from self._tuned(name, variant, train)
+                continue
+            for seed in self.seeds:
+                yield from self._trained(name, variant, seed, train, test)
+
+    def _training(self, variant: Variant, steps: int, seed: int, train: Tensor) -> Training:
+        latents = make_latents(variant.latents, self.units)
+        sizes = (tuple(self.hidden), tuple(self.recognition))
+        return Training(latents, sizes, variant.refinement(steps), self.learning, train, seed)
+
+    def _trained(
+        self, name: str, variant: Variant, seed: int, train: Tensor, test: Tensor
+    ) -> Iterator[dict[str, Any]]:
+        budget = 0.0
+        for steps in reversed(self.train_steps):
+            training = self._training(variant, steps, seed, train)
+            training.run(iterations=self.iterations)
+            budget = budget or training.seconds
+            told = {"run": name, "seed": seed, "train_steps": steps}
+            scored = list(self._scored(variant, training.pair, test, told | {"budget": ITERATIONS}))
+            yield from scored
+            each = 1000 * training.seconds / training.done
+            yield self._row(told | {"budget": ITERATIONS}, "milliseconds_per_iteration", each)
+            if steps in self.gap_steps:
+                at = test[: self.gap_images]
+                for metric, value in gaps(
+                    training.pair, variant.in_test(max(1, self.longest)), self.effort, at, seed
+                ).items():
+                    yield self._row(told | {"budget": ITERATIONS}, metric, value)
+            timed = told | {"budget": SECONDS}
+            if steps == self.longest:  # it has had its time
+                yield from (row | timed for row in scored)
+            elif steps in self.equal_time:
+                training.run(seconds=budget)
+                yield from self._scored(variant, training.pair, test, timed)
+            if steps in (*self.equal_time, self.longest):
+                yield self._row(timed, "iterations", training.done)
+                yield self._row(timed, "training_seconds", training.seconds)
+
+    def _scored(
+        self, variant: Variant, pair: Pair, test: Tensor, told: dict[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        """Scores after every number of steps in test, along one path of refinement."""
+        rng = generator(10_000 + told["seed"], test.device)
+        start = pair.recognition(test).detach()
+        path = [start, *variant.in_test(self.test_steps[-1]).path(pair.network, test, start, rng)]
+        exact = Enumerated(pair.network, test) if self.enumerable(variant) else None
+        for steps in self.test_steps:
+            zeta = path[steps].detach()
+            found = score(pair.network, test, zeta, self.score_samples, rng)
+            metrics = {
+                "bound": found.bound,
+                "log_likelihood": found.log_likelihood,
+                "effective": found.effective,
+            }
+            if exact is not None:
+                metrics |= {"exact_bound": exact.bound(zeta), "exact_log_likelihood": exact.log_evidence}
+            for metric, values in metrics.items():
+                yield self._row(told | {"test_steps": steps}, metric, float(values.mean()))
+
+    def _row(self, told: dict[str, Any], metric: str, value: float) -> dict[str, Any]:
+        variant = self.variants[told["run"]]
+        return {
+            "dataset": self.images.kind,
+            "posterior": variant.latents,
+            "objective": variant.estimator,
+            **told,
+            "metric": metric,
+            "value": value,
+        }
+
+    def _tuned(self, name: str, variant: Variant, train: Tensor) -> Iterator[dict[str, Any]]:
+        """Bound after the longest refinement, trained with it, of images kept from training, by rate; NaN
+        where the training diverges. A share has no rate above 1.
+        """
+        own, kept = train[: -self.tuning.images], train[-self.tuning.images :].double()
+        most = 1.0 if variant.estimator == IMPORTANCE else math.inf
+        for rate in (rate for rate in self.tuning.rates if rate <= most):
+            tried = replace(variant, rate=rate)
+            training = self._training(tried, self.longest, self.tuning.seed, own)
+            try:
+                training.run(iterations=self.iterations)
+                value = self._refined_bound(tried, training.pair, kept)
+            except NumericalError:
+                value = math.nan
+            told = {"run": name, "seed": self.tuning.seed, "train_steps": self.longest, "rate": rate}
+            yield self._row(told, "tuning_bound", value)
+
+    def _refined_bound(self, variant: Variant, pair: Pair, x: Tensor) -> float:
+        rng = generator(10_000 + self.tuning.seed, x.device)
+        refinement = variant.in_test(self.longest)
+        zeta = refinement.refine(pair.network, x, pair.recognition(x), rng)
+        return float(score(pair.network, x, zeta, self.score_samples, rng).bound.mean())
