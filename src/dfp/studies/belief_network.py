@@ -22,8 +22,8 @@ from dfp.studies.base import Study
 from dfp.studies.belief_network_gaps import Effort, gaps
 from dfp.studies.belief_network_trainings import Pair, Training
 
-#: what training was stopped by
-ITERATIONS, SECONDS = "iterations", "seconds"
+#: what training was stopped by: equal iterations, equal seconds, or equal iterations much later
+ITERATIONS, SECONDS, LATE = "iterations", "seconds", "late"
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,21 @@ class Tuning:
 
 
 @dataclass(frozen=True)
+class Late:
+    """Trainings that are taken up again, to see what is left of a head start.
+
+    Attributes:
+        variants: by name.
+        train_steps: numbers n of steps in training.
+        iterations: of EM, in all.
+    """
+
+    variants: list[str] = field(default_factory=list)
+    train_steps: list[int] = field(default_factory=lambda: [0, 20])
+    iterations: int = 1500
+
+
+@dataclass(frozen=True)
 class BeliefNetworkStudy(Study):
     """Directed belief networks trained by EM (Hjelm et al. 2015, section 4) with every number of refinement
     steps, and refined with every number in test.
@@ -109,6 +124,7 @@ class BeliefNetworkStudy(Study):
     learning: Learning = field(default_factory=Learning)
     iterations: int = 300
     equal_time: list[int] = field(default_factory=lambda: [0])
+    late: Late = field(default_factory=Late)
     test_images: int = 200
     score_samples: int = 200
     gap_steps: list[int] = field(default_factory=lambda: [0, 20])
@@ -130,6 +146,8 @@ class BeliefNetworkStudy(Study):
                 raise UserError(
                     f"{key}: found {getattr(self, key)}, expected numbers of train_steps {self.train_steps}"
                 )
+        if self.late.variants:
+            self._check_late()
         if not set(self.train_steps) <= {0, *self.test_steps}:
             raise UserError(
                 f"test_steps: found {self.test_steps}, expected all of train_steps {self.train_steps} in it"
@@ -139,6 +157,18 @@ class BeliefNetworkStudy(Study):
         ):  # fmt: skip
             if getattr(self, key) < lowest:
                 raise UserError(f"{key}: found {getattr(self, key)}, expected at least {lowest}")
+
+    def _check_late(self) -> None:
+        late = self.late
+        if not {*late.variants} <= {*self.variants} or not {*late.train_steps} <= {*self.train_steps}:
+            raise UserError(
+                f"late: found {late.variants} with {late.train_steps} steps, expected variants and "
+                f"train_steps {self.train_steps} of this study"
+            )
+        if late.iterations < self.iterations:
+            raise UserError(
+                f"late.iterations: found {late.iterations}, expected at least {self.iterations} iterations"
+            )
 
     @property
     def longest(self) -> int:
@@ -169,31 +199,56 @@ class BeliefNetworkStudy(Study):
     def _trained(
         self, name: str, variant: Variant, seed: int, train: Tensor, test: Tensor
     ) -> Iterator[dict[str, Any]]:
+        """One variant and seed: every number of steps, the longest first, whose time is then the others'."""
         budget = 0.0
         for steps in reversed(self.train_steps):
             training = self._training(variant, steps, seed, train)
             training.run(iterations=self.iterations)
             budget = budget or training.seconds
             told = {"run": name, "seed": seed, "train_steps": steps}
-            scored = list(self._scored(variant, training.pair, test, told | {"budget": ITERATIONS}))
+            first = told | {"budget": ITERATIONS}
+            scored = list(self._scored(variant, training.pair, test, first))
             yield from scored
-            each = 1000 * training.seconds / training.done
-            yield self._row(told | {"budget": ITERATIONS}, "milliseconds_per_iteration", each)
+            yield self._row(first, "milliseconds_per_iteration", 1000 * training.seconds / training.done)
             if steps in self.gap_steps:
-                at = test[: self.gap_images]
-                for metric, value in gaps(
-                    training.pair, variant.in_test(max(1, self.longest)), self.effort, at, seed
-                ).items():
-                    yield self._row(told | {"budget": ITERATIONS}, metric, value)
-            timed = told | {"budget": SECONDS}
+                yield from self._split(variant, training.pair, test, first)
             if steps == self.longest:  # it has had its time
-                yield from (row | timed for row in scored)
-            elif steps in self.equal_time:
-                training.run(seconds=budget)
-                yield from self._scored(variant, training.pair, test, timed)
-            if steps in (*self.equal_time, self.longest):
-                yield self._row(timed, "iterations", training.done)
-                yield self._row(timed, "training_seconds", training.seconds)
+                yield from (row | {"budget": SECONDS} for row in [*scored, *self._spent(training, told)])
+            yield from self._further(variant, training, test, told, budget)
+
+    def _further(
+        self, variant: Variant, training: Training, test: Tensor, told: dict[str, Any], seconds: float
+    ) -> Iterator[dict[str, Any]]:
+        """The same training, taken on to the seconds of the longest refinement and to the late iterations, in
+        the order in which it gets there.
+        """
+        most = {SECONDS: math.inf, LATE: math.inf}
+        if told["train_steps"] in self.equal_time and told["train_steps"] != self.longest:
+            most[SECONDS] = seconds
+        if told["run"] in self.late.variants and told["train_steps"] in self.late.train_steps:
+            most[LATE] = self.late.iterations
+        while math.isfinite(min(most.values())):
+            training.run(iterations=most[LATE], seconds=most[SECONDS])
+            for kind, reached in ((SECONDS, training.seconds), (LATE, training.done)):
+                if reached >= most[kind]:
+                    most[kind] = math.inf
+                    own = told | {"budget": kind}
+                    yield from self._scored(variant, training.pair, test, own)
+                    yield from self._spent(training, own)
+
+    def _spent(self, training: Training, told: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """What the training has had so far."""
+        yield self._row(told, "iterations", training.done)
+        yield self._row(told, "training_seconds", training.seconds)
+
+    def _split(
+        self, variant: Variant, pair: Pair, test: Tensor, told: dict[str, Any]
+    ) -> Iterator[dict[str, Any]]:
+        """The gap in its parts."""
+        refinement = variant.in_test(max(1, self.longest))
+        found = gaps(pair, refinement, self.effort, test[: self.gap_images], told["seed"])
+        for metric, value in found.items():
+            yield self._row(told, metric, value)
 
     def _scored(
         self, variant: Variant, pair: Pair, test: Tensor, told: dict[str, Any]

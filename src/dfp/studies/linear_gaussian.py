@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from dfp.belief.latents import Gaussian
 from dfp.belief.linear_gaussian import LinearGaussian, random_linear_gaussian
 from dfp.belief.refinement import climb_exactly
 from dfp.core.ascent import Ascent
 from dfp.core.errors import UserError
 from dfp.core.noise import generator
-from dfp.flows.planar import planar
+from dfp.flows.chain import Chain
 from dfp.studies.base import Study
 
 #: ways of refining: exact gradients at a fixed rate with momentum; with a line search; gradients from samples
@@ -132,14 +133,15 @@ class LinearGaussianStudy(Study):
         self, models: list[LinearGaussian], units: int, device: torch.device
     ) -> Iterator[dict[str, Any]]:
         for length in self.flows:
-            fits = fit_planar(models, length, self.flow_samples, self.flow_steps, generator(7, device))
-            for seed, model, fit in zip(self.seeds, models, fits, strict=True):
-                rng = generator(2000 + seed, device)
-                x = model.simulate(1, rng)
-                weights = flow_weights(model, x, fit, length, self.test_samples, rng)
-                error = float(weights.std()) / math.sqrt(self.test_samples)
-                gap = float(model.log_evidence(x)[0] - weights.mean())
+            fit = fit_planar(models, length, self.flow_samples, self.flow_steps, generator(7, device))
+            rng = generator(8, device)
+            x = torch.cat([model.simulate(1, rng) for model in models])
+            weights = flow_weights(models, x, fit, self.test_samples, rng)
+            for place, (seed, model) in enumerate(zip(self.seeds, models, strict=True)):
+                own = weights[:, place]
+                gap = float(model.log_evidence(x[place : place + 1])[0] - own.mean())
                 yield self._row(units, seed, "planar", "gap", gap, length)
+                error = float(own.std()) / math.sqrt(self.test_samples)
                 yield self._row(units, seed, "planar", "gap_error", error, length)
 
 
@@ -177,61 +179,67 @@ def refined_path(
     return [start, *Ascent(steps, share / curvature, 0.9, own_decay).path(value, start)]
 
 
-def transformed(points: Tensor, noise: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """Noise ``(S, R, D)`` through ``μ + s ⊙ ε`` and K planar maps; ``log q`` of what comes out, ``(S, R)``.
+class PlanarPosteriors(nn.Module):
+    """R posteriors side by side: ``μ + s ⊙ ε`` of D units through K planar maps each, fully factorised for K
+    = 0.
 
     Args:
-        points: ``(R, 2 D + K (2 D + 1))``: μ, log s, then w, u and b of every map.
+        count, units, length: R, D and K.
+        rng: of the maps' initial parameters; the base starts at N(0, I).
     """
-    units = noise.shape[-1]
-    mean, log_sd, *maps = points.split([units, units, *[units, units, 1] * length], -1)
-    z = mean + log_sd.exp() * noise
-    log_q = (-0.5 * noise.square() - 0.5 * math.log(2 * math.pi) - log_sd).sum(-1)
-    for w, u, b in zip(maps[::3], maps[1::3], maps[2::3], strict=True):
-        z, slope = planar(z, w, u, b[:, 0])
-        log_q = log_q - slope
-    return z, log_q
+
+    def __init__(self, count: int, units: int, length: int, rng: torch.Generator) -> None:
+        super().__init__()
+        self.base = nn.Parameter(torch.zeros(count, 2 * units, device=rng.device))
+        self.chain = Chain("planar", units, length, rng, batch=(count,))
+
+    def draw(self, samples: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Samples ``(S, R, D)`` and their ``log q``, ``(S, R)``."""
+        units = Gaussian(self.chain.dims)
+        noise = units.noise((samples, len(self.base)), rng, self.base.dtype)
+        start = units.sample(self.base, noise)
+        z, log_det = self.chain(start)
+        return z, units.log_prob(self.base, start) - log_det
 
 
 def fit_planar(
     models: list[LinearGaussian], length: int, samples: int, steps: int, rng: torch.Generator
-) -> Tensor:
-    """Planar flows near to the exact posteriors, ``(R, 2 D + K (2 D + 1))``, one a model.
+) -> PlanarPosteriors:
+    """Planar flows near to the exact posteriors of the models, in the coordinates ``√Λ_ii (h − m(x))``.
 
-    In the coordinates ``√Λ_ii (h − m(x))`` the posterior is ``N(0, C⁻¹)``, C the precision scaled to a unit
-    diagonal, whatever x: the bound's gap is ``KL(q ‖ N(0, C⁻¹))``. Adam follows its reparametrised gradient
-    over fresh samples, from the best diagonal and maps near the identity; the rate falls to 0 by a cosine.
+    There the posterior is ``N(0, C⁻¹)``, C the precision scaled to a unit diagonal, whatever x: the bound's
+    gap is ``KL(q ‖ N(0, C⁻¹))``. Adam follows its reparametrised gradient over fresh samples, from the best
+    diagonal and maps near the identity; the rate falls to 0 by a cosine.
 
     One map is a shear where w and u are orthogonal and w is small; D − 1 shears are a Cholesky factor, so
     that no Gaussian posterior is out of reach for K ≥ D − 1.
     """
-    units, count = models[0].latents.units, len(models)
     scale = torch.stack([model.precision.diagonal().rsqrt() for model in models])
     c = torch.stack([model.precision for model in models]) * scale[:, :, None] * scale[:, None]
-    width = 2 * units + length * (2 * units + 1)
-    points = 0.3 * torch.randn(count, width, generator=rng, dtype=c.dtype, device=c.device)
-    points[:, : 2 * units] = 0.0
-    points.requires_grad_()
-    adam = torch.optim.Adam([points], lr=FLOW_RATE)
+    fit = PlanarPosteriors(len(models), scale.shape[1], length, rng).to(c.dtype)
+    adam = torch.optim.Adam(fit.parameters(), lr=FLOW_RATE)
     cosine = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
     for _ in range(steps):
-        noise = torch.randn(samples, count, units, generator=rng, dtype=c.dtype, device=c.device)
-        z, log_q = transformed(points, noise, length)
+        z, log_q = fit.draw(samples, rng)
         log_p = -0.5 * torch.einsum("sri,rij,srj->sr", z, c, z)
-        (points.grad,) = torch.autograd.grad((log_q - log_p).mean(0).sum(), points)
+        adam.zero_grad()
+        (log_q - log_p).mean(0).sum().backward()
         adam.step()
         cosine.step()
-    return points.detach()
+    return fit
 
 
+@torch.no_grad()
 def flow_weights(
-    model: LinearGaussian, x: Tensor, fit: Tensor, length: int, samples: int, rng: torch.Generator
+    models: list[LinearGaussian], x: Tensor, fit: PlanarPosteriors, samples: int, rng: torch.Generator
 ) -> Tensor:
-    """``log p(x, h) − log q(h)`` of fresh samples for one datum x ``(1, P)``, ``(S,)``; mean: the bound."""
-    units = model.latents.units
-    noise = torch.randn(samples, 1, units, generator=rng, dtype=x.dtype, device=x.device)
-    scale = model.precision.diagonal().rsqrt()
-    with torch.no_grad():
-        z, log_q = transformed(fit[None], noise, length)
-        h = model.mean(x) + scale * z
-        return (model.log_joint(x, h) - (log_q - scale.log().sum()))[:, 0]
+    """``log p(x, h) − log q(h)`` of fresh samples, ``(S, R)``, for one datum of each model, x ``(R, P)``;
+    their mean is the bound.
+    """
+    z, log_q = fit.draw(samples, rng)
+    weights = []
+    for place, model in enumerate(models):
+        scale, at = model.precision.diagonal().rsqrt(), x[place : place + 1]
+        h = model.mean(at) + scale * z[:, place, None]
+        weights.append(model.log_joint(at, h)[:, 0] - log_q[:, place] + scale.log().sum())
+    return torch.stack(weights, 1)
