@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -71,28 +72,45 @@ def low_edge(axes: Axes, drawn: Sequence[Curve], low: float) -> None:
             )
 
 
+def tested_curves(frame: pd.DataFrame, colour: str, most: int) -> list[Curve]:
+    """Curves over the steps in training: none, as many or most steps in test."""
+    made = []
+    for what, own, marker in (("none", "#a6a6a6", "s"), ("train", "#5a5a5a", "D"), ("most", colour, "o")):
+        points = []
+        for place, n in enumerate(sorted(frame["train_steps"].unique())):
+            tested = {"none": 0, "train": n, "most": most}[what]
+            part = frame[(frame["train_steps"] == n) & (frame["test_steps"] == tested)]
+            points.append((float(place), values(part)))
+        made.append(Curve(what, points, own, marker))
+    return made
+
+
+def tested_handles(most: int, exact: bool) -> list[Line2D]:
+    """What the legend says of ``tested_curves``."""
+    looks = [
+        ("#a6a6a6", "s", "q_φ as it is"),
+        ("#5a5a5a", "D", "n steps, as in training"),
+        (style.colour("fixed_point"), "o", f"{most} steps (in colour)"),
+    ]
+    handles = [Line2D([], [], color=c, marker=m, lw=1.3, mec="white", label=text) for c, m, text in looks]
+    return [*handles, *([Line2D([], [], color=style.INK, ls=":", label="exact log p(x)")] if exact else [])]
+
+
 def over_training(
-    results: ResultTables, metrics: dict[str, str], label: str, title: str, note: str
+    results: ResultTables, metrics: dict[str, str], label: str, title: str, note: str, exact: bool = False
 ) -> Figure:
     """A metric over the steps in training, a panel a variant, curves by the steps in test."""
-    names = runs(results)
     figure = style.figure(10.4, 5.4)
     everything: list[tuple[Axes, list[Curve]]] = []
     most = int(max(results.rows("bound")["test_steps"]))
-    for name, axes in panels(figure, names):
+    for name, axes in panels(figure, runs(results)):
         frame = scores(results, metrics[name], name)
-        steps = sorted(frame["train_steps"].unique())
-        colour = VARIANTS[name][1]
-        looks = (("none", "#a6a6a6", "s"), ("train", "#5a5a5a", "D"), ("most", colour, "o"))
-        made = []
-        for what, own, marker in looks:
-            points = []
-            for place, n in enumerate(steps):
-                tested = {"none": 0, "train": n, "most": most}[what]
-                part = frame[(frame["train_steps"] == n) & (frame["test_steps"] == tested)]
-                points.append((float(place), values(part)))
-            made.append(Curve(what, points, own, marker))
+        made = tested_curves(frame, VARIANTS[name][1], most)
         marks.curves(axes, made, dodge=0.16)
+        if exact and results.has("exact_log_likelihood", run=name):
+            known = scores(results, "exact_log_likelihood", name).groupby("train_steps")["value"].mean()
+            axes.plot(range(len(known)), known.sort_index(), ":", color=style.INK, lw=1.3, zorder=1)
+        steps = sorted(frame["train_steps"].unique())
         axes.set_xticks(range(len(steps)), [tick(n) for n in steps])
         axes.set_xlabel("Steps n in training")
         if axes.get_subplotspec().is_first_col():
@@ -104,19 +122,7 @@ def over_training(
     for axes, made in everything:
         axes.set_ylim(low, high)
         low_edge(axes, made, low)
-    handles = [
-        Line2D([], [], color="#a6a6a6", marker="s", lw=1.3, mec="white", label="q_φ as it is"),
-        Line2D([], [], color="#5a5a5a", marker="D", lw=1.3, mec="white", label="n steps, as in training"),
-        Line2D(
-            [],
-            [],
-            color=style.colour("fixed_point"),
-            marker="o",
-            lw=1.3,
-            mec="white",
-            label=f"{most} steps (in colour)",
-        ),
-    ]
+    handles = tested_handles(most, exact)
     figure.legend(
         handles=handles, loc="lower right", title="In test", alignment="left", bbox_to_anchor=(0.985, 0.17)
     )
@@ -126,17 +132,20 @@ def over_training(
     return figure
 
 
+def trained(results: ResultTables) -> str:
+    """The number of iterations that all trainings had, as text."""
+    return f"{iterations(results, SECONDS, runs(results)[0], longest(results)):,.0f} iterations"
+
+
 def steps(results: ResultTables) -> Figure:
     """The bound over the steps in training."""
-    metrics = {name: bound_metric(results, name) for name in runs(results)}
     return over_training(
         results,
-        metrics,
+        {name: bound_metric(results, name) for name in runs(results)},
         "Bound (nats an image)",
-        "Refinement in training raises the bound, after equally many iterations",
-        "Test images. Bernoulli units: all states enumerated; Gaussian: by samples. n = 0 is ordinary "
-        "amortised "
-        "training. A triangle: below the axis.",
+        f"Bound against refinement steps in training, after {trained(results)} each",
+        "Test images. Bernoulli units: all states enumerated, where that can be; else by samples. n = 0 is "
+        "ordinary amortised training. A triangle: below the axis.",
     )
 
 
@@ -146,10 +155,10 @@ def likelihood(results: ResultTables) -> Figure:
         results,
         dict.fromkeys(runs(results), "log_likelihood"),
         "log p(x), importance-sampled (nats)",
-        "Log-likelihood by importance sampling from the refined posterior",
+        f"Log-likelihood by importance sampling, after {trained(results)} each",
         "Test images; the samples are those of the posterior that is named, so that a poor one "
-        "underestimates "
-        "log p(x). A triangle: below the axis.",
+        "underestimates log p(x). A triangle: below the axis.",
+        exact=results.has("exact_log_likelihood"),
     )
 
 

@@ -26,8 +26,9 @@ from dfp.plotting.tables import ResultTables
 from dfp.stages.plot import load_plots
 from dfp.stages.study import make_study
 from dfp.studies import belief_network_gaps
-from dfp.studies.belief_network import BeliefNetworkStudy, Late, Tuning, Variant
+from dfp.studies.belief_network import BeliefNetworkStudy
 from dfp.studies.belief_network_gaps import Effort, best_factorial, gaps
+from dfp.studies.belief_network_settings import Late, Tuning, Variant
 from dfp.studies.belief_network_trainings import Pair, Training
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "belief_network"

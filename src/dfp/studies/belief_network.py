@@ -13,77 +13,18 @@ from torch import Tensor
 from dfp.belief.enumerated import LARGEST, Enumerated
 from dfp.belief.latents import make_latents
 from dfp.belief.learning import Learning
-from dfp.belief.refinement import IMPORTANCE, Refinement
+from dfp.belief.refinement import IMPORTANCE
 from dfp.belief.scores import score
 from dfp.core.errors import NumericalError, UserError
 from dfp.core.noise import generator
 from dfp.data.digits import ImageSource
 from dfp.studies.base import Study
 from dfp.studies.belief_network_gaps import Effort, gaps
+from dfp.studies.belief_network_settings import Late, Tuning, Variant
 from dfp.studies.belief_network_trainings import Pair, Training
 
 #: what training was stopped by: equal iterations, equal seconds, or equal iterations much later
 ITERATIONS, SECONDS, LATE = "iterations", "seconds", "late"
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A kind of units and a way of refining them; see ``Refinement``.
-
-    Attributes:
-        latents: ``gaussian`` or ``bernoulli``.
-        estimator, rate, momentum, decay, samples, through: of the refinement.
-    """
-
-    latents: str
-    estimator: str
-    rate: float
-    momentum: float = 0.9
-    decay: float = 1.0
-    samples: int = 8
-    through: bool = False
-
-    def __post_init__(self) -> None:
-        self.refinement(1).check(make_latents(self.latents, 1))
-
-    def refinement(self, steps: int) -> Refinement:
-        """The refinement with n = ``steps``."""
-        own = {key: value for key, value in vars(self).items() if key != "latents"}
-        return Refinement(steps=steps, **own)
-
-    def in_test(self, steps: int) -> Refinement:
-        """The same steps, without a graph through them."""
-        return replace(self.refinement(steps), through=False)
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """The search for the rates of the refinement, all variants alike.
-
-    Attributes:
-        rates: that are tried; none: no search. A variant's estimator may refuse some.
-        seed: of the search's trainings.
-        images: of the training set that are kept from these trainings, and score them.
-    """
-
-    rates: list[float] = field(default_factory=list)
-    seed: int = 100
-    images: int = 200
-
-
-@dataclass(frozen=True)
-class Late:
-    """Trainings that are taken up again, to see what is left of a head start.
-
-    Attributes:
-        variants: by name.
-        train_steps: numbers n of steps in training.
-        iterations: of EM, in all.
-    """
-
-    variants: list[str] = field(default_factory=list)
-    train_steps: list[int] = field(default_factory=lambda: [0, 20])
-    iterations: int = 1500
 
 
 @dataclass(frozen=True)
@@ -93,16 +34,17 @@ class BeliefNetworkStudy(Study):
 
     Attributes:
         variants: by name.
-        train_steps: numbers n of steps in training; 0 is ordinary amortised training. The last is the
-        longest. test_steps: numbers of steps in test.
+        train_steps: numbers n of steps in training; 0 is ordinary amortised training.
+        test_steps: numbers of steps in test.
         seeds: of initial weights, batches and samples.
         images: what is learned.
         units: D of the stochastic layer. Bernoulli units up to 12 are enumerated besides.
         hidden, recognition: sizes of deterministic layers, of the network and of q_φ.
         learning: of the M-step.
         iterations: of EM, equal for all.
-        equal_time: numbers n that are then trained on, until they have had the CPU seconds that the longest
-        took. test_images: that are scored, the first of the test set.
+        equal_time: numbers n that are then trained on, to the CPU seconds that the largest n took.
+        late: what is trained on much longer.
+        test_images: that are scored, the first of the test set.
         score_samples: K of every score.
         gap_steps: numbers n of the trainings whose gap is split; each is one of ``train_steps``.
         gap_images: the first of the test set, whose gap is split.
