@@ -154,7 +154,7 @@ def likelihood(results: ResultTables) -> Figure:
     return over_training(
         results,
         dict.fromkeys(runs(results), "log_likelihood"),
-        "log p(x), importance-sampled (nats)",
+        "log p(x) (nats an image)",
         f"Log-likelihood by importance sampling, after {trained(results)} each",
         "Test images; the samples are those of the posterior that is named, so that a poor one "
         "underestimates log p(x). A triangle: below the axis.",

@@ -51,7 +51,7 @@ def refinement(results: ResultTables) -> Figure:
             axes.set_ylabel(f"{text[0].upper()}{text[1:]}" + (f"\n({unit})" if unit == "nats" else ""))
             drawn += made
     marks.legend_beside(figure, drawn)
-    style.title(figure, "Refinement ends at the best diagonal posterior")
+    style.title(figure, "Where refinement ends: errors against the best diagonal posterior")
     style.caption(
         figure,
         "Random linear-Gaussian models, from the prior; exact: fixed rate, momentum 0.9; by samples: 8 a "
@@ -90,7 +90,7 @@ def flow(results: ResultTables) -> Figure:
     axes.set_ylabel("log p(x) − bound (nats)")
     marks.guide(axes, GAP, "0.01", which="y")
     marks.legend_beside(figure, drawn)
-    style.title(figure, "A planar flow closes the gap of the best diagonal posterior")
+    style.title(figure, "What planar flows leave of the gap")
     style.caption(
         figure,
         "Gap by fresh samples; K = 0 is the diagonal posterior. Dotted: mean of ½ (Σ log Λ_ii − log |Λ|), "
