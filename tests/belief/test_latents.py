@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from belief_cases import point
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import point
 from torch import Tensor
 
 from dfp.belief.latents import Bernoulli, Gaussian, make_latents

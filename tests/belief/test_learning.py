@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from networks import PIXELS, images, network, recognition
+from belief_cases import PIXELS, images, network, recognition
 from torch import Tensor
 
 from dfp.belief.enumerated import Enumerated

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from belief_cases import images, network, point, recognition
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import images, network, point, recognition
 
 from dfp.belief.enumerated import Enumerated
 from dfp.belief.refinement import EDGE, Refinement, bound, climb_exactly, sampled_bound

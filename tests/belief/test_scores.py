@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from networks import images, network, point
+from belief_cases import images, network, point
 
 from dfp.belief import scores
 from dfp.belief.enumerated import Enumerated
