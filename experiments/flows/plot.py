@@ -107,6 +107,7 @@ def divergence(results: ResultTables) -> Figure:
     figure = style.figure(2.15 * len(energies) + 1.9, 5.0)
     panels = figure.subplots(2, len(energies), squeeze=False, sharey="row", height_ratios=(1.7, 1))
     everything: list[Curve] = []
+    most = 100 * float(results.rows("outside")["value"].max())
     for column, energy in enumerate(energies):
         for axes, metric, scale in zip(panels[:, column], ("kl", "outside"), (1.0, 100.0), strict=True):
             drawn = over_lengths(results, metric, energy, scale)
@@ -119,6 +120,7 @@ def divergence(results: ResultTables) -> Figure:
         marks.guide(panels[0, column], 0.0, which="y")
     lows = [curve.summary()[:, 1] for curve in everything] + [np.zeros(1)]
     panels[0, 0].set_ylim(min(-0.03, float(np.nanmin(np.concatenate(lows)))), None)
+    panels[1, 0].set_ylim(-0.05 * most - 1e-3, 1.08 * most + 1e-3)
     panels[0, 0].set_ylabel("KL to the boxed target\n(nats)")
     panels[1, 0].set_ylabel("Mass outside\nof the box (%)")
     marks.legend_beside(figure, everything)

@@ -78,7 +78,8 @@ class FlowVae(nn.Module):
         )
         self.shifts["picture"].data += torch.logit(rates.clamp(0.01, 0.99))
         chains = [Chain(kind, latents, length, rng, constraint, hidden, (1,)) for rng in streams]
-        self.chain = Chain(kind, latents, length, streams[0], constraint, hidden, (runs,))
+        blank = torch.Generator(rates.device)  # what it draws is replaced by each model's own
+        self.chain = Chain(kind, latents, length, blank, constraint, hidden, (runs,))
         for name, part in self.chain.named_parameters():
             part.data = torch.cat([dict(one.named_parameters())[name].detach() for one in chains], 1)
 

@@ -101,7 +101,9 @@ def _initial(names: Sequence[str], streams: Sequence[torch.Generator], how: Fit)
         Chain(how.kind, 2, how.length, rng, how.constraint, batch=(len(names),)).own.detach()
         for rng in streams
     ]
-    chain = Chain(how.kind, 2, how.length, streams[0], how.constraint, batch=(len(names), len(streams)))
+    chain = Chain(
+        how.kind, 2, how.length, generator(0, own[0].device), how.constraint, batch=(len(names), len(streams))
+    )
     chain.own.data = torch.stack(own, 2)
     return chain
 
