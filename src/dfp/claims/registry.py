@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dfp.claims import (
+    belief_network,
     bias,
     calibration,
     connectivity,
@@ -10,6 +11,7 @@ from dfp.claims import (
     flows,
     instances,
     ledger,
+    linear_gaussian,
     shrinkage,
     uncertainty,
     wall_clock,
@@ -19,6 +21,7 @@ from dfp.claims.base import Claim
 CLAIMS: tuple[Claim, ...] = tuple(
     sorted(
         (
+            *belief_network.CLAIMS,
             *bias.CLAIMS,
             *calibration.CLAIMS,
             *connectivity.CLAIMS,
@@ -26,6 +29,7 @@ CLAIMS: tuple[Claim, ...] = tuple(
             *flows.CLAIMS,
             *instances.CLAIMS,
             *ledger.CLAIMS,
+            *linear_gaussian.CLAIMS,
             *shrinkage.CLAIMS,
             *uncertainty.CLAIMS,
             *wall_clock.CLAIMS,

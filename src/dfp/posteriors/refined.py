@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from dfp.core.ascent import Ascent
 from dfp.core.errors import UserError, suggest
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.posteriors.autoregressive import Autoregressive, AutoregressiveConfig
@@ -53,15 +54,9 @@ class RefinedConfig:
             raise UserError(
                 f"estimator: found {self.estimator!r}{hint}, expected one of {', '.join(ESTIMATORS)}"
             )
-        if self.steps < 0:
-            raise UserError(f"steps: found {self.steps}, expected at least 0")
         if self.temperature is not None and not self.temperature > 0:
             raise UserError(f"temperature: found {self.temperature}, expected a number above 0")
-        if not self.rate > 0 or not 0 <= self.momentum < 1:
-            raise UserError(
-                f"rate, momentum: found {self.rate}, {self.momentum}, expected a rate above 0 and a momentum "
-                "in [0, 1)"
-            )
+        Ascent(self.steps, self.rate, self.momentum)
 
 
 class Refined(Posterior):
@@ -112,16 +107,9 @@ class Refined(Posterior):
         if bound is None:
             raise UserError("refined posterior: found no bound to refine on, expected one built from a model")
         through = self.config.through and torch.is_grad_enabled()
-        start = amortised.drive if through else amortised.drive.detach()
-        velocity = torch.zeros_like(start)
-        zeta = start
-        with torch.enable_grad():
-            for _ in range(self.steps):
-                if not through:
-                    zeta = zeta.detach().requires_grad_()
-                value = bound(amortised.with_drive(zeta), self.relaxation)
-                (gradient,) = torch.autograd.grad(value, zeta, create_graph=through)
-                velocity = self.config.momentum * velocity + gradient
-                zeta = zeta + self.config.rate * velocity
-        refined = amortised.with_drive(zeta if through else zeta.detach())
+        ascent = Ascent(self.steps, self.config.rate, self.config.momentum)
+        zeta = ascent.climb(
+            lambda drive: bound(amortised.with_drive(drive), self.relaxation), amortised.drive, through
+        )
+        refined = amortised.with_drive(zeta)
         return Conditioned(refined, amortised, distil=not through)
