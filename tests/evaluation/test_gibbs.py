@@ -15,7 +15,7 @@ from dfp.core.errors import UserError
 from dfp.data.dataset import Dataset
 from dfp.data.networks import lag_basis, sparse_random
 from dfp.data.simulate import simulate
-from dfp.evaluation import gibbs
+from dfp.evaluation import gibbs, gibbs_base
 from dfp.evaluation.chains import diagnostics
 from dfp.evaluation.connectivity import correlation
 from dfp.evaluation.exact import CellParameters, ExactPosterior
@@ -228,7 +228,7 @@ def test_bad_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         BlockedGibbs(p, RATE, KERNEL, x, 0, start=np.full(x.shape, 2))
     with pytest.raises(UserError, match="thin"):
         BlockedGibbs(p, RATE, KERNEL, x, 0).run(2, thin=3)
-    monkeypatch.setattr(gibbs, "HAS_NUMBA", False)
+    monkeypatch.setattr(gibbs_base, "HAS_NUMBA", False)
     with pytest.raises(UserError, match="pip install numba"):
         BlockedGibbs(p, RATE, KERNEL, x, 0)
 
