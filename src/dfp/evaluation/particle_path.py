@@ -233,6 +233,14 @@ def draw_particles(
     now_y, now_w, now = np.zeros(2 * capacity), np.zeros(2 * capacity), np.zeros(2 * capacity)
     alive = np.zeros(2 * capacity, dtype=np.bool_)
     before, reference = 1, 0
+    # one computation for all particles with the same last spikes
+    short = own.shape[0] < 10 and onto.shape[1] < 10
+    own_mask, child_mask = (
+        (np.int64(1) << min(own.shape[0], 10)) - 1,
+        (np.int64(1) << min(onto.shape[1], 10)) - 1,
+    )
+    logit, normaliser, told = np.zeros(own_mask + 1), np.zeros(own_mask + 1), np.zeros(child_mask + 1)
+    own_when, child_when = np.full(own_mask + 1, -1), np.full(child_mask + 1, -1)
     for t in range(bins):
         seen = np.isfinite(x[t])
         highest = -np.inf
@@ -241,8 +249,13 @@ def draw_particles(
             old_y, old_w, old = (y[t - 1, n], w[t - 1, n], weight[t - 1, n]) if t else (0.0, 0.0, 0.0)
             if t:
                 old -= _quadratic(twist[t - 1], old_y, old_w)
-            u = _logit(logits[cell, t], past, own)
-            old -= softplus(u)
+            key = past & own_mask
+            if not short or own_when[key] != t:
+                own_when[key] = t
+                logit[key] = _logit(logits[cell, t], past, own)
+                normaliser[key] = softplus(logit[key])
+            u = logit[key]
+            old -= normaliser[key]
             still_w = r * old_w
             still_y = d * old_y + still_w
             if cut and (past >> (length - 1)) & 1:
@@ -255,7 +268,11 @@ def draw_particles(
                 now[m] = old + spike * u + _quadratic(twist[t], now_y[m], now_w[m])
                 if seen:
                     now[m] -= 0.5 * (x[t] - gain * now_y[m]) ** 2
-                now[m] += _children(now_bits[m], t + 1, z, logits, children, onto)
+                key = now_bits[m] & child_mask
+                if not short or child_when[key] != t:
+                    child_when[key] = t
+                    told[key] = _children(now_bits[m], t + 1, z, logits, children, onto)
+                now[m] += told[key]
                 highest = max(highest, now[m])
         count = 2 * before
         reference = 2 * reference + z[cell, t]
