@@ -118,7 +118,7 @@ class GibbsChain(ABC):
     @property
     def z(self) -> Spikes:
         """The current spikes ``(B, T, N)``, a copy."""
-        return np.ascontiguousarray(self._z.transpose(0, 2, 1))
+        return np.array(self._z.transpose(0, 2, 1), order="C")
 
     @property
     @abstractmethod

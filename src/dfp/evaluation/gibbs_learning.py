@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -174,22 +174,49 @@ def weight_posterior(
             f"weight posterior: found {sweeps} sweeps, burn-in {burn_in}, sd {prior_sd} and {other_sd}; "
             "expected at least 1, at least 0, above 0"
         )
+    kept = {name: np.empty((sweeps, *getattr(start, name).shape)) for name in LAW}
+    acceptance = np.zeros(start.cells)
+    drawn = law_draws(data, seed, prior_sd, other_sd, kernel_bins, particles)
+    for k, draw in zip(range(-burn_in, sweeps), drawn, strict=False):
+        chain = draw.chain
+        if k >= 0:
+            acceptance += draw.accepted / sweeps
+            for name in LAW:
+                kept[name][k] = draw.theta[name]
+    return WeightPosterior(kept["bias"], kept["history"], kept["coupling"], acceptance, chain)
+
+
+@dataclass(frozen=True, eq=False)
+class LawDraw:
+    """One turn of ``law_draws``: the law drawn, by name, whether each cell's proposal was accepted, ``(N,)``,
+    and the sampler of the spikes, under that law.
+    """
+
+    theta: dict[str, Array]
+    accepted: NDArray[np.bool_]
+    chain: GibbsChain
+
+
+def law_draws(
+    data: Recorded,
+    seed: int,
+    prior_sd: float,
+    other_sd: float = 3.0,
+    kernel_bins: int | None = None,
+    particles: int = 0,
+) -> Iterator[LawDraw]:
+    """The turns of ``weight_posterior``, without end, from its first: nothing is left out."""
+    start = data.start
     theta = {name: np.zeros(getattr(start, name).shape) for name in LAW}
     theta["bias"] += START_BIAS
     cut = data.kernel_bins if kernel_bins is None else kernel_bins
     chain = gibbs_chain(replace(start, **theta), data.frame_rate, cut, data.x, seed, particles=particles)
     rng = np.random.default_rng([seed, 1])
-    kept = {name: np.empty((sweeps, *theta[name].shape)) for name in LAW}
-    acceptance = np.zeros(start.cells)
-    for k in range(-burn_in, sweeps):
+    while True:
         chain.sweep()
         theta, accepted = draw_law(chain.z, start.basis, theta, prior_sd, other_sd, rng)
         chain.set_parameters(replace(start, **theta))
-        if k >= 0:
-            acceptance += accepted / sweeps
-            for name in LAW:
-                kept[name][k] = theta[name]
-    return WeightPosterior(kept["bias"], kept["history"], kept["coupling"], acceptance, chain)
+        yield LawDraw(theta, accepted, chain)
 
 
 def draw_law(
