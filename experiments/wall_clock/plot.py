@@ -223,7 +223,8 @@ def races(results: ResultTables) -> Figure:
         figure,
         "Mean over seeds (band: 95% interval of the mean); ELBOs from hard samples of held-out traces, "
         "evaluation off the clock. Dashed: extrapolated from measured steps of the sequential training along "
-        f"the curve of the fixed point, which draws the same samples. {where(results)}",
+        "the curve of the fixed point, which draws the same samples. Gibbs: mean of the weights over the "
+        f"later half of its draws. {where(results)}",
     )
     return figure
 

@@ -25,13 +25,13 @@ class Pairs:
     Attributes:
         network: of 2P cells.
         decay, noise: ``(2P,)`` seconds, fluorescence.
-        values: by parameter, ``(P, 2)``: of each cell; of ``coupling``, onto the first and onto the second.
+        drawn: by parameter, ``(P, 2)``: of each cell; of ``coupling``, onto the first and onto the second.
     """
 
     network: Network
     decay: Array
     noise: Array
-    values: dict[str, Array]
+    drawn: dict[str, Array]
 
 
 def pair_ranges(given: Mapping[str, object], frame_rate: float) -> Ranges:

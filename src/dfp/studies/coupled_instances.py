@@ -138,10 +138,10 @@ def true_values(pairs: Pairs) -> dict[str, Tensor]:
     """The parameters of each pair as ``true_<name>``, ``(P,)``: means over its cells; of the weights the mean
     size, and their sum.
     """
-    found = {f"true_{name}": values.mean(1) for name, values in pairs.values.items() if name != "coupling"}
-    found["true_noise"] = np.exp(np.log(pairs.values["noise"]).mean(1))
-    found["true_coupling"] = np.abs(pairs.values["coupling"]).mean(1)
-    found["true_coupling_sum"] = pairs.values["coupling"].sum(1)
+    found = {f"true_{name}": values.mean(1) for name, values in pairs.drawn.items() if name != "coupling"}
+    found["true_noise"] = np.exp(np.log(pairs.drawn["noise"]).mean(1))
+    found["true_coupling"] = np.abs(pairs.drawn["coupling"]).mean(1)
+    found["true_coupling_sum"] = pairs.drawn["coupling"].sum(1)
     return {name: torch.as_tensor(values) for name, values in found.items()}
 
 
