@@ -123,6 +123,16 @@ def test_logits_kept_along_a_sweep_are_those_of_the_spikes() -> None:
         np.testing.assert_allclose(chain._logits.transpose(0, 2, 1), logits, atol=1e-5)
 
 
+def test_what_is_read_of_a_chain_stays_as_it_was() -> None:
+    """Of one cell too, whose spikes need not be put in another order."""
+    p = cases.parameters(cells=1, seed=1, history=2)
+    chain = BlockedGibbs(p, RATE, 5, cases.traces(2, 1, 60, 1).numpy(), seed=2)
+    before = chain.z
+    kept = before.copy()
+    chain.sweep()
+    assert np.array_equal(before, kept) and not np.array_equal(chain.z, kept)
+
+
 def test_the_seed_and_the_start_decide_the_chain() -> None:
     p, x = small("lag 1")
     start = np.ones(x.shape, dtype=np.int8)
