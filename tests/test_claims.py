@@ -265,6 +265,33 @@ def test_races_are_judged_and_extrapolation_is_told(tmp_path: Path) -> None:
     assert "one cell, ELBO: to the fixed point's final level" in found
 
 
+def gibbs_race(ratio: float, reached: float) -> list[dict[str, object]]:
+    """Networks on which Gibbs takes `ratio` times as long to the fixed point's level, or never gets there."""
+    table = []
+    for family, seconds in (("fixed_point", 5.0), ("gibbs_posterior", 5.0 * ratio)):
+        told = {"measured": "race", "race": "network", "family": family}
+        there = 1.0 if family == "fixed_point" else reached
+        level = {**told, "level": "network_fixed_point"}
+        table += rows(family, "reached", noisy(there, 0.0), **level)
+        table += rows(family, "race_seconds", noisy(4 * seconds), **told)
+        if there:
+            table += rows(family, "seconds_to_level", noisy(seconds), extrapolated=False, **level)
+    return table
+
+
+@pytest.mark.parametrize(
+    ("ratio", "reached", "wanted"), [(3.0, 1.0, "holds"), (0.2, 1.0, FAILS), (0.5, 0.0, "holds")]
+)
+def test_training_is_held_against_gibbs(tmp_path: Path, ratio: float, reached: float, wanted: str) -> None:
+    write(tmp_path, "wall_clock", wall_clock({300: 12.0}) + gibbs_race(ratio, reached))
+    frame = judged(tmp_path)
+    assert overall(frame, "G3g") == wanted
+    (row,) = frame[frame["claim"] == "G3g"].to_dict("records")
+    # never there: all of its time, four times as long
+    assert float(row["value"]) == pytest.approx(ratio if reached else 4 * ratio, rel=1e-2)
+    assert row["where"] == f"{SEEDS if reached else 0} of {SEEDS} networks reached"
+
+
 def test_few_chains_alone_count_for_the_goal(tmp_path: Path) -> None:
     table = wall_clock({300: 7.0})
     for row in wall_clock({1000: 2.0}):

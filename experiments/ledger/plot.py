@@ -109,8 +109,8 @@ def ledger(results: ResultTables) -> Figure:
         figure,
         "Each bar: the difference of two exact bounds (all paths enumerated, held-out trials), mean over "
         "seeds; left of 0: bound won back. Family: an upper estimate, by the best member found for each "
-        "trace. Amortisation: a network trained on the exact bound; shared are history and "
-        "coupling. Diamond and line: their sum with its 95% interval, over "
+        "trace. Amortisation: a network trained on the exact bound; shared are history, "
+        "coupling and hidden weights. Diamond and line: their sum with its 95% interval, over "
         f"{max(counts)} seeds (cells or networks). Rows named by sweeps make exactly so many, in training "
         "and in sampling; all others sweep until nothing changes.",
     )

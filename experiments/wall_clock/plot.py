@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -13,6 +15,13 @@ from dfp.plotting.marks import Curve, Group
 from dfp.plotting.tables import MissingResult, ResultTables
 
 RACES = {"one_cell": "One cell, parameters known", "network": "Twenty cells, weights learned"}
+GIBBS = ("gibbs_blocked", "gibbs_particles")
+#: samplers whose mixing is shown: label, colour of the family
+MIXED = {
+    "gibbs_blocked": ("blocks, cut", "gibbs_blocked"),
+    "gibbs_particles_cut": ("particles, cut", "gibbs_particles"),
+    "gibbs_particles": ("particles, not cut", "gibbs_particles"),
+}
 WATCHED = {"elbo_per_bin": "ELBO (nats per bin)", "weight_correlation": "Correlation of the weights"}
 
 
@@ -214,7 +223,8 @@ def races(results: ResultTables) -> Figure:
         figure,
         "Mean over seeds (band: 95% interval of the mean); ELBOs from hard samples of held-out traces, "
         "evaluation off the clock. Dashed: extrapolated from measured steps of the sequential training along "
-        f"the curve of the fixed point, which draws the same samples. {where(results)}",
+        "the curve of the fixed point, which draws the same samples. Gibbs: mean of the weights over the "
+        f"later half of its draws. {where(results)}",
     )
     return figure
 
@@ -275,6 +285,49 @@ def sweeps(results: ResultTables) -> Figure:
     return figure
 
 
+def gibbs(results: ResultTables) -> Figure:
+    """Seconds a Gibbs sweep beside seconds a training step, over N, and how many samples it is worth."""
+    frame = pd.concat([times(results, "gibbs", f"seconds_per_{what}") for what in ("sweep", "step")])
+    figure = style.figure(12.0, 3.9)
+    left, right = figure.subplots(1, 2, width_ratios=[1.3, 1])
+    made = []
+    for name in [family for family in style.FAMILIES if (frame["family"] == family).any()]:
+        rows = frame[frame["family"] == name]
+        points = [(float(str(size)), one["value"].to_numpy()) for size, one in rows.groupby("cells")]
+        what = style.family_name(name) + ("" if name in GIBBS else ", training step")
+        curve = geometric(what, points, style.colour(name))
+        made.append(replace(curve, marker="o", line="-" if name in GIBBS else "--"))
+    marks.curves(left, made, log=True)
+    style.log_axis(left, "y")
+    size_axis(left, sorted({place for curve in made for place, _ in curve.points}), "Cells, N")
+    left.set_ylabel("Time (s)")
+    bins = int(frame.loc[frame["family"].isin(GIBBS), "bins"].iloc[0])
+    left.set_title(f"A sweep over {bins:,} bins, and a step")
+    mixed = times(results, "mixing", "effective_per_second")
+    groups = [
+        Group(label, mixed.loc[mixed["run"] == run, "value"].to_numpy(), style.colour(family))
+        for run, (label, family) in MIXED.items()
+    ]
+    marks.rows(right, groups, log=True)
+    right.set_xlabel("Effective samples per second")
+    each = times(results, "mixing", "effective_per_sweep")
+    texts = [f"{each.loc[each['run'] == run, 'value'].mean():.2f}" for run in MIXED]
+    marks.row_texts(right, texts, "a sweep")
+    right.set_title("What sweeps are worth", pad=14)
+    marks.legend_beside(figure, made)
+    style.title(figure, "Gibbs sampling against the clock")
+    size = mixed.iloc[0]
+    style.caption(
+        figure,
+        "Left: a sweep draws the path of every cell; a training step learns from four windows of 300 bins. "
+        "Blocks: response cut at 10 bins; particles: 32, response not cut. Right: "
+        + style.setting(["cells", "bins"], [int(size["cells"]), int(size["bins"])])
+        + ", median effective sample size of spike counts in windows of 50 bins. "
+        f"{marks.interval_note([len(group.values) for group in groups], 'round')} {where(results)}",
+    )
+    return figure
+
+
 def figures(results: ResultTables) -> dict[str, Figure]:
     """Every figure of the experiment."""
     return {
@@ -283,4 +336,5 @@ def figures(results: ResultTables) -> dict[str, Figure]:
         "five": five(results),
         "races": races(results),
         "sweeps": sweeps(results),
+        "gibbs": gibbs(results),
     }

@@ -149,6 +149,11 @@ from dfp.stages.study import make_study
             {"methods": ["gibbs_em"], "sweeps": 10, "burn_in": 10},
             "sweeps, burn_in, prior_sd: found 10, 10, 0.6",
         ),
+        (
+            ("peers",),
+            {"methods": ["gibbs_em"], "particles": 1},
+            "particles: found 1, expected 0 or at least 2",
+        ),
         (("datasets",), [], "datasets: found list [], expected a mapping"),
         (("kind",), "simulation", "kind: found 'simulation'"),
         (("steps_scale",), 0, "steps_scale: found 0.0, expected a number above 0"),

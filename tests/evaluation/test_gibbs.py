@@ -15,7 +15,7 @@ from dfp.core.errors import UserError
 from dfp.data.dataset import Dataset
 from dfp.data.networks import lag_basis, sparse_random
 from dfp.data.simulate import simulate
-from dfp.evaluation import gibbs
+from dfp.evaluation import gibbs, gibbs_base
 from dfp.evaluation.chains import diagnostics
 from dfp.evaluation.connectivity import correlation
 from dfp.evaluation.exact import CellParameters, ExactPosterior
@@ -123,6 +123,16 @@ def test_logits_kept_along_a_sweep_are_those_of_the_spikes() -> None:
         np.testing.assert_allclose(chain._logits.transpose(0, 2, 1), logits, atol=1e-5)
 
 
+def test_what_is_read_of_a_chain_stays_as_it_was() -> None:
+    """Of one cell too, whose spikes need not be put in another order."""
+    p = cases.parameters(cells=1, seed=1, history=2)
+    chain = BlockedGibbs(p, RATE, 5, cases.traces(2, 1, 60, 1).numpy(), seed=2)
+    before = chain.z
+    kept = before.copy()
+    chain.sweep()
+    assert np.array_equal(before, kept) and not np.array_equal(chain.z, kept)
+
+
 def test_the_seed_and_the_start_decide_the_chain() -> None:
     p, x = small("lag 1")
     start = np.ones(x.shape, dtype=np.int8)
@@ -228,7 +238,7 @@ def test_bad_input_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         BlockedGibbs(p, RATE, KERNEL, x, 0, start=np.full(x.shape, 2))
     with pytest.raises(UserError, match="thin"):
         BlockedGibbs(p, RATE, KERNEL, x, 0).run(2, thin=3)
-    monkeypatch.setattr(gibbs, "HAS_NUMBA", False)
+    monkeypatch.setattr(gibbs_base, "HAS_NUMBA", False)
     with pytest.raises(UserError, match="pip install numba"):
         BlockedGibbs(p, RATE, KERNEL, x, 0)
 

@@ -231,6 +231,22 @@ def wall_clock(rounds: int, generator: np.random.Generator) -> pd.DataFrame:
         rows.append({**common, "measured": "families", "metric": "seconds_per_step", "value": seconds})
         race = {**common, "measured": "race", "race": "one_cell", "level": "factorised"}
         rows.append({**race, "extrapolated": False, "metric": "seconds_to_level", "value": 400 * seconds})
+    for run, cells, seed in itertools.product(
+        ("gibbs_blocked", "gibbs_particles", "factorised", "fixed_point"), (1, 20), range(rounds)
+    ):
+        sweep = run.startswith("gibbs")
+        one = {**FIXED_POINT, **here, "run": run, "family": run, "seed": seed, "measured": "gibbs"}
+        one |= {"dataset": f"gibbs_{cells}", "bins": 10000 if sweep else 300, "cells": cells, "chains": 1}
+        seconds = (0.04 if sweep else 0.005) * cells * np.exp(0.05 * generator.standard_normal())
+        metric = "seconds_per_sweep" if sweep else "seconds_per_step"
+        rows.append({**one, "metric": metric, "value": seconds})
+    for run, seed in itertools.product(
+        ("gibbs_blocked", "gibbs_particles_cut", "gibbs_particles"), range(rounds)
+    ):
+        one = {**FIXED_POINT, **here, "run": run, "family": run, "seed": seed, "measured": "mixing"}
+        one |= {"dataset": "mixing", "bins": 600, "cells": 10, "chains": 1}
+        rows.append({**one, "metric": "effective_per_sweep", "value": 0.8 + 0.1 * generator.random()})
+        rows.append({**one, "metric": "effective_per_second", "value": 15 + generator.random()})
     return tidy(rows, "wall_clock")
 
 
@@ -331,7 +347,7 @@ FIGURES = {
     "uncertainty": ["gap", "count", "dependencies", "example", "training"],
     "bias": ["gap_temperature", "count_temperature", "parameters"],
     "recordings": ["traces", "correlation"],
-    "wall_clock": ["sampling", "step_time", "five", "races", "sweeps"],
+    "wall_clock": ["sampling", "step_time", "five", "races", "sweeps", "gibbs"],
     **network_tables.FIGURES,
     "instances": ["differences", "region"],
     "ablation_sweeps": ["sweeps"],

@@ -12,6 +12,9 @@ import torch
 import yaml
 
 from dfp.core.errors import UserError
+from dfp.data.dataset import Dataset
+from dfp.evaluation.connectivity import weight_metrics
+from dfp.evaluation.gibbs_learning import weight_posterior
 from dfp.plotting.tables import ResultTables
 from dfp.stages.timing import timing
 from dfp.stages.timing_races import time_to
@@ -85,7 +88,17 @@ DOCUMENT: dict[str, Any] = {
                 "levels": ["wide"],
                 "checkpoints": 4,
                 "extrapolated": {"wide_sequential": "wide"},
+                "gibbs": 6,
             },
+        },
+        "gibbs": {
+            "cells": [1, 3],
+            "bins": 200,
+            "runs": ["wide"],
+            "rounds": 2,
+            "mixing_cells": 2,
+            "mixing_bins": 100,
+            "mixing_sweeps": 12,
         },
     },
     "figures": [],
@@ -129,7 +142,7 @@ def test_both_samplers_run_the_same_course(made: Path) -> None:
     one = curves[curves["race"] == "one"].pivot_table(index=["seed", "step"], columns="run", values="value")
     np.testing.assert_allclose(one["fixed_point"], one["sequential"], atol=0.02)
     assert (curves[curves["race"] == "one"]["value"] < curves[curves["race"] == "one"]["reference"]).all()
-    assert sorted(curves["step"].unique()) == [1, 2, 5, 12]
+    assert sorted(curves.loc[curves["race"] == "one", "step"].unique()) == [1, 2, 5, 12]
 
 
 def test_extrapolation_takes_measured_steps_along_the_other_curve(made: Path) -> None:
@@ -143,6 +156,38 @@ def test_extrapolation_takes_measured_steps_along_the_other_curve(made: Path) ->
     tables = ResultTables(made)
     reached = tables.rows("reached", run="wide_sequential", level="wide")
     assert reached["value"].tolist() == [1.0] and reached["extrapolated"].astype(bool).all()
+
+
+def test_gibbs_stands_beside_the_training_steps(made: Path) -> None:
+    tables = ResultTables(made)
+    sweeps = tables.rows("seconds_per_sweep", measured="gibbs")
+    assert set(sweeps["run"]) == {"gibbs_blocked", "gibbs_particles"} and set(sweeps["cells"]) == {1, 3}
+    assert len(sweeps) == 2 * 2 * 2 and (sweeps["value"] > 0).all()
+    steps = tables.rows("seconds_per_step", measured="gibbs")
+    assert set(steps["run"]) == {"wide"} and set(steps["cells"]) == {1, 3}
+    each = tables.rows("effective_per_sweep", measured="mixing")
+    assert set(each["run"]) == {"gibbs_blocked", "gibbs_particles_cut", "gibbs_particles"}
+    assert each["value"].between(0.02, 2).all()
+    whole = tables.rows("effective_per_second", measured="mixing")
+    seconds = tables.rows("seconds_per_sweep", measured="mixing")
+    np.testing.assert_allclose(
+        whole["value"].to_numpy() * seconds["value"].to_numpy(), each["value"].to_numpy(), rtol=1e-4
+    )
+
+
+def test_gibbs_races_along(made: Path) -> None:
+    """Its draws are those of the weights' posterior, the mean that of their later half."""
+    curves = pd.read_csv(made / "curves.csv")
+    mine = curves[curves["family"] == "gibbs_posterior"].sort_values("step")
+    assert mine["race"].unique().tolist() == ["many"] and mine["step"].tolist() == [1, 2, 3, 6]
+    assert (np.diff(mine["seconds"]) > 0).all() and not mine["extrapolated"].any()
+    data = Dataset.load(made / "data" / "net.npz")
+    drawn = weight_posterior(data, 3, 3, int(data.seed[0]), 0.6).coupling.mean(0)
+    wanted = weight_metrics(drawn, data.start.coupling)["weight_correlation"]
+    assert mine["value"].iloc[-1] == pytest.approx(wanted, abs=1e-6)
+    tables = ResultTables(made)
+    assert len(tables.rows("final_weight_correlation", run="gibbs_posterior")) == 1
+    assert len(tables.rows("reached", run="gibbs_posterior", level="wide")) == 1
 
 
 def test_the_time_to_a_level() -> None:

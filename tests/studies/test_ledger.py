@@ -64,6 +64,9 @@ RUNS: dict[str, dict[str, Any]] = {
         "training": {"objective": {"kind": "logistic_density"}},
     },
 }
+TWISTED = {"kind": "twisted", "history": 3, "hidden": 3, "rounds": 1, "channels": 2}
+ASLEEP = {"objective": {"kind": "wake_sleep", "samples": 0, "dreams": 8}, "relaxation": "hard"}
+RUNS["twisted"] = {"posterior": TWISTED, "training": ASLEEP}
 COUPLED = {"kind": "autoregressive", "history": 2, "coupling_lags": 2, "recognition": {"per_cell": False}}
 
 
@@ -123,7 +126,12 @@ def test_sweeps_cost_only_where_they_are_counted(panel: pd.DataFrame) -> None:
     own = wide(panel[panel["sweeps"].isna()])["gap_sweeps"]
     assert (own.drop("two_sweeps") == 0).all() and (own["two_sweeps"] != 0).all()
     at = panel[panel["sweeps"].notna()]
-    assert set(at["run"]) == {"two_sweeps", "nonlinear", "logistic_flow"}  # the others have no past
+    assert set(at["run"]) == {
+        "two_sweeps",
+        "nonlinear",
+        "logistic_flow",
+        "twisted",
+    }  # the others have no past
     after_all = at[(at["sweeps"] == 4)]["value"]
     assert after_all.abs().max() < 1e-12
     assert (at[(at["sweeps"] == 1) & (at["metric"] == "overstated_at_sweeps")]["value"] > 0).all()
@@ -134,9 +142,10 @@ def test_coupled_cells_are_one_problem_each_seed() -> None:
         "one": {"posterior": COUPLED, "training": {"sampler": {"kind": "fixed_point", "sweeps": 2}}},
         "factorised": {"posterior": {"kind": "factorised", "recognition": {"per_cell": False}}},
     }
+    runs["twisted"] = {"posterior": {**TWISTED, "recognition": {"per_cell": False}}, "training": ASLEEP}
     found = table(datasets={"pair": PAIR}, runs=runs)
     whole = wide(found[found["sweeps"].isna()])
-    assert len(whole) == 4 and (whole["closing_error"] < CLOSES).all()
+    assert len(whole) == 6 and (whole["closing_error"] < CLOSES).all()
     assert set(found["cells"]) == {2}
 
 
@@ -226,8 +235,8 @@ def test_what_is_no_number_does_not_close() -> None:
         ({"datasets": {"cells": {**PANEL, "kernel_bins": 0}}}, "kernel_bins: found 0, expected 1 to 12"),
         ({"datasets": {"cells": {**PANEL, "test_trials": 0}}}, "test_trials: found 0, expected at least 1"),
         (
-            {"runs": {"a": {"posterior": {"kind": "twisted"}}}},
-            "runs.a.posterior.kind: found 'twisted', expected factorised",
+            {"runs": {"a": {"posterior": {"kind": "twisted", "recognition": {"per_cell": False}}}}},
+            "runs.a.posterior: found weights shared by cells",
         ),
         (
             {"runs": {"a": {"posterior": {"kind": "autoregressive", "tied_coupling": True}}}},
@@ -266,7 +275,7 @@ def test_the_experiment_s_settings_are_understood(scale: str) -> None:
 def made(folder: Path, family: float = 0.5, seeds: int = 5) -> ResultTables:
     """A table of the experiment's shape, with the factorised family's gap as given."""
     rows = []
-    names = ("factorised", "fixed_point", "fixed_point_score", "logistic_flow")
+    names = ("factorised", "fixed_point", "fixed_point_score", "logistic_flow", "twisted")
     for run, dataset in [
         *((name, "one_cell") for name in names),
         *((f"pair_{name}", "pair") for name in names),
@@ -278,6 +287,8 @@ def made(folder: Path, family: float = 0.5, seeds: int = 5) -> ResultTables:
                 steps |= {"objective": 0.4, "sweeps": -0.2}
             if run.endswith("score"):
                 steps["objective"] = 0.02
+            if run.endswith("twisted"):
+                steps |= {"family": family / 10, "objective": 0.01}
             scaled = {name: value * (1 + 0.05 * seed) for name, value in steps.items()}
             values = {f"gap_{name}": value for name, value in scaled.items()}
             values |= {
@@ -310,6 +321,11 @@ def test_claims_follow_the_table_both_ways(tmp_path: Path) -> None:
         found = {claim.id: verdict(list(_tested(claim, results))) for claim in claims.CLAIMS}
         assert found["L1"] == found["L4"] == found["L5"] == found["L6"] == HOLDS
         assert found["L2"] == found["L3"] == wanted
+        # a twisted family with a tenth of that gap: 0.05 or 0.001 of 0.1
+        assert found["L7"] == found["L8"] == HOLDS
+    far = made(tmp_path / "far", 5.0)
+    found = {claim.id: verdict(list(_tested(claim, far))) for claim in claims.CLAIMS}
+    assert found["L7"] == found["L8"] == FAILS
 
 
 def _tested(claim: Any, results: ResultTables) -> list[Any]:

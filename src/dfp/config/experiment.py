@@ -256,6 +256,7 @@ def _timing(
     """The timing's settings, their runs and data sets known."""
     spec = build(TimingSpec, document.timing, f"{where}: timing")
     check_names(f"{where}: timing.steps", spec.steps, runs)
+    check_names(f"{where}: timing.gibbs.runs", spec.gibbs.runs if spec.gibbs else (), runs)
     for name, race in spec.races.items():
         check_names(f"{where}: timing.races.{name}.runs", race.runs, runs)
         for called in race.datasets:

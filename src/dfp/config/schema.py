@@ -113,6 +113,8 @@ class PeersSpec:
             nothing is scored on it.
         sweeps, burn_in: of the Gibbs methods, burn-in included.
         prior_sd: of every weight under ``gibbs_posterior``, logits.
+        particles: of the Gibbs methods' paths; 0 takes exact blocks where the calcium response is cut short
+            enough for them (17 bins), else 32 particles.
     """
 
     methods: list[str]
@@ -120,6 +122,7 @@ class PeersSpec:
     sweeps: int = 60
     burn_in: int = 30
     prior_sd: float = 0.6
+    particles: int = 0
 
     def __post_init__(self) -> None:
         for name in self.methods:
@@ -132,6 +135,8 @@ class PeersSpec:
                 f"sweeps, burn_in, prior_sd: found {self.sweeps}, {self.burn_in}, {self.prior_sd:g}; "
                 "expected 0 ≤ burn_in < sweeps and a prior_sd above 0"
             )
+        if self.particles < 0 or self.particles == 1:
+            raise UserError(f"particles: found {self.particles}, expected 0 or at least 2")
 
 
 @dataclass(frozen=True)
@@ -173,7 +178,7 @@ class EvaluationSpec:
         examples: trials whose traces and probabilities are kept for pictures.
         regression_samples: for coupled cells, hard samples per trial of the recording itself on which the
             model's weights are regressed ("M-step"); 0 for none.
-        gibbs_sweeps: sweeps of blocked Gibbs, at the fitted parameters, by which these samples are refined
+        gibbs_sweeps: sweeps of Gibbs sampling, at the fitted parameters, by which these samples are refined
             for a second M-step; 0 for none.
         refinement_steps: for refined posteriors, numbers of refinement steps at inference, each evaluated;
             empty for the configured number only.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from dfp.core.errors import UserError
-from dfp.evaluation.gibbs import BlockedGibbs
+from dfp.evaluation.gibbs_base import GibbsChain
+from dfp.evaluation.particle_gibbs import gibbs_chain
 from dfp.evaluation.regression import lagged, regress
 from dfp.models.calcium import CalciumParameters
 
@@ -61,7 +62,7 @@ class Fit:
 
     parameters: CalciumParameters
     trace: dict[str, Array]
-    chain: BlockedGibbs
+    chain: GibbsChain
 
 
 def em(
@@ -73,6 +74,7 @@ def em(
     ridge: float = 1e-6,
     power: float = 0.7,
     kernel_bins: int | None = None,
+    particles: int = 0,
 ) -> Fit:
     """Stochastic-approximation EM for the spiking law, calcium constants as in ``data.start``.
 
@@ -92,9 +94,10 @@ def em(
         ridge: of ``regress``, nats per bin and squared logit.
         power: 0.5 < power ≤ 1.
         kernel_bins: as ``data.kernel_bins`` by default; another cut is another model.
+        particles: of particle Gibbs; 0 takes it only where the memory is too long for ``BlockedGibbs``.
 
     Raises:
-        UserError: for settings outside these ranges, or those of ``BlockedGibbs``.
+        UserError: for settings outside these ranges, or those of ``gibbs_chain``.
     """
     start, known = data.start, set(LAW)
     if not 0 <= burn_in < sweeps or not 0.5 < power <= 1:
@@ -115,7 +118,7 @@ def em(
     theta["bias"] += START_BIAS
     parameters = replace(start, **theta)
     cut = data.kernel_bins if kernel_bins is None else kernel_bins
-    chain = BlockedGibbs(parameters, data.frame_rate, cut, data.x, seed)
+    chain = gibbs_chain(parameters, data.frame_rate, cut, data.x, seed, particles=particles)
     trace = {name: np.empty((sweeps, *theta[name].shape)) for name in learn}
     for k in range(1, sweeps + 1):
         chain.sweep()
@@ -143,7 +146,7 @@ class WeightPosterior:
     history: Array
     coupling: Array
     acceptance: Array
-    chain: BlockedGibbs
+    chain: GibbsChain
 
 
 def weight_posterior(
@@ -154,6 +157,7 @@ def weight_posterior(
     prior_sd: float,
     other_sd: float = 3.0,
     kernel_bins: int | None = None,
+    particles: int = 0,
 ) -> WeightPosterior:
     """Gibbs sampling of spikes and spiking law together, calcium constants as in ``data.start``.
 
@@ -162,7 +166,7 @@ def weight_posterior(
     coupling; the draws of ``sweeps`` turns after ``burn_in`` are kept. They are correlated: see ``chains``.
 
     Raises:
-        UserError: for settings outside their ranges, or those of ``BlockedGibbs``.
+        UserError: for settings outside their ranges, or those of ``gibbs_chain``.
     """
     start = data.start
     if sweeps < 1 or burn_in < 0 or not prior_sd > 0 or not other_sd > 0:
@@ -170,22 +174,49 @@ def weight_posterior(
             f"weight posterior: found {sweeps} sweeps, burn-in {burn_in}, sd {prior_sd} and {other_sd}; "
             "expected at least 1, at least 0, above 0"
         )
+    kept = {name: np.empty((sweeps, *getattr(start, name).shape)) for name in LAW}
+    acceptance = np.zeros(start.cells)
+    drawn = law_draws(data, seed, prior_sd, other_sd, kernel_bins, particles)
+    for k, draw in zip(range(-burn_in, sweeps), drawn, strict=False):
+        chain = draw.chain
+        if k >= 0:
+            acceptance += draw.accepted / sweeps
+            for name in LAW:
+                kept[name][k] = draw.theta[name]
+    return WeightPosterior(kept["bias"], kept["history"], kept["coupling"], acceptance, chain)
+
+
+@dataclass(frozen=True, eq=False)
+class LawDraw:
+    """One turn of ``law_draws``: the law drawn, by name, whether each cell's proposal was accepted, ``(N,)``,
+    and the sampler of the spikes, under that law.
+    """
+
+    theta: dict[str, Array]
+    accepted: NDArray[np.bool_]
+    chain: GibbsChain
+
+
+def law_draws(
+    data: Recorded,
+    seed: int,
+    prior_sd: float,
+    other_sd: float = 3.0,
+    kernel_bins: int | None = None,
+    particles: int = 0,
+) -> Iterator[LawDraw]:
+    """The turns of ``weight_posterior``, without end, from its first: nothing is left out."""
+    start = data.start
     theta = {name: np.zeros(getattr(start, name).shape) for name in LAW}
     theta["bias"] += START_BIAS
     cut = data.kernel_bins if kernel_bins is None else kernel_bins
-    chain = BlockedGibbs(replace(start, **theta), data.frame_rate, cut, data.x, seed)
+    chain = gibbs_chain(replace(start, **theta), data.frame_rate, cut, data.x, seed, particles=particles)
     rng = np.random.default_rng([seed, 1])
-    kept = {name: np.empty((sweeps, *theta[name].shape)) for name in LAW}
-    acceptance = np.zeros(start.cells)
-    for k in range(-burn_in, sweeps):
+    while True:
         chain.sweep()
         theta, accepted = draw_law(chain.z, start.basis, theta, prior_sd, other_sd, rng)
         chain.set_parameters(replace(start, **theta))
-        if k >= 0:
-            acceptance += accepted / sweeps
-            for name in LAW:
-                kept[name][k] = theta[name]
-    return WeightPosterior(kept["bias"], kept["history"], kept["coupling"], acceptance, chain)
+        yield LawDraw(theta, accepted, chain)
 
 
 def draw_law(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from dfp.core.errors import NumericalError, UserError
-from dfp.evaluation.gibbs import BlockedGibbs
+from dfp.evaluation.gibbs_base import GibbsChain
 from dfp.evaluation.gibbs_learning import START_BIAS
 from dfp.evaluation.regression import lagged
 from dfp.models.calcium import CalciumParameters
@@ -144,7 +144,7 @@ def curvature(samples: NDArray, parameters: CalciumParameters, prior: Prior, blo
 
 
 def laplace(
-    chain: BlockedGibbs, parameters: CalciumParameters, prior: Prior, steps: int, samples: int, thin: int = 1
+    chain: GibbsChain, parameters: CalciumParameters, prior: Prior, steps: int, samples: int, thin: int = 1
 ) -> Laplace:
     """Laplace's approximation about the mode of ``p(law | x)``, the spikes summed over by Gibbs sampling.
 
@@ -176,7 +176,7 @@ def laplace(
     return _at_mode(chain, unpack(np.mean(kept, 0), parameters), prior, 3 * samples, thin)
 
 
-def _at_mode(chain: BlockedGibbs, mode: CalciumParameters, prior: Prior, samples: int, thin: int) -> Laplace:
+def _at_mode(chain: GibbsChain, mode: CalciumParameters, prior: Prior, samples: int, thin: int) -> Laplace:
     chain.set_parameters(mode)
     found = curvature(chain.run(samples * thin, burn_in=4, thin=thin), mode, prior)
     return summarise(mode, found.covariance(), found.covariance(louis=False))

@@ -34,6 +34,8 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "twisted_silent": ("twisted, no messages", _PALETTE[6]),
     "gibbs_em": ("blocked Gibbs, maximum likelihood", _PALETTE[5]),
     "gibbs_posterior": ("blocked Gibbs, posterior mean", "#7a4a1e"),
+    "gibbs_blocked": ("Gibbs sweep, exact blocks", "#c79a3a"),
+    "gibbs_particles": ("Gibbs sweep, particles", "#5b2c06"),
     "oasis": ("OASIS", "#6f6f6f"),
     "oasis_glm": ("OASIS, then logistic regression", "#595959"),
     "oasis_correlation": ("OASIS, then lagged correlation", "#a6a6a6"),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dfp.data.dataset import Dataset
 from dfp.evaluation.connectivity import weight_metrics
-from dfp.evaluation.gibbs import BlockedGibbs
+from dfp.evaluation.particle_gibbs import gibbs_chain
 from dfp.evaluation.regression import regress
 from dfp.models.calcium import CalciumParameters
 from dfp.stages.fitted import Fitted
@@ -48,12 +48,12 @@ def m_step_rows(z: Tensor, data: Dataset, name: str = "m_step") -> list[Row]:
 
 
 def gibbs_refined(z: Tensor, data: Dataset, parameters: CalciumParameters, sweeps: int) -> Tensor:
-    """Posterior samples ``(S, B, T, N)`` after ``sweeps`` sweeps of blocked Gibbs under ``parameters``, a
+    """Posterior samples ``(S, B, T, N)`` after ``sweeps`` sweeps of Gibbs sampling under ``parameters``, a
     chain for each.
     """
     refined = []
     for s, spikes in enumerate(z.cpu().numpy()):
-        chain = BlockedGibbs(
+        chain = gibbs_chain(
             parameters, data.frame_rate, data.kernel_bins, data.x, 30_000 + s, start=spikes.astype(np.int8)
         )
         for _ in range(sweeps):

@@ -134,9 +134,11 @@ def _gibbs(method: str, exp: Experiment, data: Dataset) -> Callable[[], NetworkE
 
     def fit() -> NetworkEstimate:
         if method == "gibbs_em":
-            found = em(data, spec.sweeps, spec.burn_in, seed=0).parameters
+            found = em(data, spec.sweeps, spec.burn_in, seed=0, particles=spec.particles).parameters
             return NetworkEstimate(found.coupling, found.history, found.bias, scaled=True)
-        drawn = weight_posterior(data, spec.sweeps - spec.burn_in, spec.burn_in, 0, spec.prior_sd)
+        drawn = weight_posterior(
+            data, spec.sweeps - spec.burn_in, spec.burn_in, 0, spec.prior_sd, particles=spec.particles
+        )
         return NetworkEstimate(drawn.coupling.mean(0), drawn.history.mean(0), drawn.bias.mean(0), scaled=True)
 
     return fit

@@ -16,6 +16,7 @@ from dfp.stages.aggregate import COLUMNS, write_table
 from dfp.stages.fitted import choose_device
 from dfp.stages.provenance import environment
 from dfp.stages.simulate import simulate
+from dfp.stages.timing_gibbs import gibbs_rows
 from dfp.stages.timing_races import races
 from dfp.stages.timing_steps import grids, run_steps
 from dfp.training.optimiser import Adam
@@ -45,7 +46,7 @@ def timing(
     torch.set_num_threads(threads)
     try:
         _first_use(where)
-        rows = [*grids(exp.timing, where), *run_steps(exp, data, where)]
+        rows = [*grids(exp.timing, where), *run_steps(exp, data, where), *gibbs_rows(exp, where)]
         raced, curves = races(exp, data, where)
     finally:
         torch.set_num_threads(before)

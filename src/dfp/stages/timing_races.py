@@ -18,6 +18,7 @@ from dfp.evaluation.connectivity import weight_metrics
 from dfp.evaluation.exact import ExactPosterior, cell_parameters
 from dfp.stages.fitted import Fitted
 from dfp.stages.sampling import draw_samples
+from dfp.stages.timing_gibbs import GibbsRacer
 from dfp.stages.timing_steps import Row, run_told, trainer_of
 from dfp.training.loop import Trainer
 
@@ -71,9 +72,11 @@ def _datasets(exp: Experiment, spec: RaceSpec) -> list[str]:
     return [name for name, entry in exp.entries.items() if {name, entry.setting} & set(spec.datasets)]
 
 
-def _race(exp: Experiment, spec: RaceSpec, dataset: str, data: Dataset, device: torch.device) -> list[Racer]:
+def _race(
+    exp: Experiment, spec: RaceSpec, dataset: str, data: Dataset, device: torch.device
+) -> list[Racer | GibbsRacer]:
     """All runs of a race on one data set, a stretch of each in turn."""
-    racers = []
+    racers: list[Racer] = []
     for run in spec.runs:
         if exp.runs[run].warm_start:
             raise UserError(
@@ -83,6 +86,7 @@ def _race(exp: Experiment, spec: RaceSpec, dataset: str, data: Dataset, device: 
         told = run_told(exp, run, dataset, data)
         fitted, trainer = trainer_of(exp, run, dataset, data, device)
         racers.append(Racer(run, told, fitted, trainer, run in spec.extrapolated))
+    sampled = [GibbsRacer.of(spec, dataset, data)] if spec.gibbs else []
     x = torch.as_tensor(data.evaluation[0], device=device)
     for number in range(spec.checkpoints):
         for racer in racers:
@@ -93,10 +97,12 @@ def _race(exp: Experiment, spec: RaceSpec, dataset: str, data: Dataset, device: 
             step = _checkpoints(racer.trainer.steps, spec.checkpoints)[number]
             racer.advance(step)
             racer.found.append(_value(racer.fitted, x, data, spec))
+        for other in sampled:
+            other.advance(int(_checkpoints(spec.gibbs, spec.checkpoints)[number]))
     by_name = {racer.run: racer for racer in racers}
     for run, twin in spec.extrapolated.items():
         _extrapolate(by_name[run], by_name[twin])
-    return racers
+    return [*racers, *sampled]
 
 
 def _checkpoints(steps: int, count: int) -> np.ndarray:
@@ -124,11 +130,15 @@ def _value(fitted: Fitted, x: Tensor, data: Dataset, spec: RaceSpec) -> np.ndarr
     return elbo.double().cpu().numpy() if fitted.independent else elbo[:1].double().cpu().numpy()
 
 
-def _reference(spec: RaceSpec, data: Dataset, racer: Racer, device: torch.device) -> np.ndarray | None:
+def _reference(
+    spec: RaceSpec, data: Dataset, racer: Racer | GibbsRacer, device: torch.device
+) -> np.ndarray | None:
     """The exact log-evidence per bin of every cell, where it is to be had and the parameters are known."""
+    if spec.metric != "elbo_per_bin" or not isinstance(racer, Racer):
+        return None
     model = racer.fitted.model
     exact = racer.fitted.independent and data.known and data.kernel_bins and not model.learned
-    if spec.metric != "elbo_per_bin" or not exact:
+    if not exact:
         return None
     x = torch.as_tensor(data.evaluation[0], device=device, dtype=torch.float64)
     exact_posterior = ExactPosterior(cell_parameters(model), x)
@@ -136,7 +146,9 @@ def _reference(spec: RaceSpec, data: Dataset, racer: Racer, device: torch.device
     return evidence
 
 
-def _rows(racer: Racer, racers: Sequence[Racer], spec: RaceSpec, told: Row, data: Dataset) -> list[Row]:
+def _rows(
+    racer: Racer | GibbsRacer, racers: Sequence[Racer | GibbsRacer], spec: RaceSpec, told: Row, data: Dataset
+) -> list[Row]:
     values = np.stack(racer.found, axis=1)  # (seeds, checkpoints)
     each = racer.seconds[-1] / racer.steps[-1]
     rows: list[Row] = []
@@ -171,7 +183,7 @@ def time_to(values: np.ndarray, seconds: np.ndarray, level: float) -> float:
 
 
 def _curve(
-    racer: Racer, spec: RaceSpec, told: Row, data: Dataset, reference: np.ndarray | None
+    racer: Racer | GibbsRacer, spec: RaceSpec, told: Row, data: Dataset, reference: np.ndarray | None
 ) -> pd.DataFrame:
     seeds = [int(seed) for seed in data.seed[: len(racer.found[0])]]
     return pd.DataFrame(

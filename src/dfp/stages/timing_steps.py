@@ -213,8 +213,11 @@ def run_told(exp: Experiment, run: str, dataset: str, data: Dataset) -> Row:
 def trainer_of(
     exp: Experiment, run: str, dataset: str, data: Dataset, device: torch.device
 ) -> tuple[Fitted, Trainer]:
-    """A configured run, untrained, and its trainer."""
+    """A configured run, untrained, and its trainer; a cell by itself has no coupling to learn."""
     settings = exp.raw_runs[run]
+    if not data.start.basis.shape[0] and "coupling" in settings.get("model", {}).get("learn", ()):
+        learn = [name for name in settings["model"]["learn"] if name != "coupling"]
+        settings = {**settings, "model": {**settings["model"], "learn": learn}}
     facts = {"experiment": exp.name, "scale": exp.scale, "run": run, "dataset": dataset, "settings": settings}
     fitted = fresh(facts, data, device)
     x = torch.as_tensor(data.x, device=device)

@@ -18,6 +18,7 @@ from dfp.posteriors.autoregressive import Autoregressive
 from dfp.posteriors.base import TraceSummary
 from dfp.posteriors.factorised import Factorised
 from dfp.posteriors.refined import Refined
+from dfp.posteriors.twisted import Twisted
 from dfp.studies.base import Study
 from dfp.studies.ledger_problems import Effort, Problems
 
@@ -119,10 +120,10 @@ def _check_data(spec: SimulationSpec, where: str) -> None:
 
 def _check_run(spec: RunSpec, panel: bool, where: str) -> None:
     cls, config = posterior_config(spec.posterior, f"{where}.posterior")
-    if not issubclass(cls, (Factorised, Autoregressive, Refined)):
+    if not issubclass(cls, (Factorised, Autoregressive, Refined, Twisted)):
         raise UserError(
             f"{where}.posterior.kind: found {cls.name!r}, expected factorised, autoregressive, "
-            "logistic_flow or refined, whose best member can be looked for"
+            "logistic_flow, refined or twisted, whose best member can be looked for"
         )
     if getattr(getattr(config, "autoregressive", config), "tied_coupling", False):
         raise UserError(

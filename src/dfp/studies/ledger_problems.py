@@ -18,8 +18,7 @@ from dfp.core.errors import NumericalError
 from dfp.core.noise import generator
 from dfp.data.dataset import Dataset
 from dfp.distributions.causal_bernoulli import CausalBernoulli
-from dfp.distributions.terms import NonlinearHistory
-from dfp.evaluation.best_member import Members, best_drives, best_members
+from dfp.evaluation.best_member import best_drives, best_members
 from dfp.evaluation.bounds import sample_hard
 from dfp.evaluation.enumerated import (
     EnumeratedElbo,
@@ -31,7 +30,9 @@ from dfp.evaluation.enumerated import (
 )
 from dfp.evaluation.exact import CellParameters, ExactPosterior
 from dfp.evaluation.exact_network import ExactNetworkPosterior, NetworkParameters
+from dfp.evaluation.members import FamilyMembers
 from dfp.evaluation.sweep_law import law_after_sweeps, noise_cells
+from dfp.evaluation.twisted_members import members_of
 from dfp.models.calcium import CalciumNetwork
 from dfp.objectives.base import Problem
 from dfp.objectives.relaxed_pmf import RelaxedPmf
@@ -39,8 +40,10 @@ from dfp.objectives.score_function import ScoreFunction
 from dfp.posteriors.base import Posterior, TraceSummary
 from dfp.posteriors.factorised import Factorised
 from dfp.posteriors.refined import Refined
+from dfp.posteriors.twisted import Twisted
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.relaxations import Hard
+from dfp.studies.ledger_laws import detached, of_trials, take_weights
 from dfp.training.loop import Trainer
 from dfp.training.phase import Phase
 from dfp.training.step import bound_for
@@ -136,7 +139,7 @@ class Problems:
         phases = make_phases(spec, run)
         posterior = self._fresh(spec)
         if start is not None:
-            _take_weights(posterior, start.posterior)
+            take_weights(posterior, start.posterior)
         self._fit(posterior, phases, spec)
         posterior.double()
         q = self._condition(posterior, phases[-1])
@@ -168,7 +171,7 @@ class Problems:
         rng = generator(10_000 + int(self.data.seed[0]), self.device)
         bound = bound_for(problem, objective, FixedPoint(), rng)
         q = posterior.condition(self.x, bound, self.model.prior(*self.x.shape[:2])).q
-        return _detached(q)
+        return detached(q)
 
     # ------------------------------------------------------------ references
 
@@ -177,7 +180,10 @@ class Problems:
         cls, config = posterior_config(self.specs[run].posterior, run)
         if issubclass(cls, Refined):
             return config.of, getattr(config, config.of)
-        return ("factorised" if issubclass(cls, Factorised) else "autoregressive"), config
+        for kind in (Factorised, Twisted):
+            if issubclass(cls, kind):
+                return kind.name, config
+        return "autoregressive", config
 
     def _references(self, trained: Mapping[str, Trained]) -> dict[tuple[str, Any], Bounds]:
         """For every family the bounds that its runs are held against.
@@ -189,14 +195,14 @@ class Problems:
         for run in trained:
             runs.setdefault(self._family(run), []).append(run)
         found: dict[tuple[str, Any], Bounds] = {}
-        best: list[Members] = []
+        best: list[FamilyMembers] = []
         for family, named in sorted(runs.items(), key=lambda item: _size(trained[item[1][0]].q)):
             longest = max(named, key=lambda run: trained[run].steps)
             first = min(named, key=lambda run: trained[run].steps)
             amortised = self._exactly_trained(family, first, trained[longest].steps)
-            own = Members.of(amortised, self.independent)
+            own = members_of(amortised, self.independent)
             drives, shared = best_drives(self.log_p, self.group_paths, own, self.effort.search_steps)
-            starts = [own, drives, *(Members.of(trained[run].q, self.independent) for run in named)]
+            starts = [own, drives, *(members_of(trained[run].q, self.independent) for run in named)]
             starts += [smaller.within(own) for smaller in best if smaller.fits_in(own)]
             members, reached = best_members(
                 self.log_p,
@@ -256,7 +262,7 @@ class Problems:
         own = self._elbo(self._log_q(made.q))
         final, again = own, chained_elbo(self.model, made.q, self.x, self.independent).flatten()
         if made.sweeps is not None:
-            law = law_after_sweeps(Members.of(made.q, self.independent).logits(self.group_paths), made.sweeps)
+            law = law_after_sweeps(members_of(made.q, self.independent).logits(self.group_paths), made.sweeps)
             final, again = self._elbo(law.log()), self._elbo(self._sampler_law(made.q, made.sweeps).log())
         best, shared, amortised = held_against.best, held_against.shared, held_against.amortised
         bounds = [self.log_p.logsumexp(0), best, amortised, own, final]
@@ -271,7 +277,7 @@ class Problems:
 
     def _sampler_law(self, q: CausalBernoulli, sweeps: int) -> Tensor:
         """The law of K sweeps by the production sampler, on one noise of every piece of the partition."""
-        logits = Members.of(q, self.independent).logits(self.group_paths)
+        logits = members_of(q, self.independent).logits(self.group_paths)
         law = torch.zeros_like(self.log_p)
         numbers = 2 ** torch.arange(self.group_paths[0].numel(), device=self.device)
         groups = self.x.shape[2] if self.independent else 1
@@ -280,7 +286,7 @@ class Problems:
             some = slice(first // groups, (first + count) // groups)
             noise = pieces.noise.unflatten(1, (-1, groups))  # (R, B', G, T, C)
             noise = noise.squeeze(-1).transpose(2, 3) if self.independent else noise[:, :, 0]
-            z = _of_trials(q, some).draw(noise, FixedPoint(sweeps=sweeps), Hard()).z.long()
+            z = of_trials(q, some).draw(noise, FixedPoint(sweeps=sweeps), Hard()).z.long()
             grouped = z.transpose(2, 3) if self.independent else z.flatten(2)[:, :, None]
             codes = (grouped * numbers).sum(-1).flatten(1)
             law[:, first : first + count].scatter_add_(0, codes, pieces.mass)
@@ -306,7 +312,7 @@ class Problems:
         """What exactly K sweeps cost, and what weighing them by q instead of by q_K overstates."""
         if not made.q.memory:
             return
-        logits = Members.of(made.q, self.independent).logits(self.group_paths)
+        logits = members_of(made.q, self.independent).logits(self.group_paths)
         log_q = self._log_q(made.q)
         own = self._elbo(log_q)
         for sweeps in self.effort.sweeps:
@@ -361,27 +367,3 @@ def close(steps: Tensor, total: Tensor, told: str) -> Tensor:
 def _size(q: CausalBernoulli) -> tuple[int, int]:
     """Families in the order in which they may hold each other."""
     return len(q.terms), q.memory
-
-
-def _detached(q: CausalBernoulli) -> CausalBernoulli:
-    tensors = [{key: value.detach() for key, value in vars(term).items()} for term in q.terms]
-    terms = [replace(term, **found) for term, found in zip(q.terms, tensors, strict=True)]  # type: ignore[type-var]
-    return CausalBernoulli(q.drive.detach(), tuple(terms))
-
-
-def _of_trials(q: CausalBernoulli, some: slice) -> CausalBernoulli:
-    """The law of some of the trials."""
-    terms = [
-        replace(term, context=term.context[some]) if isinstance(term, NonlinearHistory) else term
-        for term in q.terms
-    ]
-    return CausalBernoulli(q.drive[some], tuple(terms))
-
-
-def _take_weights(posterior: Posterior, start: Posterior) -> None:
-    """All weights that ``start`` has under the same name and shape, also for a refined posterior's base."""
-    theirs = start.state_dict()
-    theirs |= {f"base.{name}": value for name, value in start.state_dict().items()}
-    own = posterior.state_dict()
-    taken = {name: theirs[name] for name in own if name in theirs and theirs[name].shape == own[name].shape}
-    posterior.load_state_dict({**own, **taken})
