@@ -15,9 +15,9 @@ from dfp.core.noise import generator
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.enumeration import all_paths
 from dfp.distributions.terms import Coupling, NonlinearHistory, OwnHistory
-from dfp.evaluation.best_member import best_drives, best_members
-from dfp.evaluation.enumerated import exact_elbo, log_joint, log_probability, path_logits, paths_of
-from dfp.evaluation.members import Members
+from dfp.evaluation.exact.enumerated import exact_elbo, log_joint, log_probability, path_logits, paths_of
+from dfp.evaluation.members.base import Members
+from dfp.evaluation.members.best import best_drives, best_members
 from dfp.evaluation.minimise import minimise_each
 
 

@@ -16,7 +16,7 @@ from dfp.core.noise import generator
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.terms import CausalTerm
 from dfp.evaluation.bounds import sample_hard
-from dfp.evaluation.enumerated import (
+from dfp.evaluation.exact.enumerated import (
     EnumeratedElbo,
     chained_elbo,
     exact_elbo,

@@ -19,8 +19,8 @@ from torch import Tensor
 from dfp.core.errors import UserError
 from dfp.core.noise import generator
 from dfp.distributions.enumeration import all_paths
-from dfp.evaluation import exact
-from dfp.evaluation.exact import CellParameters, ExactPosterior, cell_parameters
+from dfp.evaluation.exact import one_cell as exact
+from dfp.evaluation.exact.one_cell import CellParameters, ExactPosterior, cell_parameters
 
 
 def cells(count: int, history: int, kernel: int, seed: int, noise: float = 0.6) -> CellParameters:

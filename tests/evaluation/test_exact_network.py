@@ -19,9 +19,9 @@ from torch import Tensor
 from dfp.core.errors import UserError
 from dfp.core.noise import generator
 from dfp.distributions.enumeration import all_paths
-from dfp.evaluation import exact_network_steps
-from dfp.evaluation.exact import CellParameters, ExactPosterior
-from dfp.evaluation.exact_network import ExactNetworkPosterior, NetworkParameters, log_evidence
+from dfp.evaluation.exact import network_steps as exact_network_steps
+from dfp.evaluation.exact.network import ExactNetworkPosterior, NetworkParameters, log_evidence
+from dfp.evaluation.exact.one_cell import CellParameters, ExactPosterior
 from dfp.models.calcium import CalciumNetwork
 
 #: cells, history lags, basis functions, basis lags, kernel bins

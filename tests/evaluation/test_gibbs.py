@@ -15,12 +15,13 @@ from dfp.core.errors import UserError
 from dfp.data.dataset import Dataset
 from dfp.data.networks import lag_basis, sparse_random
 from dfp.data.simulate import simulate
-from dfp.evaluation import gibbs, gibbs_base
-from dfp.evaluation.chains import diagnostics
 from dfp.evaluation.connectivity import correlation
-from dfp.evaluation.exact import CellParameters, ExactPosterior
-from dfp.evaluation.gibbs import BlockedGibbs
-from dfp.evaluation.gibbs_learning import draw_law, em, weight_posterior
+from dfp.evaluation.exact.one_cell import CellParameters, ExactPosterior
+from dfp.evaluation.gibbs import base as gibbs_base
+from dfp.evaluation.gibbs import blocks as gibbs
+from dfp.evaluation.gibbs.blocks import BlockedGibbs
+from dfp.evaluation.gibbs.chains import diagnostics
+from dfp.evaluation.gibbs.learning import draw_law, em, weight_posterior
 from dfp.models.calcium import CalciumNetwork, CalciumParameters
 from dfp.models.kernels import calcium_kernel
 

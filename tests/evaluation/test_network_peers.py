@@ -12,7 +12,14 @@ from dfp.data.dataset import Dataset
 from dfp.data.networks import sparse_random
 from dfp.data.simulate import simulate
 from dfp.evaluation.connectivity import weight_metrics
-from dfp.evaluation.network_peers import METHODS, Deconvolved, PeerSettings, estimate, lagged_correlation, run
+from dfp.evaluation.peers.networks import (
+    METHODS,
+    Deconvolved,
+    PeerSettings,
+    estimate,
+    lagged_correlation,
+    run,
+)
 
 
 def network(seed: int, bins: int = 6000, noise: float = 0.1) -> Dataset:

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from dfp.core.errors import UserError
 from dfp.core.noise import generator
-from dfp.evaluation import particle_gibbs, particle_path
-from dfp.evaluation.chains import diagnostics
-from dfp.evaluation.gibbs import BlockedGibbs
-from dfp.evaluation.gibbs_base import GibbsChain
-from dfp.evaluation.gibbs_learning import em, weight_posterior
-from dfp.evaluation.particle_gibbs import ParticleGibbs, gibbs_chain
+from dfp.evaluation.gibbs import particle_path
+from dfp.evaluation.gibbs import particles as particle_gibbs
+from dfp.evaluation.gibbs.base import GibbsChain
+from dfp.evaluation.gibbs.blocks import BlockedGibbs
+from dfp.evaluation.gibbs.chains import diagnostics
+from dfp.evaluation.gibbs.learning import em, weight_posterior
+from dfp.evaluation.gibbs.particles import ParticleGibbs, gibbs_chain
 from dfp.models.calcium import CalciumNetwork, CalciumParameters
 from dfp.samplers.relaxations import Hard
 from dfp.samplers.sequential import Sequential

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dfp.core.errors import UserError
-from dfp.evaluation.peers import oasis_deconvolve
+from dfp.evaluation.peers.oasis import oasis_deconvolve
 from dfp.evaluation.spikes import correlation
 
 

@@ -146,7 +146,7 @@ def test_oasis_scores_on_recordings_are_in_the_published_range() -> None:
     """Median over GCaMP6f cells (DS09), 30 Hz, noise level 2: .41 for OASIS, and a lag of −1 to −3."""
     pytest.importorskip("oasis")
     from dfp.data.recordings import add_noise_to_level, load_recordings
-    from dfp.evaluation.peers import oasis_deconvolve
+    from dfp.evaluation.peers.oasis import oasis_deconvolve
 
     inferred, true = [], []
     for recording in load_recordings(None, ["DS09"], frame_rate=30.0):

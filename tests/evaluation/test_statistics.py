@@ -15,7 +15,7 @@ from torch import Tensor
 from dfp.core.errors import UserError
 from dfp.core.noise import generator
 from dfp.evaluation import statistics
-from dfp.evaluation.exact import CellParameters, ExactPosterior
+from dfp.evaluation.exact.one_cell import CellParameters, ExactPosterior
 
 
 def spikes(shape: tuple[int, ...], probability: float | Tensor, seed: int) -> Tensor:

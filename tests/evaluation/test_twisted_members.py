@@ -10,10 +10,10 @@ from cases import model, traces
 
 from dfp.core.noise import generator
 from dfp.distributions.causal_bernoulli import CausalBernoulli
-from dfp.evaluation.best_member import best_drives, best_members
-from dfp.evaluation.enumerated import exact_elbo, log_joint, log_probability, path_logits, paths_of
-from dfp.evaluation.members import Members
-from dfp.evaluation.twisted_members import TwistedMembers, members_of
+from dfp.evaluation.exact.enumerated import exact_elbo, log_joint, log_probability, path_logits, paths_of
+from dfp.evaluation.members.base import Members
+from dfp.evaluation.members.best import best_drives, best_members
+from dfp.evaluation.members.twisted import TwistedMembers, members_of
 from dfp.posteriors.base import TraceSummary
 from dfp.posteriors.recognition import RecognitionConfig
 from dfp.posteriors.twisted import Twisted, TwistedConfig

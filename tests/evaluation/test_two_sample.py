@@ -11,7 +11,7 @@ import torch
 from dfp.core.errors import UserError
 from dfp.core.noise import generator
 from dfp.evaluation import two_sample
-from dfp.evaluation.exact import CellParameters, ExactPosterior
+from dfp.evaluation.exact.one_cell import CellParameters, ExactPosterior
 from dfp.evaluation.two_sample import two_sample_accuracy
 
 TRIALS, BINS, SAMPLES = 16, 300, 32

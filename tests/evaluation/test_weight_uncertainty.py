@@ -17,8 +17,8 @@ from dfp.core.errors import NumericalError, UserError
 from dfp.data.dataset import Dataset
 from dfp.data.networks import sparse_random
 from dfp.data.simulate import simulate
-from dfp.evaluation.exact_network import ExactNetworkPosterior, NetworkParameters, log_evidence
-from dfp.evaluation.gibbs import BlockedGibbs
+from dfp.evaluation.exact.network import ExactNetworkPosterior, NetworkParameters, log_evidence
+from dfp.evaluation.gibbs.blocks import BlockedGibbs
 from dfp.evaluation.weight_uncertainty import (
     Prior,
     curvature,

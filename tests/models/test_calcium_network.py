@@ -18,7 +18,7 @@ from torch import Tensor
 from dfp.core.errors import UserError
 from dfp.core.noise import generator
 from dfp.distributions.enumeration import all_paths
-from dfp.evaluation.exact import CellParameters, ExactPosterior
+from dfp.evaluation.exact.one_cell import CellParameters, ExactPosterior
 from dfp.models.calcium import CalciumNetwork, CalciumParameters
 
 

@@ -14,7 +14,7 @@ import yaml
 from dfp.core.errors import UserError
 from dfp.data.dataset import Dataset
 from dfp.evaluation.connectivity import weight_metrics
-from dfp.evaluation.gibbs_learning import weight_posterior
+from dfp.evaluation.gibbs.learning import weight_posterior
 from dfp.plotting.tables import ResultTables
 from dfp.stages.timing import timing
 from dfp.stages.timing_races import time_to

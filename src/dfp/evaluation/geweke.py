@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from dfp.core.errors import UserError
-from dfp.evaluation.chains import diagnostics
+from dfp.evaluation.gibbs.chains import diagnostics
 
 Array = NDArray[np.float64]
 #: traces ``(C, T, N)`` given spikes of that shape, by the simulator

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dfp.core.errors import UserError
 from dfp.evaluation import spikes
-from dfp.evaluation.exact import ExactPosterior
+from dfp.evaluation.exact.one_cell import ExactPosterior
 
 
 def count_moments(z: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from dfp.core.errors import NumericalError, UserError
-from dfp.evaluation.gibbs_base import GibbsChain
-from dfp.evaluation.gibbs_learning import START_BIAS
+from dfp.evaluation.gibbs.base import GibbsChain
+from dfp.evaluation.gibbs.learning import START_BIAS
 from dfp.evaluation.regression import lagged
 from dfp.models.calcium import CalciumParameters
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dfp.core.noise import generator
 from dfp.evaluation.bounds import HardSamples
-from dfp.evaluation.exact import ExactPosterior, cell_parameters
+from dfp.evaluation.exact.one_cell import ExactPosterior, cell_parameters
 from dfp.evaluation.statistics import (
     count_coverage,
     count_moments,

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dfp.data.dataset import Dataset
 from dfp.evaluation.connectivity import weight_metrics
-from dfp.evaluation.particle_gibbs import gibbs_chain
+from dfp.evaluation.gibbs.particles import gibbs_chain
 from dfp.evaluation.regression import regress
 from dfp.models.calcium import CalciumParameters
 from dfp.stages.fitted import Fitted

@@ -17,9 +17,9 @@ from dfp.core.errors import UserError
 from dfp.core.files import read_json, write_json
 from dfp.data.dataset import Dataset
 from dfp.evaluation.connectivity import weight_metrics
-from dfp.evaluation.gibbs_learning import em, weight_posterior
-from dfp.evaluation.network_peers import Deconvolved, NetworkEstimate, PeerSettings, estimate, tune
-from dfp.evaluation.peers import oasis_deconvolve
+from dfp.evaluation.gibbs.learning import em, weight_posterior
+from dfp.evaluation.peers.networks import Deconvolved, NetworkEstimate, PeerSettings, estimate, tune
+from dfp.evaluation.peers.oasis import oasis_deconvolve
 from dfp.stages.aggregate import write_table
 from dfp.stages.network import weights_table
 from dfp.stages.scores import named_scores

@@ -15,11 +15,11 @@ from dfp.config.timing import GibbsSpec, RaceSpec
 from dfp.data.dataset import Dataset
 from dfp.data.networks import sparse_random
 from dfp.data.simulate import simulate
-from dfp.evaluation.chains import diagnostics
 from dfp.evaluation.connectivity import weight_metrics
-from dfp.evaluation.gibbs_base import GibbsChain
-from dfp.evaluation.gibbs_learning import LawDraw, law_draws
-from dfp.evaluation.particle_gibbs import PARTICLES, gibbs_chain
+from dfp.evaluation.gibbs.base import GibbsChain
+from dfp.evaluation.gibbs.chains import diagnostics
+from dfp.evaluation.gibbs.learning import LawDraw, law_draws
+from dfp.evaluation.gibbs.particles import PARTICLES, gibbs_chain
 from dfp.stages.timing_steps import Case, Row, measure, run_told, stepper, trainer_of
 
 #: the samplers: bins after which the response is cut (0: not), particles (0: exact blocks)

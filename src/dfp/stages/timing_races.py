@@ -15,7 +15,7 @@ from dfp.config.timing import RaceSpec
 from dfp.core.errors import UserError
 from dfp.data.dataset import Dataset
 from dfp.evaluation.connectivity import weight_metrics
-from dfp.evaluation.exact import ExactPosterior, cell_parameters
+from dfp.evaluation.exact.one_cell import ExactPosterior, cell_parameters
 from dfp.stages.fitted import Fitted
 from dfp.stages.sampling import draw_samples
 from dfp.stages.timing_gibbs import GibbsRacer

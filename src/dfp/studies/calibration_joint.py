@@ -14,9 +14,9 @@ from dfp.config.schema import SimulationSpec
 from dfp.core.errors import NumericalError, UserError
 from dfp.core.noise import generator
 from dfp.data.dataset import Dataset
-from dfp.evaluation.exact import CellParameters, ExactPosterior, cell_parameters
+from dfp.evaluation.exact.one_cell import CellParameters, ExactPosterior, cell_parameters
 from dfp.evaluation.geweke import Array, Draw, Joint, joint_test, threshold
-from dfp.evaluation.gibbs import BlockedGibbs
+from dfp.evaluation.gibbs.blocks import BlockedGibbs
 from dfp.models.calcium import CalciumNetwork
 from dfp.studies.calibration_data import check_data, of_seed
 

@@ -19,7 +19,7 @@ from dfp.core.errors import UserError, suggest
 from dfp.core.noise import generator
 from dfp.data.dataset import Dataset
 from dfp.evaluation import statistics
-from dfp.evaluation.exact import CellParameters, ExactPosterior, cell_parameters
+from dfp.evaluation.exact.one_cell import CellParameters, ExactPosterior, cell_parameters
 from dfp.evaluation.rank_uniformity import FEWEST, uniformity
 from dfp.evaluation.spikes import reliability
 from dfp.evaluation.two_sample import two_sample_accuracy

@@ -15,9 +15,9 @@ from dfp.config.schema import SimulationSpec
 from dfp.core.errors import UserError
 from dfp.core.noise import generator
 from dfp.data.dataset import Dataset
-from dfp.evaluation.chains import diagnostics
-from dfp.evaluation.gibbs import BlockedGibbs
-from dfp.evaluation.gibbs_learning import LAW, START_BIAS, weight_posterior
+from dfp.evaluation.gibbs.blocks import BlockedGibbs
+from dfp.evaluation.gibbs.chains import diagnostics
+from dfp.evaluation.gibbs.learning import LAW, START_BIAS, weight_posterior
 from dfp.evaluation.weight_uncertainty import Laplace, Prior, laplace, laplace_of_samples
 from dfp.models.calcium import CalciumNetwork, CalciumParameters
 from dfp.posteriors.base import TraceSummary

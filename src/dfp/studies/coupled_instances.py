@@ -20,7 +20,7 @@ from dfp.data.dataset import Dataset
 from dfp.data.pairs import Pairs, pair_ranges, random_pairs
 from dfp.data.simulate import simulate
 from dfp.evaluation.bounds import sample_hard
-from dfp.evaluation.exact_network import ExactNetworkPosterior, NetworkParameters
+from dfp.evaluation.exact.network import ExactNetworkPosterior, NetworkParameters
 from dfp.evaluation.statistics import count_coverage, count_moments
 from dfp.models.calcium import CalciumNetwork
 from dfp.posteriors.base import Posterior, TraceSummary

@@ -14,7 +14,7 @@ from torch import Tensor
 from dfp.core.noise import generator, logistic_noise
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.terms import OwnHistory
-from dfp.evaluation.exact import ExactPosterior, cell_parameters
+from dfp.evaluation.exact.one_cell import ExactPosterior, cell_parameters
 from dfp.evaluation.gradients import Estimate, Moments, exact_elbo, independent_copies
 from dfp.models.calcium import CalciumNetwork, CalciumParameters
 from dfp.objectives.base import Problem

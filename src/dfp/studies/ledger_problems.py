@@ -18,9 +18,8 @@ from dfp.core.errors import NumericalError
 from dfp.core.noise import generator
 from dfp.data.dataset import Dataset
 from dfp.distributions.causal_bernoulli import CausalBernoulli
-from dfp.evaluation.best_member import best_drives, best_members
 from dfp.evaluation.bounds import sample_hard
-from dfp.evaluation.enumerated import (
+from dfp.evaluation.exact.enumerated import (
     EnumeratedElbo,
     chained_elbo,
     exact_elbo,
@@ -28,11 +27,12 @@ from dfp.evaluation.enumerated import (
     log_probability,
     paths_of,
 )
-from dfp.evaluation.exact import CellParameters, ExactPosterior
-from dfp.evaluation.exact_network import ExactNetworkPosterior, NetworkParameters
-from dfp.evaluation.members import FamilyMembers
-from dfp.evaluation.sweep_law import law_after_sweeps, noise_cells
-from dfp.evaluation.twisted_members import members_of
+from dfp.evaluation.exact.network import ExactNetworkPosterior, NetworkParameters
+from dfp.evaluation.exact.one_cell import CellParameters, ExactPosterior
+from dfp.evaluation.exact.sweep_law import law_after_sweeps, noise_cells
+from dfp.evaluation.members.base import FamilyMembers
+from dfp.evaluation.members.best import best_drives, best_members
+from dfp.evaluation.members.twisted import members_of
 from dfp.models.calcium import CalciumNetwork
 from dfp.objectives.base import Problem
 from dfp.objectives.relaxed_pmf import RelaxedPmf

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from dfp.core.errors import UserError
-from dfp.evaluation.gibbs_base import GibbsChain
-from dfp.evaluation.particle_gibbs import gibbs_chain
+from dfp.evaluation.gibbs.base import GibbsChain
+from dfp.evaluation.gibbs.particles import gibbs_chain
 from dfp.evaluation.regression import lagged, regress
 from dfp.models.calcium import CalciumParameters
 

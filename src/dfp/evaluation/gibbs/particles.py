@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dfp.core.errors import UserError
-from dfp.evaluation.gibbs import LONGEST, BlockedGibbs, reach
-from dfp.evaluation.gibbs_base import Array, GibbsChain, Spikes
-from dfp.evaluation.particle_path import LONGEST_PAST, draw_particles
+from dfp.evaluation.gibbs.base import Array, GibbsChain, Spikes
+from dfp.evaluation.gibbs.blocks import LONGEST, BlockedGibbs, reach
+from dfp.evaluation.gibbs.particle_path import LONGEST_PAST, draw_particles
 from dfp.models.calcium import CalciumParameters
 
 #: particles where no number is asked for

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfp.core.errors import UserError
-from dfp.evaluation.gibbs_base import Array, GibbsChain, Spikes, compiled, softplus
+from dfp.evaluation.gibbs.base import Array, GibbsChain, Spikes, compiled, softplus
 from dfp.models.calcium import CalciumParameters
 
 #: the most past bins that a block's state may hold (65,536 states)
@@ -95,7 +95,7 @@ class BlockedGibbs(GibbsChain):
     s = 0. (Backward filtering, forward sampling: Carter & Kohn 1994, Scott 2002; for spikes given calcium one
     bin at a time Mishchenko et al. 2011.) Logistic noise is drawn first, so that one byte for each bin and
     state is kept: its spike or silence. M = max(Lk − 1, own lags, coupling lags), trailing zeros not counted:
-    one bit less than ``dfp.evaluation.exact``, as z[t] itself is summed out within a step.
+    one bit less than ``dfp.evaluation.exact.one_cell``, as z[t] itself is summed out within a step.
 
     Cost of a sweep O(B · N · T · (2^M + children · 2^(coupling lags))), memory T · 2^M bytes.
     Without coupling every sweep is an independent exact sample.

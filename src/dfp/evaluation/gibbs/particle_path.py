@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dfp.evaluation.gibbs_base import compiled, softplus
+from dfp.evaluation.gibbs.base import compiled, softplus
 
 #: bits of a particle's past that are kept, at most
 LONGEST_PAST = 62

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from dfp.core.errors import UserError, suggest
 from dfp.evaluation.connectivity import correlation
-from dfp.evaluation.peers import oasis_deconvolve, oasis_kernel
+from dfp.evaluation.peers.oasis import oasis_deconvolve, oasis_kernel
 from dfp.evaluation.regression import lagged, regress
 from dfp.models.calcium import CalciumParameters
 from dfp.models.kernels import calcium_kernel

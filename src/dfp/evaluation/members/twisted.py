@@ -11,7 +11,7 @@ from torch import Tensor
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.terms import Coupling
 from dfp.distributions.twist import Twist
-from dfp.evaluation.members import FamilyMembers, Members, last_values
+from dfp.evaluation.members.base import FamilyMembers, Members, last_values
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dfp.core.errors import UserError
-from dfp.evaluation.exact_network_steps import NetworkParameters, NetworkSteps
+from dfp.evaluation.exact.network_steps import NetworkParameters, NetworkSteps
 
 __all__ = ["ExactNetworkPosterior", "NetworkParameters", "log_evidence"]
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from dfp.evaluation.members import FamilyMembers
+from dfp.evaluation.members.base import FamilyMembers
 from dfp.evaluation.minimise import minimise_each
 
 Law = TypeVar("Law", bound=FamilyMembers)

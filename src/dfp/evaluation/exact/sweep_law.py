@@ -42,7 +42,7 @@ def law_after_sweeps(logits: Tensor, sweeps: int) -> Tensor:
 
     Args:
         logits: ``(P, M, T, C)`` the logits of M instances on all paths of T bins and C cells, numbered as in
-            ``dfp.evaluation.enumerated``; causal.
+            ``dfp.evaluation.exact.enumerated``; causal.
         sweeps: K ≥ 1.
 
     Raises:

@@ -1,0 +1,1 @@
+"""Exact references: every state or every path is visited, nothing is sampled."""
