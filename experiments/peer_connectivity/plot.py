@@ -11,7 +11,6 @@ from dfp.plotting.tables import ResultTables
 
 NAMES = {
     "fixed_point_indirect": "autoregressive, fixed point, indirect inference",
-    "twisted_indirect": "twisted, indirect inference",
 }
 LOOKS = {
     name: Look(
@@ -21,7 +20,6 @@ LOOKS = {
         ("glm_true_spikes", "D", ":"),
         ("fixed_point", "o", "-"),
         ("factorised", "o", "-"),
-        ("twisted_indirect", "h", "-"),
         ("fixed_point_indirect", "h", "-"),
         ("oasis_glm", "s", "--"),
         ("oasis_correlation", "v", "--"),

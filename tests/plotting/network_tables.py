@@ -89,9 +89,8 @@ def peer_connectivity(seeds: int, generator: np.random.Generator) -> pd.DataFram
     for setting, (name, correlation) in itertools.product(("noise01", "noise03", "noise05"), methods.items()):
         told = {"run": name, "family": name, "setting": setting, "dataset": setting}
         found += rows(weight_values(correlation), seeds, generator, **told)
-    for name in ("fixed_point_indirect", "twisted_indirect"):
-        told = {"run": name, "family": name.removesuffix("_indirect"), "setting": "noise05"}
-        found += rows(weight_values(0.9), seeds, generator, dataset="noise05", **told)
+    told = {"run": "fixed_point_indirect", "family": "fixed_point", "setting": "noise05"}
+    found += rows(weight_values(0.9), seeds, generator, dataset="noise05", **told)
     return tidy(found, "peer_connectivity")
 
 
