@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from dfp.core.errors import UserError
-from dfp.evaluation.geweke import COUPLED, FUNCTIONS, joint_test, moments, threshold
+from dfp.evaluation.geweke import COUPLED, FUNCTIONS, joint_test, moments
+from dfp.evaluation.intervals import z_threshold
 
 Array = NDArray[np.float64]
 RATE, NOISE, BINS = 0.3, 0.8, 12
@@ -52,7 +53,7 @@ def test_a_right_sampler_passes_with_scores_of_unit_size() -> None:
     # the functions are dependent within a cell, the cells are not
     assert 0.8 < np.sqrt((scores**2).mean()) < 1.2
     assert p.min() * 40 > 0.01
-    assert np.abs(scores).max() < threshold(scores.size, 0.001)
+    assert np.abs(scores).max() < z_threshold(scores.size, 0.001)
 
 
 @pytest.mark.parametrize("wrong", [{"shift": 1}, {"rate": 0.36}])

@@ -17,7 +17,8 @@ from dfp.core.errors import UserError
 from dfp.core.noise import generator
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.terms import OwnHistory
-from dfp.evaluation.gradients import Estimate, Moments, exact_elbo, independent_copies, z_threshold
+from dfp.evaluation.gradients import Estimate, Moments, exact_elbo, independent_copies
+from dfp.evaluation.intervals import z_threshold
 from dfp.models.calcium import CalciumNetwork
 from dfp.objectives.base import Problem
 

@@ -222,3 +222,11 @@ def test_models_without_meaning_are_refused(settings: dict[str, Any], words: str
     start: CalciumParameters = parameters(2, rise=0.0)
     with pytest.raises(UserError, match=words):
         CalciumNetwork(start, **{"frame_rate": 10.0, **settings})
+
+
+def test_many_independent_cells_need_no_square_of_their_number() -> None:
+    """A panel without coupling keeps no mask of N × N weights, which for 64,000 cells would be 16 GB."""
+    network = model(3)
+    assert not network.couples_cells
+    assert all(buffer.numel() < 9 for buffer in network.buffers())
+    assert network.value("coupling").numel() == 0

@@ -196,6 +196,15 @@ def test_pairs_are_as_good_as_a_mapping(make_results: Make, tmp_path: Path) -> N
     assert (tmp_path / "out" / "line.pdf").is_file()
 
 
+def test_plots_may_have_dataclasses(tmp_path: Path) -> None:
+    (tmp_path / "plot.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n"
+        "@dataclass(frozen=True)\nclass Row:\n    name: str\n"
+        "def figures(results):\n    return {}\n"
+    )
+    assert load_plots(tmp_path).Row("one").name == "one"
+
+
 def test_torch_is_never_imported() -> None:
     code = "import sys\nfrom pathlib import Path\n"
     code += "import dfp.stages.claims\nfrom dfp.stages.plot import load_plots\n"

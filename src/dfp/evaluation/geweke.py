@@ -133,8 +133,3 @@ def joint_test(
     size = diagnostics(chains[..., 0])[1]
     effective = float(np.nanmean(size)) / (chains.shape[0] * chains.shape[1])
     return Joint(FUNCTIONS + (() if weights is None else COUPLED), scores, np.asarray(p), effective)
-
-
-def threshold(functions: int, level: float = 0.01) -> float:
-    """The |score| that the largest of so many exceeds with probability below ``level`` (Bonferroni)."""
-    return float(norm.isf(level / 2 / functions))

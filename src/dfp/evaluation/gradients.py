@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from scipy import stats
 from torch import Tensor
 
 from dfp.core.errors import UserError
@@ -145,21 +144,6 @@ class Moments:
         if self.draws < 2 or self._mean is None or self._squares is None:
             raise UserError(f"gradient moments: found {self.draws} draws, expected at least 2")
         return Estimate(exact, self._mean, self._squares / (self.draws - 1), self.draws)
-
-
-def z_threshold(tests: int, alarm: float) -> float:
-    """|z| that the largest of ``tests`` normal numbers exceeds with a probability of at most ``alarm``, by
-    Bonferroni.
-
-    Raises:
-        UserError: for no test, or an alarm outside (0, 1).
-    """
-    if tests < 1 or not 0 < alarm < 1:
-        raise UserError(
-            f"z-test: found {tests} tests and an alarm of {alarm:g}, expected at least 1 test and a "
-            "probability between 0 and 1"
-        )
-    return float(stats.norm.isf(alarm / (2 * tests)))
 
 
 def independent_copies(values: Tensor, copies: int) -> Tensor:

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from dfp.core.errors import UserError
+
 #: below this many values a t-interval: a bootstrap of so few is too narrow
 BOOTSTRAP_FROM = 10
 RESAMPLES = 10_000
@@ -126,3 +128,18 @@ def rank_correlation_interval(a: ArrayLike, b: ArrayLike, level: float = 0.95) -
         return found, nothing, nothing
     half = stats.norm.ppf(0.5 + level / 2) * np.sqrt((1 + found**2 / 2) / (first.size - 3))
     return found, float(np.tanh(np.arctanh(found) - half)), float(np.tanh(np.arctanh(found) + half))
+
+
+def z_threshold(tests: int, alarm: float) -> float:
+    """|z| that the largest of ``tests`` normal numbers exceeds with a probability of at most ``alarm``, by
+    Bonferroni.
+
+    Raises:
+        UserError: for no test, or an alarm outside (0, 1).
+    """
+    if tests < 1 or not 0 < alarm < 1:
+        raise UserError(
+            f"z-test: found {tests} tests and an alarm of {alarm:g}, expected at least 1 test and a "
+            "probability between 0 and 1"
+        )
+    return float(stats.norm.isf(alarm / (2 * tests)))

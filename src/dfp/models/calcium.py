@@ -137,13 +137,14 @@ class CalciumNetwork(nn.Module):
             raw = nn.Parameter(value.clone(), requires_grad=name in self.learned)
             self.register_parameter(f"raw_{name}", raw)
         self.register_buffer("basis", torch.as_tensor(initial.basis, dtype=torch.float32))
-        self.register_buffer("off_diagonal", 1.0 - torch.eye(self.cells))
+        # without coupling there is no weight to mask: a panel may have very many cells
+        self.register_buffer("off_diagonal", 1.0 - torch.eye(self.cells if self.couples_cells else 0))
 
     def value(self, name: str) -> Tensor:
         """A parameter in natural units, with its gradient."""
         raw: Tensor = getattr(self, f"raw_{name}")
         if name == "coupling":
-            return raw * self.off_diagonal
+            return raw * self.off_diagonal if self.couples_cells else raw
         return raw.exp() if name in _LOGARITHMIC else raw
 
     @property

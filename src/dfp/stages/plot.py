@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ def load_plots(experiment_dir: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"dfp_experiment_{path.parent.name}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
     spec.loader.exec_module(module)
     if not callable(getattr(module, "figures", None)):
         raise UserError(f"{path}: expected a function 'figures(results)', found none")

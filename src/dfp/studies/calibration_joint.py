@@ -15,8 +15,9 @@ from dfp.core.errors import NumericalError, UserError
 from dfp.core.noise import generator
 from dfp.data.dataset import Dataset
 from dfp.evaluation.exact.one_cell import CellParameters, ExactPosterior, cell_parameters
-from dfp.evaluation.geweke import Array, Draw, Joint, joint_test, threshold
+from dfp.evaluation.geweke import Array, Draw, Joint, joint_test
 from dfp.evaluation.gibbs.blocks import BlockedGibbs
+from dfp.evaluation.intervals import z_threshold
 from dfp.models.calcium import CalciumNetwork
 from dfp.studies.calibration_data import check_data, of_seed
 
@@ -142,6 +143,6 @@ def _rows(sampler: str, planted: str, joint: Joint, seeds: list[int]) -> Iterato
         for name, score in zip(joint.names, joint.scores[n], strict=True):
             yield one | {"metric": "joint_score", "function": name, "value": float(score)}
         yield one | {"metric": "joint_largest", "value": float(np.abs(joint.scores[n]).max())}
-        yield one | {"metric": "joint_threshold", "value": threshold(functions * len(seeds), LEVEL)}
+        yield one | {"metric": "joint_threshold", "value": z_threshold(functions * len(seeds), LEVEL)}
         yield one | {"metric": "joint_p", "value": float(joint.p[n])}
         yield one | {"metric": "joint_effective", "value": joint.effective}

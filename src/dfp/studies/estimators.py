@@ -12,7 +12,8 @@ from dfp.config.build import make_phase
 from dfp.core.errors import NumericalError, UserError
 from dfp.core.noise import generator
 from dfp.distributions.enumeration import LARGEST
-from dfp.evaluation.gradients import Estimate, z_threshold
+from dfp.evaluation.gradients import Estimate
+from dfp.evaluation.intervals import z_threshold
 from dfp.objectives.disarm import DisArm
 from dfp.objectives.multi_sample import MultiSample
 from dfp.objectives.score_function import ScoreFunction
