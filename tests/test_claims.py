@@ -412,7 +412,7 @@ def test_weights_are_unshrunk_between_nine_and_eleven_tenths(tmp_path: Path) -> 
     for slope, after, fails in ((0.6, 0.97, plain), (1.0, 1.2, swept)):
         write(tmp_path, "shrinkage", shrunk(slope, after))
         frame = judged(tmp_path)
-        lines = frame[frame["claim"] == "G4"]
+        lines = frame[(frame["claim"] == "G4") & (frame["experiment"] == "shrinkage")]
         assert set(lines.loc[lines["verdict"] == FAILS, "where"]) == {fails}
         assert set(lines.loc[lines["where"] != fails, "verdict"]) == {HOLDS}
 
@@ -422,6 +422,20 @@ def test_a_correlation_below_that_of_gibbs_is_told(tmp_path: Path) -> None:
     found = judged(tmp_path)
     measured = found[found["measured"] == "correlation of weights, less that of the Gibbs posterior mean"]
     assert set(measured["verdict"]) == {FAILS}
+
+
+@pytest.mark.parametrize(("slope", "verdict"), [(1.0, HOLDS), (0.6, FAILS)])
+def test_indirect_inference_is_judged_in_connectivity(tmp_path: Path, slope: float, verdict: str) -> None:
+    told = {"setting": "slow"}
+    table = rows("fixed_point_indirect", "weight_slope", noisy(slope, 0.005), **told)
+    table += rows("fixed_point_indirect", "history_bias_1", noisy(0.05, 0.01), **told)
+    for run, value in (("fixed_point_indirect", 0.85), ("fixed_point", 0.7), ("oasis_glm", 0.9)):
+        table += rows(run, "weight_correlation", noisy(value, 0.001), **told)
+    write(tmp_path, "connectivity", table)
+    lines = judged(tmp_path).query("claim == 'G4'").set_index("measured")["verdict"]
+    assert lines["slope of the weights"] == verdict
+    assert lines["correlation of weights, less that of the relaxed fixed point"] == HOLDS
+    assert lines["correlation of weights, less that of OASIS, then regression"] == FAILS
 
 
 @pytest.mark.parametrize(("correlation", "verdict"), [(0.93, HOLDS), (0.85, FAILS)])
