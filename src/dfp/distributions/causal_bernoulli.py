@@ -72,6 +72,15 @@ class CausalBernoulli:
         """
         return bernoulli_log_prob(z, self.logits(z) if logits is None else logits)
 
+    def weigh(self, prior: CausalBernoulli, draw: Draw) -> tuple[Tensor, Tensor]:
+        """``log p(z) − log q(z)`` of a hard draw per bin and cell, and P(z[t] = 1 | z[<t]) under q, both
+        ``(S, B, T, N)``.
+
+        After exactly K sweeps the logits are taken at z itself.
+        """
+        logits = draw.logits if draw.converged else self.logits(draw.z)
+        return prior.log_prob(draw.z) - self.log_prob(draw.z, logits), torch.sigmoid(logits)
+
     def with_drive(self, drive: Tensor) -> CausalBernoulli:
         """The same terms on another drive."""
         return replace(self, drive=drive)

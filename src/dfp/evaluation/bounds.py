@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dfp.core.errors import NumericalError, UserError
 from dfp.core.noise import logistic_noise
-from dfp.distributions.causal_bernoulli import CausalBernoulli
+from dfp.distributions.law import SpikeLaw
 from dfp.models.calcium import CalciumNetwork
 from dfp.samplers.base import Sampler
 from dfp.samplers.fixed_point import FixedPoint
@@ -62,7 +62,7 @@ class HardSamples:
 
 def sample_hard(
     model: CalciumNetwork,
-    q: CausalBernoulli,
+    q: SpikeLaw,
     x: Tensor,
     samples: int,
     rng: torch.Generator,
@@ -101,10 +101,10 @@ def sample_hard(
                 f"evaluation: samples still changed after {draw.sweeps} sweeps, so they are not exact; raise "
                 "evaluation.max_sweeps (0 allows as many as bins), or ask for at_sweeps"
             )
-        logits = draw.logits if draw.converged else q.logits(draw.z)
-        terms = (model.log_joint(x, draw.z) - q.log_prob(draw.z, logits)).sum(2)
+        ratio, spiking = q.weigh(model.prior(*x.shape[:2]), draw)
+        terms = (model.log_likelihood(x, draw.z) + ratio).sum(2)
         weights.append(terms if independent else terms.sum(-1, keepdim=True).expand_as(terms))
-        probability += torch.sigmoid(logits).sum(0) / samples
+        probability += spiking.sum(0) / samples
         z.append(draw.z.to(torch.int8))
         used.append(draw.sweeps)
     return HardSamples(torch.cat(z), torch.cat(weights), probability, tuple(used))

@@ -8,7 +8,9 @@ from torch import Tensor
 from dfp.flows.stable import log_softplus, norm, softplus
 
 
-def radial(z: Tensor, centre: Tensor, alpha_raw: Tensor, beta_raw: Tensor) -> tuple[Tensor, Tensor]:
+def radial(
+    z: Tensor, centre: Tensor, alpha_raw: Tensor, beta_raw: Tensor, dims: int | Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """``f = z + β (z − z₀) / (α + r)``, r = ‖z − z₀‖, and ``log |det ∂f/∂z|``.
 
     ``α = softplus(alpha_raw) > 0`` and ``β = softplus(beta_raw) − α ≥ −α``, the source's constraint. With
@@ -20,6 +22,7 @@ def radial(z: Tensor, centre: Tensor, alpha_raw: Tensor, beta_raw: Tensor) -> tu
         z: points ``(..., D)``.
         centre: z₀ ``(..., D)``; alpha_raw, beta_raw: ``(...,)``; broadcast against z, so that they may be
             parameters per sample or per trial (a conditional flow).
+        dims: D, or where points are padded with zeros how many of their coordinates are not, ``(...,)``.
 
     Returns:
         f ``(..., D)`` and the log-determinant ``(...,)``.
@@ -27,7 +30,7 @@ def radial(z: Tensor, centre: Tensor, alpha_raw: Tensor, beta_raw: Tensor) -> tu
     radius, unit = polar(z - centre)
     alpha = softplus(alpha_raw)
     f = move(z, radius, unit, alpha, softplus(beta_raw) - alpha)
-    return f, log_volume(radius, alpha_raw, beta_raw, z.shape[-1])
+    return f, log_volume(radius, alpha_raw, beta_raw, z.shape[-1] if dims is None else dims)
 
 
 def radial_inverse(y: Tensor, centre: Tensor, alpha_raw: Tensor, beta_raw: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,7 +55,7 @@ def move(z: Tensor, radius: Tensor, unit: Tensor, alpha: Tensor, beta: Tensor) -
     return z + (beta * share).unsqueeze(-1) * unit
 
 
-def log_volume(radius: Tensor, alpha_raw: Tensor, beta_raw: Tensor, dims: int) -> Tensor:
+def log_volume(radius: Tensor, alpha_raw: Tensor, beta_raw: Tensor, dims: int | Tensor) -> Tensor:
     """The log-determinant at a distance ``radius`` from the centre, in logarithms throughout:
     with ``p = r/(r + α)`` and ``v = s/(r + α)`` it is ``(D − 1) log(p + v) + log(p (2 − p) + (1 − p) v)``.
     """

@@ -12,6 +12,7 @@ from torch import Tensor
 from dfp.core.draw import Draw
 from dfp.core.errors import UserError
 from dfp.distributions.causal_bernoulli import CausalBernoulli
+from dfp.distributions.law import SpikeLaw, pmf_of
 from dfp.objectives.base import Loss, Objective, Problem, require_hard
 from dfp.samplers.base import Sampler
 from dfp.samplers.fixed_point import FixedPoint
@@ -60,15 +61,16 @@ class WakeSleep(Objective):
     def loss(
         self,
         problem: Problem,
-        q: CausalBernoulli,
+        q: SpikeLaw,
         sampler: Sampler,
         relaxation: Relaxation,
         rng: torch.Generator,
     ) -> Loss:
         """The wake phase: the model's own loss at samples of ``q``."""
+        own = pmf_of(q)
         with torch.no_grad():
             draw = q.draw(q.noise(max(self.samples, 1), rng), sampler, relaxation)
-            log_q = q.log_prob(draw.z, draw.logits if draw.converged else None)
+            log_q = own.log_prob(draw.z, draw.logits if draw.converged else None)
         likelihood = problem.model.log_likelihood(problem.x, draw.z)
         prior = problem.model.prior(*problem.x.shape[:2]).log_prob(draw.z)
         joint = problem.per_bin(likelihood + prior).mean((0, 1))

@@ -56,7 +56,7 @@ def _wake_and_sleep(
     """φ on simulated traces, θ on the recorded ones."""
 
     def condition(x: Tensor, prior: CausalBernoulli) -> CausalBernoulli:
-        return posterior.condition(x, None, prior).q
+        return posterior.condition(x, None, prior).pmf
 
     asleep, dreamt = objective.sleep(problem, condition, rng)
     if not objective.samples:
