@@ -183,7 +183,7 @@ def test_samples_are_the_sequential_ones_and_repeat_with_their_generator() -> No
 def weighed(log_weights: Tensor) -> HardSamples:
     samples, trials, cells = log_weights.shape
     z = torch.zeros(samples, trials, 4, cells, dtype=torch.int8)
-    return HardSamples(z, log_weights, torch.zeros(trials, 4, cells, dtype=torch.float64), (1,))
+    return HardSamples(z, log_weights, torch.zeros(trials, 4, cells, dtype=torch.float64), (1,), log_weights)
 
 
 def test_multi_sample_bound_by_hand() -> None:

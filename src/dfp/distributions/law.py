@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dfp.core.draw import Draw
 from dfp.core.errors import UserError
-from dfp.distributions.causal_bernoulli import CausalBernoulli
+from dfp.distributions.causal_bernoulli import CausalBernoulli, Weights
 from dfp.samplers.base import Sampler
 from dfp.samplers.relaxations import Relaxation
 
@@ -27,11 +27,8 @@ class SpikeLaw(Protocol):
     def draw(self, noise: Tensor, sampler: Sampler, relaxation: Relaxation) -> Draw:
         """Sample with logistic ``noise`` ``(S, B, T, N)``."""
 
-    def weigh(self, prior: CausalBernoulli, draw: Draw) -> tuple[Tensor, Tensor]:
-        """``log p − log q`` of a hard draw per bin and cell, of whatever q has a law of, and P(spike).
-
-        With ``log p(x | z)`` added and summed, its mean is at most log p(x). Both ``(S, B, T, N)``.
-        """
+    def weigh(self, prior: CausalBernoulli, draw: Draw) -> Weights:
+        """What a hard draw weighs against the prior."""
 
 
 def pmf_of(q: SpikeLaw) -> CausalBernoulli:

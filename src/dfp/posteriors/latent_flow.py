@@ -12,7 +12,12 @@ from torch import Tensor, nn
 from dfp.core.draw import Draw
 from dfp.core.errors import UserError, suggest
 from dfp.core.noise import logistic_noise
-from dfp.distributions.causal_bernoulli import CausalBernoulli, logistic_log_density
+from dfp.distributions.causal_bernoulli import (
+    CausalBernoulli,
+    Weights,
+    bernoulli_log_prob,
+    logistic_log_density,
+)
 from dfp.flows.chain import HEAD, INITIAL, KINDS
 from dfp.flows.planar import planar
 from dfp.flows.radial import radial
@@ -100,14 +105,19 @@ class FlowedLatents:
         """``log q(L)`` of a draw by bin and cell, ``(S, B, T, N)``; a block's determinant in equal shares."""
         return logistic_log_density(draw.noise) - draw.log_volume
 
-    def weigh(self, prior: CausalBernoulli, draw: Draw) -> tuple[Tensor, Tensor]:
+    def weigh(self, prior: CausalBernoulli, draw: Draw) -> Weights:
         """``log p(L) − log q(L)`` with ``log p(L) = Σ log Logistic(L − u^p(Θ(L)))``, and z itself.
 
-        Valid for the evidence of the spikes' own model, since ∫ p(L) over an orthant is p(z); looser than a
-        bound over z, by the KL divergence of q(L | z) from p(L | z).
+        That bounds the evidence of the spikes' own model, since p(L) integrated over an orthant is p(z), but
+        is looser than a bound over z, by KL(q(L | z) ‖ p(L | z)). Any law r(L | z) in place of p(L | z) gives
+        a bound too (Agakov & Barber 2004): over spikes r is Logistic(L − m), cut to z's side of 0, with m the
+        latents without noise, which without flows is q(L | z) itself.
         """
-        latents = draw.logits + draw.noise
-        return logistic_log_density(latents - prior.logits(draw.z)) - self.log_density(draw), draw.z
+        latents, own = draw.logits + draw.noise, self.log_density(draw)
+        centre = self.flow(torch.zeros_like(draw.noise[:1]))[0]
+        within = logistic_log_density(latents - centre) - bernoulli_log_prob(draw.z, centre)
+        ratio = logistic_log_density(latents - prior.logits(draw.z)) - own
+        return Weights(ratio, prior.log_prob(draw.z) + within - own, draw.z)
 
 
 @dataclass(frozen=True)
@@ -148,8 +158,9 @@ class LatentFlow(Posterior):
     The probability of spikes z = Θ(L) is an integral over an orthant without a closed form: trained by the
     logistic density only, and every bound that is reported (``elbo_per_bin``, ``gap_per_bin``, the
     importance-weighted ones) is that over the latents, with hard spikes in the model: a bound on log p(x),
-    but a looser one than other families' over spikes. Counts, covariances, coverage and the two-sample test
-    are of hard samples and compare as they are.
+    but a looser one than other families' over spikes, of which ``spike_elbo_per_bin`` and
+    ``spike_gap_per_bin`` tell what is known (see ``FlowedLatents.weigh``). Counts, covariances, coverage and
+    the two-sample test are of hard samples and compare as they are.
 
     Where a window has a burn-in that ends within a block, its determinant counts by the share of the block's
     bins that count, which is exact only where all do.
