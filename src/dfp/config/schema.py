@@ -9,7 +9,7 @@ from dfp.core.errors import UserError, suggest
 from dfp.models.calcium import CalciumParameters
 
 SCALES = ("smoke", "default", "paper")
-KINDS = ("simulated", "recordings", "timing", "study")
+KINDS = ("simulated", "recordings", "timing", "study", "tables")
 PEERS = ("oasis", "glm_true_spikes", "oasis_glm", "oasis_correlation", "gibbs_em", "gibbs_posterior")
 
 
@@ -131,6 +131,26 @@ class PeersSpec:
             raise UserError(
                 f"sweeps, burn_in, prior_sd: found {self.sweeps}, {self.burn_in}, {self.prior_sd:g}; "
                 "expected 0 ≤ burn_in < sweeps and a prior_sd above 0"
+            )
+
+
+@dataclass(frozen=True)
+class TablesSpec:
+    """Tables of other experiments, put together.
+
+    Attributes:
+        of: those experiments, at the same scale.
+        metrics: what is kept of them.
+    """
+
+    of: list[str]
+    metrics: list[str]
+
+    def __post_init__(self) -> None:
+        if not self.of or len(set(self.of)) != len(self.of) or not self.metrics:
+            raise UserError(
+                f"of, metrics: found {self.of}, {self.metrics}, expected different experiments and at least "
+                "one metric"
             )
 
 
