@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,8 +19,7 @@ SECONDS = "total_train_seconds"
 SETTING = "slow"
 
 
-@dataclass(frozen=True)
-class Family:
+class Family(NamedTuple):
     """One entry of the legend: a run for one cell, a run for many, and how they are drawn."""
 
     name: str
@@ -69,8 +68,7 @@ EXTRAPOLATED = Family(
 )
 
 
-@dataclass(frozen=True)
-class Panel:
+class Panel(NamedTuple):
     """A measure of one of the two problems."""
 
     of: str
@@ -129,6 +127,11 @@ def shared(found: Sequence[tuple[Family, pd.DataFrame]]) -> list[tuple[Family, p
     return [(family, one[one.index.isin(both)]) for family, one in found]
 
 
+def size(family: Family) -> float:
+    """Of a marker, in points: crosses and stars fill less of theirs."""
+    return {"*": 12.0, "P": 9.5}.get(family.marker, 7.5)
+
+
 def draw(axes: Axes, panel: Panel, found: Sequence[tuple[Family, pd.DataFrame]]) -> None:
     """Each family's mean and interval in both directions, its seeds behind."""
     axes.set_xscale("log")
@@ -149,8 +152,8 @@ def draw(axes: Axes, panel: Panel, found: Sequence[tuple[Family, pd.DataFrame]])
                 axes.plot(ends, where, color=family.colour, lw=1.7, solid_capstyle="butt", zorder=3)
         face = "white" if family.open else family.colour
         ring = family.colour if family.open else "white"
-        size = 11 if family.marker == "*" else 7.5
-        axes.plot(x, y, family.marker, ms=size, mfc=face, mec=ring, mew=1.3 if family.open else 0.9, zorder=4)
+        edge_width = 1.3 if family.open else 0.5
+        axes.plot(x, y, family.marker, ms=size(family), mfc=face, mec=ring, mew=edge_width, zorder=4)
     style.log_axis(axes, "x")
     axes.set_xlabel("Training on the clock, warm starts included (s)")
     axes.set_ylabel(panel.label)
@@ -177,10 +180,11 @@ def families(results: ResultTables) -> Figure:
         if family in drawn:
             shown[family.name] = marks.Group(family.name, np.array([]), family.colour, family.marker)
     handles = marks.legend_handles(shown.values())
+    sizes = {family.name: size(family) for family in (*FAMILIES, EXTRAPOLATED)}
     for handle in handles:
-        handle.set_linestyle("none")
+        handle.set(linestyle="none", markersize=sizes[handle.get_label()], markeredgewidth=0.5)
         if handle.get_label() == EXTRAPOLATED.name:
-            handle.set(markerfacecolor="white", markeredgecolor=EXTRAPOLATED.colour)
+            handle.set(markerfacecolor="white", markeredgecolor=EXTRAPOLATED.colour, markeredgewidth=1.3)
     figure.legend(handles=handles, loc="outside right center")
     style.title(figure, "Every family: accuracy against the time of its training")
     style.caption(
