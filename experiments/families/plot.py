@@ -191,7 +191,7 @@ def families(results: ResultTables) -> Figure:
         figure,
         "Left: one cell, parameters known, hard samples of held-out traces; all seeds are trained side by "
         "side, so that they share one time. The gap of planar and radial flows of latents is that of the "
-        "best bound over spikes that is known of them, which may be loose (docs/method.md); their P(spike) "
+        "bound over spikes that is known of them, which may be loose (docs/method.md); their P(spike) "
         "is measured as the others'. Right: twenty coupled cells, weights learned, the networks that all "
         "families are trained on; there the nonlinear history is joined by the model's own coupling. Open: "
         "the fixed point's accuracy, which draws the same spikes, at its time × the ratio of step times "

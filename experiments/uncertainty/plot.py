@@ -15,8 +15,8 @@ from dfp.plotting.tables import ResultTables
 BASELINE = "factorised"
 EXAMPLE_BINS = 120
 LATENTS = (
-    "*: bound over continuous latents, looser than one over spikes; the tightest over spikes that is known "
-    "of them leaves gaps of {told}. "
+    "*: bound over continuous latents, looser than one over spikes; the bound that is known of theirs over "
+    "spikes (docs/method.md) leaves gaps of {told}. "
 )
 LINES = ("-", "--", ":", "-.")
 EXAMPLE_RUNS = ("factorised", "logistic_flow", "refined_mean", "fixed_point", "fixed_point_nonlinear")

@@ -23,7 +23,7 @@ from dfp.objectives.multi_sample import MultiSample
 from dfp.objectives.relaxed_pmf import RelaxedPmf
 from dfp.objectives.score_function import ScoreFunction
 from dfp.objectives.wake_sleep import WakeSleep
-from dfp.posteriors.latent_flow import FlowedLatents, LatentFlowConfig, cut
+from dfp.posteriors.latent_flow import FlowedLatents, LatentFlowConfig, Layers, PlanarLayers, cut
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.relaxations import Concrete, Hard
 from dfp.samplers.sequential import Sequential
@@ -78,12 +78,14 @@ def inverse(q: FlowedLatents, latents: Tensor) -> Tensor:
     """The noise that the flow takes to ``latents``."""
     y = (latents - q.drive).transpose(-1, -2)
     bins = y.shape[-1]
-    for layer in reversed(q.layers):
-        blocks = cut(y, layer.start, layer.vectors[0].shape[-1])
+    for k in reversed(range(q.length)):
+        layers = q.layers[k % 2]
+        blocks = cut(y, layers.start, layers.vectors[0].shape[-1])
         back: Callable[..., tuple[Tensor, Tensor]] = (
-            planar_inverse if len(layer.vectors) == 2 else radial_inverse
+            planar_inverse if isinstance(layers, PlanarLayers) else radial_inverse
         )
-        y = back(blocks, *layer.vectors, *layer.numbers)[0].flatten(-2)[..., layer.start : layer.start + bins]
+        given = (part[k // 2] for part in (*layers.vectors, *layers.numbers))
+        y = back(blocks, *given)[0].flatten(-2)[..., layers.start : layers.start + bins]
     return y.transpose(-1, -2)
 
 
@@ -95,7 +97,7 @@ def test_the_density_of_two_bins_integrates_to_one(flow: str, block: int) -> Non
     """
     with torch.no_grad():
         q = law(flow, 3, bins=2, cells=1, block=block)
-        q = FlowedLatents(q.drive[:1], tuple(_first_trial(layer) for layer in q.layers))
+        q = FlowedLatents(q.drive[:1], tuple(_first_trial(layers) for layers in q.layers), q.length)
         line = torch.arange(-36, 36, 0.15, dtype=torch.float64)
         grid = torch.cartesian_prod(line, line).reshape(-1, 1, 2, 1) + q.drive
         noise = inverse(q, grid)
@@ -105,9 +107,9 @@ def test_the_density_of_two_bins_integrates_to_one(flow: str, block: int) -> Non
     assert mass == pytest.approx(1.0, abs=1e-6 if flow == "planar" else 3e-4)
 
 
-def _first_trial(layer: Any) -> Any:
-    vectors, numbers = (tuple(part[:1] for part in parts) for parts in (layer.vectors, layer.numbers))
-    return type(layer)(layer.start, vectors, numbers, layer.sizes)
+def _first_trial(layers: Layers) -> Layers:
+    vectors, numbers = (tuple(part[:, :1] for part in parts) for parts in (layers.vectors, layers.numbers))
+    return type(layers)(layers.start, layers.sizes, vectors, numbers)
 
 
 @every_flow
@@ -121,15 +123,18 @@ def test_weights_of_latents_are_those_of_the_evidence(flow: str) -> None:
         network = model(CELLS, 7, learn=(), basis=1, strength=0.5)
         network.raw_noise.fill_(0.7)
         shaped = law(flow, 5, bins=4)
-        q = FlowedLatents(network.value("bias") + 0.3 * torch.tanh(shaped.drive), shaped.layers)
+        q = FlowedLatents(
+            network.value("bias") + 0.3 * torch.tanh(shaped.drive), shaped.layers, shaped.length
+        )
         drawn = sample_hard(network, q, x, 60_000, generator(0), independent=False)
         paths = all_paths(4, CELLS).expand(-1, 2, -1, -1)
         evidence = network.log_joint(x, paths).sum((2, 3)).logsumexp(0)
-        ratio = (drawn.log_weights[:, :, 0] - evidence).exp()
-        error = ratio.std(0) / len(ratio) ** 0.5
-    assert (error < 0.03).all(), "too few samples to tell"
-    assert ((ratio.mean(0) - 1).abs() < 4 * error).all()
-    assert (drawn.elbo()[:, 0] < evidence - 0.05).all()
+        for weights in (drawn.log_weights[:, :, 0], drawn.over_spikes[:, :, 0]):
+            ratio = (weights - evidence).exp()
+            error = ratio.std(0) / len(ratio) ** 0.5
+            assert (error < 0.03).all(), "too few samples to tell"
+            assert ((ratio.mean(0) - 1).abs() < 4 * error).all()
+            assert (weights.mean(0) < evidence - 0.05).all()
     assert set(drawn.z.unique().tolist()) == {0, 1}
     assert torch.allclose(drawn.probability, drawn.z.double().mean(0), atol=1e-12)
 
@@ -163,6 +168,11 @@ def test_without_flows_the_bound_is_that_of_the_factorised_latents() -> None:
         error = drawn.log_weights.std(0)[:, 0] / 200
     assert ((drawn.elbo()[:, 0] - expected).abs() < 4 * error).all()
     assert (expected < spikes - 1e-3).all()
+    # there the bound over spikes is known exactly: each sample weighs log p(x, z) − log q(z)
+    found, error = drawn.over_spikes.mean(0)[:, 0], drawn.over_spikes.std(0)[:, 0] / 200
+    assert ((found - spikes).abs() < 4 * error).all()
+    joint = network.log_joint(x, drawn.z.double()) - factorised.log_prob(drawn.z.double())
+    assert torch.allclose(drawn.over_spikes, joint.sum(2), atol=1e-10)
 
 
 @every_flow

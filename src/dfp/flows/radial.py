@@ -8,9 +8,7 @@ from torch import Tensor
 from dfp.flows.stable import log_softplus, norm, softplus
 
 
-def radial(
-    z: Tensor, centre: Tensor, alpha_raw: Tensor, beta_raw: Tensor, dims: int | Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def radial(z: Tensor, centre: Tensor, alpha_raw: Tensor, beta_raw: Tensor) -> tuple[Tensor, Tensor]:
     """``f = z + β (z − z₀) / (α + r)``, r = ‖z − z₀‖, and ``log |det ∂f/∂z|``.
 
     ``α = softplus(alpha_raw) > 0`` and ``β = softplus(beta_raw) − α ≥ −α``, the source's constraint. With
@@ -22,7 +20,6 @@ def radial(
         z: points ``(..., D)``.
         centre: z₀ ``(..., D)``; alpha_raw, beta_raw: ``(...,)``; broadcast against z, so that they may be
             parameters per sample or per trial (a conditional flow).
-        dims: D, or where points are padded with zeros how many of their coordinates are not, ``(...,)``.
 
     Returns:
         f ``(..., D)`` and the log-determinant ``(...,)``.
@@ -30,7 +27,7 @@ def radial(
     radius, unit = polar(z - centre)
     alpha = softplus(alpha_raw)
     f = move(z, radius, unit, alpha, softplus(beta_raw) - alpha)
-    return f, log_volume(radius, alpha_raw, beta_raw, z.shape[-1] if dims is None else dims)
+    return f, log_volume(radius, alpha_raw, beta_raw, z.shape[-1])
 
 
 def radial_inverse(y: Tensor, centre: Tensor, alpha_raw: Tensor, beta_raw: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,6 +55,9 @@ def move(z: Tensor, radius: Tensor, unit: Tensor, alpha: Tensor, beta: Tensor) -
 def log_volume(radius: Tensor, alpha_raw: Tensor, beta_raw: Tensor, dims: int | Tensor) -> Tensor:
     """The log-determinant at a distance ``radius`` from the centre, in logarithms throughout:
     with ``p = r/(r + α)`` and ``v = s/(r + α)`` it is ``(D − 1) log(p + v) + log(p (2 − p) + (1 − p) v)``.
+
+    Args:
+        dims: D, or where points are padded with zeros how many of their coordinates are not, ``(...,)``.
     """
     positive = radius > 0
     log_r = torch.where(positive, torch.where(positive, radius, 1.0).log(), -torch.inf)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -19,8 +21,9 @@ from dfp.distributions.causal_bernoulli import (
     logistic_log_density,
 )
 from dfp.flows.chain import HEAD, INITIAL, KINDS
-from dfp.flows.planar import planar
-from dfp.flows.radial import radial
+from dfp.flows.planar import constrained, log_slope
+from dfp.flows.radial import log_volume, move, polar
+from dfp.flows.stable import affine, softplus
 from dfp.posteriors.base import Bound, Conditioned, Posterior, TraceSummary
 from dfp.posteriors.recognition import Recognition, RecognitionConfig
 from dfp.samplers.base import Sampler
@@ -28,33 +31,79 @@ from dfp.samplers.relaxations import Relaxation
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One flow of every block of bins, for each trial and cell. M blocks of D bins, the first and the last
-    possibly shorter.
+class Layers(ABC):
+    """Flows of blocks that begin at the same bins, each for every trial and cell. K of them; M blocks of D
+    bins, the first and the last possibly shorter.
+
+    What does not wait for the flow before is computed for all of them at once: the constraint, the
+    determinants.
 
     Attributes:
         start: bins by which the first block begins before the trial.
-        vectors: w and u of planar flows, z₀ of radial ones: each ``(B, N, M, D)``, 0 outside the trial.
-        numbers: b of planar flows, raw α and raw β of radial ones: each ``(B, N, M)``.
         sizes: bins of the trial in each block, ``(M,)``.
+        vectors: w and u of planar flows, z₀ of radial ones: each ``(K, B, N, M, D)``, 0 outside the trial.
+        numbers: b of planar flows, raw α and raw β of radial ones: each ``(K, B, N, M)``.
     """
 
     start: int
+    sizes: Tensor
     vectors: tuple[Tensor, ...]
     numbers: tuple[Tensor, ...]
-    sizes: Tensor
 
-    def __call__(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """``y`` ``(S, B, N, T)`` after the flow, and each bin's equal share of its block's ``log |det|``."""
-        bins = y.shape[-1]
-        blocks = cut(y, self.start, self.vectors[0].shape[-1])
-        if len(self.vectors) == 2:
-            moved, log_det = planar(blocks, self.vectors[0], self.vectors[1], self.numbers[0])
-        else:
-            moved, log_det = radial(blocks, self.vectors[0], self.numbers[0], self.numbers[1], self.sizes)
-        share = (log_det / self.sizes).unsqueeze(-1).expand_as(moved)
-        inside = slice(self.start, self.start + bins)
-        return moved.flatten(-2)[..., inside], share.flatten(-2)[..., inside]
+    @abstractmethod
+    def move(self, k: int, blocks: Tensor) -> tuple[Tensor, Tensor]:
+        """Blocks ``(S, B, N, M, D)`` after flow k, and where each was met, ``(S, B, N, M)``."""
+
+    @abstractmethod
+    def log_det(self, met: Tensor) -> Tensor:
+        """``log |det|`` of each flow of each block from where they were met, both ``(K, S, B, N, M)``."""
+
+    def __call__(self, k: int, y: Tensor) -> tuple[Tensor, Tensor]:
+        """``y`` ``(S, B, N, T)`` after flow k, and where each block was met."""
+        moved, met = self.move(k, cut(y, self.start, self.vectors[0].shape[-1]))
+        return moved.flatten(-2)[..., self.start : self.start + y.shape[-1]], met
+
+    def shares(self, met: list[Tensor], bins: int) -> Tensor:
+        """``log |det|`` of all flows, each bin an equal share of its block's, ``(S, B, N, T)``."""
+        each = self.log_det(torch.stack(met)).sum(0) / self.sizes
+        spread = each.unsqueeze(-1).expand(*each.shape, self.vectors[0].shape[-1])
+        return spread.flatten(-2)[..., self.start : self.start + bins]
+
+
+@dataclass(frozen=True)
+class PlanarLayers(Layers):
+    """Planar flows, met at ``wᵀy + b``."""
+
+    @cached_property
+    def bound(self) -> tuple[Tensor, Tensor]:
+        """û and ``log(1 + wᵀû)``."""
+        return constrained(self.vectors[0], self.vectors[1])
+
+    def move(self, k: int, blocks: Tensor) -> tuple[Tensor, Tensor]:
+        met = affine(self.vectors[0][k], blocks, self.numbers[0][k])
+        return blocks + self.bound[0][k] * torch.tanh(met).unsqueeze(-1), met
+
+    def log_det(self, met: Tensor) -> Tensor:
+        return log_slope(met, self.bound[1].unsqueeze(1))
+
+
+@dataclass(frozen=True)
+class RadialLayers(Layers):
+    """Radial flows, met at a distance from z₀."""
+
+    @cached_property
+    def widths(self) -> tuple[Tensor, Tensor]:
+        """α and β."""
+        alpha = softplus(self.numbers[0])
+        return alpha, softplus(self.numbers[1]) - alpha
+
+    def move(self, k: int, blocks: Tensor) -> tuple[Tensor, Tensor]:
+        radius, unit = polar(blocks - self.vectors[0][k])
+        return move(blocks, radius, unit, self.widths[0][k], self.widths[1][k]), radius
+
+    def log_det(self, met: Tensor) -> Tensor:
+        alpha, beta = (number.unsqueeze(1) for number in self.numbers)
+        return log_volume(met, alpha, beta, self.sizes)
 
 
 def cut(values: Tensor, start: int, block: int) -> Tensor:
@@ -72,11 +121,14 @@ class FlowedLatents:
 
     Args:
         drive: g ``(B, T, N)``.
-        layers: f_1, …, f_K.
+        layers: the flows whose blocks begin with the trial, f_1, f_3, …, and those shifted by half a block,
+            f_2, f_4, …; none for K = 0.
+        length: K.
     """
 
     drive: Tensor
-    layers: tuple[Layer, ...] = ()
+    layers: tuple[Layers, ...] = ()
+    length: int = 0
 
     def noise(self, samples: int, rng: torch.Generator) -> Tensor:
         """Logistic noise for ``samples`` draws of every trial, ``(S, B, T, N)``."""
@@ -85,10 +137,13 @@ class FlowedLatents:
     def flow(self, noise: Tensor) -> tuple[Tensor, Tensor]:
         """L and the shares of ``log |det ∂L/∂ℓ|``, both ``(S, B, T, N)`` as the noise."""
         y = noise.transpose(-1, -2)
+        met: list[list[Tensor]] = [[], []]
+        for k in range(self.length):
+            y, where = self.layers[k % 2](k // 2, y)
+            met[k % 2].append(where)
         total = torch.zeros_like(y)
-        for layer in self.layers:
-            y, share = layer(y)
-            total = total + share
+        for layers, places in zip(self.layers, met, strict=False):
+            total = total + layers.shares(places, y.shape[-1])
         return self.drive + y.transpose(-1, -2), total.transpose(-1, -2)
 
     def draw(self, noise: Tensor, sampler: Sampler, relaxation: Relaxation) -> Draw:
@@ -198,17 +253,21 @@ class LatentFlow(Posterior):
         heads = self.heads.expand(x.shape[-1], -1, -1)
         told = torch.einsum("btnf,nfo->bnot", features, heads)  # what the features say of each bin
         told = told.unflatten(2, (self.config.length, 3))
-        layers = tuple(self._layer(k, told[:, :, k]) for k in range(self.config.length))
-        return Conditioned(FlowedLatents(drive, layers))
+        starts = (0, self.config.block // 2)[: self.config.length]
+        layers = tuple(self._layers(number, start, told) for number, start in enumerate(starts))
+        return Conditioned(FlowedLatents(drive, layers, self.config.length))
 
-    def _layer(self, k: int, told: Tensor) -> Layer:
-        """Flow k from what the features say, ``(B, N, P, T)``: vectors first, then numbers."""
-        block, bins = self.config.block, told.shape[-1]
-        start = block // 2 if k % 2 else 0
-        count = self.places.shape[2]
-        place = (torch.arange(bins, device=told.device) + start) % block
-        vectors = cut(told[:, :, :count] + self.places[:, k, :, place], start, block)
-        sizes = cut(torch.ones_like(told[0, 0, 0]), start, block).sum(-1)
-        means = cut(told[:, :, count:], start, block).sum(-1) / sizes
-        numbers = means + self.numbers[:, k, :, None]
-        return Layer(start, tuple(vectors.unbind(2)), tuple(numbers.unbind(2)), sizes)
+    def _layers(self, first: int, start: int, told: Tensor) -> Layers:
+        """Every other flow from ``first`` on, from what the features say, ``(B, N, K, 3, T)``: vectors first,
+        then numbers.
+        """
+        block, count = self.config.block, self.places.shape[2]
+        told = told[:, :, first::2].permute(2, 0, 1, 3, 4)
+        place = (torch.arange(told.shape[-1], device=told.device) + start) % block
+        own = self.places[:, first::2].transpose(0, 1).unsqueeze(1)  # (K, 1, G, P, D)
+        vectors = cut(told[..., :count, :] + own[..., place], start, block)
+        sizes = cut(torch.ones_like(told[0, 0, 0, 0]), start, block).sum(-1)
+        means = cut(told[..., count:, :], start, block).sum(-1) / sizes
+        numbers = means + self.numbers[:, first::2].transpose(0, 1)[:, None, ..., None]
+        kind = PlanarLayers if self.config.flow == "planar" else RadialLayers
+        return kind(start, sizes, tuple(vectors.unbind(3)), tuple(numbers.unbind(3)))
