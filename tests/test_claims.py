@@ -415,7 +415,7 @@ def families(gaps: dict[str, float], correlations: dict[str, float]) -> list[dic
     """A table of `families`: gaps and errors of one cell, correlations of many."""
     table = []
     for run, gap in gaps.items():
-        for metric in ("gap_per_bin", "spike_gap_per_bin", "marginal_rmse"):
+        for metric in ("gap_per_bin", "two_sample_accuracy", "marginal_rmse"):
             table += rows(run, metric, noisy(gap), of="uncertainty")
     for run, correlation in correlations.items():
         table += rows(run, "weight_correlation", noisy(correlation, 0.001), of="connectivity", setting="slow")
