@@ -91,6 +91,9 @@ def test_log_weights_are_kept_per_cell_only_where_cells_are_problems_of_their_ow
         z = alone.z.double()
         by_hand = (network.log_joint(x, z) - q.log_prob(z)).sum(2)
     torch.testing.assert_close(alone.log_weights, by_hand, rtol=0, atol=1e-12)
+    for found in (alone, together):  # q has a pmf: there is but one bound
+        assert torch.equal(found.over_spikes, found.log_weights)
+        torch.testing.assert_close(found.elbo_over_spikes(), found.elbo().mean(0), rtol=1e-13, atol=0)
 
 
 def test_bound_is_the_evidence_where_the_posterior_is_exact() -> None:

@@ -135,6 +135,7 @@ def test_weights_of_latents_are_those_of_the_evidence(flow: str) -> None:
             assert (error < 0.03).all(), "too few samples to tell"
             assert ((ratio.mean(0) - 1).abs() < 4 * error).all()
             assert (weights.mean(0) < evidence - 0.05).all()
+        assert (drawn.elbo_over_spikes() >= drawn.elbo().mean(0) - 1e-9).all()
     assert set(drawn.z.unique().tolist()) == {0, 1}
     assert torch.allclose(drawn.probability, drawn.z.double().mean(0), atol=1e-12)
 

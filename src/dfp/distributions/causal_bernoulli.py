@@ -23,8 +23,8 @@ class Weights:
     Attributes:
         ratio: ``log p − log q`` of whatever q has a density of: with ``log p(x | z)`` added and summed, its
             mean is at most log p(x).
-        over_spikes: the same with at most the mean of ``log p(z) − log q(z)``: what is known of the bound
-            over spikes. The same tensor where q has a pmf.
+        over_spikes: another ratio whose mean, as the first one's, is at most that of ``log p(z) − log q(z)``;
+            the same tensor where q has a pmf.
         probability: P(spike) under q, as far as it is known given the draw.
     """
 

@@ -31,8 +31,8 @@ class HardSamples:
         probability: ``E_q P(z[t] = 1 | z[<t])``, ``(B, T, N)``: the marginals, with less variance than the
             mean of z.
         sweeps: sweeps of every chunk.
-        over_spikes: as ``log_weights``; their mean bounds ``E_q[log p(x, z) − log q(z)]`` from below, with
-            equality where q has a pmf.
+        over_spikes: as ``log_weights``, of another bound from below on ``E_q[log p(x, z) − log q(z)]``; equal
+            where q has a pmf.
     """
 
     z: Tensor
@@ -44,6 +44,12 @@ class HardSamples:
     def elbo(self) -> Tensor:
         """``E_q[log p(x, z) − log q(z)]`` per trial, ``(B, N)``, nats; expected below the log-evidence."""
         return self.log_weights.mean(0)
+
+    def elbo_over_spikes(self) -> Tensor:
+        """What is known of ``E_q[log p(x, z) − log q(z)]``, mean over trials, ``(N,)``, nats: the greater of
+        two numbers below it, which are one where q has a pmf.
+        """
+        return torch.maximum(self.over_spikes.mean((0, 1)), self.log_weights.mean((0, 1)))
 
     def iwae(self, samples: int) -> Tensor:
         """``E log (1/K) Σ_k p(x, z_k)/q(z_k)`` with K = ``samples``, ``(B, N)``, nats.

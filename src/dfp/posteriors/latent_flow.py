@@ -164,9 +164,9 @@ class FlowedLatents:
         """``log p(L) − log q(L)`` with ``log p(L) = Σ log Logistic(L − u^p(Θ(L)))``, and z itself.
 
         That bounds the evidence of the spikes' own model, since p(L) integrated over an orthant is p(z), but
-        is looser than a bound over z, by KL(q(L | z) ‖ p(L | z)). Any law r(L | z) in place of p(L | z) gives
-        a bound too (Agakov & Barber 2004): over spikes r is Logistic(L − m), cut to z's side of 0, with m the
-        latents without noise, which without flows is q(L | z) itself.
+        is looser than the bound over z, by KL(q(L | z) ‖ p(L | z)). Any law r(L | z) in place of p(L | z)
+        gives a bound below that too (Agakov & Barber 2004): in ``over_spikes`` r is Logistic(L − m), cut to
+        z's side of 0, with m the latents without noise, which without flows is q(L | z) itself.
         """
         latents, own = draw.logits + draw.noise, self.log_density(draw)
         centre = self.flow(torch.zeros_like(draw.noise[:1]))[0]

@@ -111,7 +111,7 @@ def _basic_metrics(samples: HardSamples, x: Tensor, iwae_samples: int, independe
     bins, cells = x.shape[1], x.shape[2]
     share = bins if independent else bins * cells
     elbo, iwae = samples.elbo().mean(0) / share, samples.iwae(iwae_samples).mean(0) / share
-    spikes = samples.over_spikes.mean((0, 1)) / share
+    spikes = samples.elbo_over_spikes() / share
     mean, sd = (moment.mean(0) for moment in count_moments(samples.z))
     rows: list[Row] = []
     for n in range(cells):

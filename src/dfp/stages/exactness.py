@@ -50,7 +50,7 @@ def exact_metrics(
     settings = fitted.spec.evaluation
     evidence = exact.log_evidence.mean(0) / bins
     elbo = samples.elbo().mean(0) / bins
-    over_spikes = samples.over_spikes.mean((0, 1)) / bins
+    over_spikes = samples.elbo_over_spikes() / bins
     iwae = samples.iwae(settings.iwae_samples).mean(0) / bins
     mean, sd = exact.count_moments()
     counts = count_moments(samples.z)[0].mean(0)
