@@ -424,7 +424,7 @@ def families(gaps: dict[str, float], correlations: dict[str, float]) -> list[dic
 
 def test_rivals_of_the_discrete_flow_are_judged_both_ways(tmp_path: Path) -> None:
     gaps = {"fixed_point": 0.03, "planar_latents": 0.06, "radial_latents": 0.05, "logistic_flow": 0.1}
-    gaps |= {"factorised_longer": 0.09, "refined_mean": 0.1, "refined_straight": 0.08}
+    gaps |= {"factorised_longer": 0.09, "refined_sigma": 0.1, "refined_straight": 0.08}
     gaps |= {"fixed_point_longer": 0.028, "refined_autoregressive": 0.02}
     weights = {"factorised_longer": 0.7, "refined": 0.75, "fixed_point_longer": 0.8}
     write(tmp_path, "families", families(gaps, weights | {"refined_fixed_point": 0.7}))
@@ -432,7 +432,7 @@ def test_rivals_of_the_discrete_flow_are_judged_both_ways(tmp_path: Path) -> Non
     assert overall(frame, "F3") == HOLDS and overall(frame, "F4") == HOLDS
     told = {row["where"]: row["verdict"] for _, row in frame[frame["claim"] == "F5"].iterrows()}
     assert told == {
-        "one cell, refined mean": FAILS,
+        "one cell, refined sigma": FAILS,
         "one cell, refined straight": HOLDS,
         "one cell, refined autoregressive": HOLDS,
         "many cells, refined": HOLDS,

@@ -17,9 +17,8 @@ WITHOUT_BOUND = {
     "marginal_rmse": ("error of P(spike)", "RMSE"),
     "two_sample_accuracy": ("accuracy of a classifier, posterior or exact", "share"),
 }
-#: refined run -> the run that it starts from, trained on for the same time
+#: refined run -> the run that it starts from, trained on for the same time (mean-passing takes half of that)
 ONE_CELL = {
-    "refined_mean": "factorised_longer",
     "refined_straight": "factorised_longer",
     "refined_sigma": "factorised_longer",
     "refined_autoregressive": "fixed_point_longer",
