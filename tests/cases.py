@@ -173,13 +173,21 @@ _SMALL: dict[str, tuple[Any, ...]] = {
     "channels": (0, 2),
     "estimator": ("mean_passing", "straight_through_sigma"),
     "through": (False, True),
+    "flow": ("planar", "radial"),
+    "length": (3,),
+    "block": (4,),
 }
 
 
-def families() -> list[Family]:
-    """Every discovered posterior, in every combination of the small settings that it has."""
+def families(pmf: bool = True) -> list[Family]:
+    """Every discovered posterior that gives spikes a probability (or that does not), in every combination of
+    the small settings that it has.
+    """
     return [
-        Family(name, settings) for name, cls in posteriors().items() for settings in _variants(cls.Config)
+        Family(name, settings)
+        for name, cls in posteriors().items()
+        for settings in _variants(cls.Config)
+        if cls.has_pmf == pmf
     ]
 
 

@@ -467,6 +467,52 @@ def test_coupled_cells_are_part_of_c2(tmp_path: Path) -> None:
     assert overall(judged(tmp_path), "C2") == FAILS
 
 
+def families(gaps: dict[str, float], correlations: dict[str, float]) -> list[dict[str, object]]:
+    """A table of `families`: gaps and errors of one cell, correlations of many."""
+    table = []
+    for run, gap in gaps.items():
+        for metric in ("gap_per_bin", "two_sample_accuracy", "marginal_rmse"):
+            table += rows(run, metric, noisy(gap), of="uncertainty")
+    for run, correlation in correlations.items():
+        table += rows(run, "weight_correlation", noisy(correlation, 0.001), of="connectivity", setting="slow")
+    return table
+
+
+def test_rivals_of_the_discrete_flow_are_judged_both_ways(tmp_path: Path) -> None:
+    gaps = {"fixed_point": 0.03, "planar_latents": 0.06, "radial_latents": 0.05, "logistic_flow": 0.1}
+    gaps |= {"factorised_longer": 0.09, "refined_sigma": 0.1, "refined_straight": 0.08}
+    gaps |= {"fixed_point_longer": 0.028, "refined_autoregressive": 0.02}
+    weights = {"factorised_longer": 0.7, "refined": 0.75, "fixed_point_longer": 0.8}
+    write(tmp_path, "families", families(gaps, weights | {"refined_fixed_point": 0.7}))
+    frame = judged(tmp_path)
+    assert overall(frame, "F3") == HOLDS and overall(frame, "F4") == HOLDS
+    told = {row["where"]: row["verdict"] for _, row in frame[frame["claim"] == "F5"].iterrows()}
+    assert told == {
+        "one cell, refined sigma": FAILS,
+        "one cell, refined straight": HOLDS,
+        "one cell, refined autoregressive": HOLDS,
+        "many cells, refined": HOLDS,
+        "many cells, refined fixed point": FAILS,
+    }
+    write(tmp_path, "families", families(gaps | {"fixed_point": 0.12, "logistic_flow": 0.04}, weights))
+    frame = judged(tmp_path)
+    assert overall(frame, "F3") == FAILS and overall(frame, "F4") == FAILS
+    write(tmp_path, "families", families({"factorised": 0.1}, {"factorised": 0.7}))
+    assert {overall(judged(tmp_path), claim) for claim in ("F3", "F4", "F5")} == {NOT_TESTED}
+
+
+def test_a_run_that_fills_a_rivals_time_is_no_posterior_of_its_own(tmp_path: Path) -> None:
+    """C5 and G-claims speak of the runs that are asked about, not of `fixed_point_longer`."""
+    longer = [
+        {**row, "run": "fixed_point_longer", "budget": "refined"}
+        for row in uncertainty({"fixed_point": 0.2}, {"fixed_point": 1.6})
+    ]
+    write(tmp_path, "uncertainty", uncertainty(GAPS, SDS) + longer)
+    frame = judged(tmp_path)
+    write(tmp_path, "uncertainty", uncertainty(GAPS, SDS))
+    pd.testing.assert_frame_equal(frame, judged(tmp_path))
+
+
 def test_the_page_tells_every_claim_and_its_rule(tmp_path: Path) -> None:
     write(tmp_path, "uncertainty", uncertainty(GAPS, SDS))
     judged(tmp_path)

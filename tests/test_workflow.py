@@ -108,10 +108,11 @@ def test_everything_is_planned(copy: Path, recordings: Path, scale: str) -> None
     found = planned(snakemake(copy, "-n", "-j4", "all", "--config", f"scale={scale}", recordings=recordings))
     wanted = [exp for exp in experiments(scale) if exp.in_all]
     assert len(wanted) >= 4
-    trainings = sum(len(exp.jobs()) for exp in wanted if exp.kind not in ("timing", "study"))
+    trainings = sum(len(exp.jobs()) for exp in wanted if exp.kind not in ("timing", "study", "tables"))
     assert found["train"] == found["evaluate"] == trainings > 0
     assert found["measure_time"] == sum(exp.kind == "timing" for exp in wanted)
     assert found.get("study", 0) == sum(exp.kind == "study" for exp in wanted)
+    assert found.get("collect", 0) == sum(exp.kind == "tables" for exp in wanted)
     assert found["claims"] == 1
     assert {f"plot_{exp.name}" for exp in wanted} == {rule for rule in found if rule.startswith("plot_")}
 
@@ -230,7 +231,7 @@ def test_from_nothing_to_claims(copy: Path, recordings: Path) -> None:
         table = pd.read_csv(results / exp.name / "table.csv")
         assert set(table["experiment"]) == {exp.name} and set(table["scale"]) == {"smoke"}
         assert np.isfinite(table["value"]).any()
-        if exp.kind not in ("timing", "study"):
+        if exp.kind not in ("timing", "study", "tables"):
             assert {run for run, _ in exp.jobs()} <= set(table["run"])
         for name in exp.figures:
             assert (figures / exp.name / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -265,7 +266,9 @@ def test_from_nothing_to_claims(copy: Path, recordings: Path) -> None:
     before = loop.read_text()
     loop.write_text(before + "\nADDED = 1\n")
     assert again()["train"] == sum(
-        len(exp.jobs()) for exp in experiments("smoke") if exp.in_all and exp.kind not in ("timing", "study")
+        len(exp.jobs())
+        for exp in experiments("smoke")
+        if exp.in_all and exp.kind not in ("timing", "study", "tables")
     )
     loop.write_text(before)
 

@@ -20,7 +20,9 @@ LEARNED = (
     "fixed_point_score",
     "fixed_point_indirect",
     "logistic_flow",
+    "planar_latents",
     "refined",
+    "refined_fixed_point",
 )
 PEERS = ("glm_true_spikes", "oasis_glm", "oasis_correlation")
 NAMES = {
@@ -33,7 +35,9 @@ NAMES = {
     "factorised": "Factorised",
     "factorised_score": "Factorised, score function",
     "logistic_flow": "Logistic flow",
+    "planar_latents": "Planar flow of latents",
     "refined": "Gradient-refined",
+    "refined_fixed_point": "Refined fixed point",
 }
 #: by how a posterior was trained
 MARKERS = {"score": "s", "indirect": "h"}
@@ -165,8 +169,15 @@ def weights(results: ResultTables) -> Figure:
     present = [name for name in LEARNED if (table["run"] == name).any()]
     if not present:
         raise MissingResult(f"{path}: no learned weights of the setting '{MAIN}'")
-    figure = style.figure(2.7 * len(present) + 0.6, 3.8)
-    panels = np.atleast_1d(figure.subplots(1, len(present), sharex=True, sharey=True))
+    columns = min(len(present), 4)
+    lines = -(-len(present) // columns)
+    figure = style.figure(2.7 * columns + 0.6, 3.2 * lines + 0.6)
+    grid = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
+    panels = list(grid.flat)[: len(present)]
+    for axes in panels[-columns:]:
+        axes.tick_params(labelbottom=True)
+    for spare in list(grid.flat)[len(present) :]:
+        spare.remove()
     most = 1.1 * float(table[["true", "learned"]].abs().to_numpy().max())
     for axes, name in zip(panels, present, strict=True):
         part = table[table["run"] == name]
@@ -186,7 +197,8 @@ def weights(results: ResultTables) -> Figure:
         axes.set_ylim(-most, most)
         axes.set_aspect("equal")
         axes.set_xlabel("True weight (logits)")
-    panels[0].set_ylabel("Learned weight (logits)")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("Learned weight (logits)")
     style.title(figure, "The weights of one network")
     style.caption(
         figure,

@@ -86,6 +86,10 @@ def _run(options: argparse.Namespace) -> None:
             from dfp.stages.study import study
 
             study(options.experiment, options.scale, options.out, options.device, options.overrides)
+        case "collect":
+            from dfp.stages.collect import collect
+
+            collect(options.experiment, options.scale, options.inputs, options.out, options.overrides)
         case "plot":
             from dfp.stages.aggregate import COLUMNS, means, read_table
             from dfp.stages.plot import plot
@@ -125,6 +129,8 @@ def _run(options: argparse.Namespace) -> None:
             for path in options.experiments:
                 exp = load_experiment(path, options.scale, options.overrides)
                 size = f"{len(exp.datasets)} data sets, {len(exp.jobs())} runs"
+                if exp.sources:
+                    size = f"the tables of {' and '.join(exp.sources)}"
                 if exp.kind == "study":
                     size = f"the study {make_study(exp).name}"
                 print(f"{path} ({options.scale}): {size}, about {exp.minutes:g} minutes")
@@ -189,6 +195,10 @@ def _parser() -> argparse.ArgumentParser:
     made = command("study", "make the table of a study: exact references, estimators, calibration")
     path(made, "--out")
     device(made)
+
+    made = command("collect", "put the tables of other experiments together")
+    made.add_argument("--inputs", type=Path, nargs="+", required=True)
+    path(made, "--out")
 
     made = command("plot", "draw an experiment's figures from its tables", experiment=False)
     path(made, "--experiment", "--results", "--out")

@@ -91,6 +91,9 @@ def test_log_weights_are_kept_per_cell_only_where_cells_are_problems_of_their_ow
         z = alone.z.double()
         by_hand = (network.log_joint(x, z) - q.log_prob(z)).sum(2)
     torch.testing.assert_close(alone.log_weights, by_hand, rtol=0, atol=1e-12)
+    for found in (alone, together):  # q has a pmf: there is but one bound
+        assert torch.equal(found.over_spikes, found.log_weights)
+        torch.testing.assert_close(found.elbo_over_spikes(), found.elbo().mean(0), rtol=1e-13, atol=0)
 
 
 def test_bound_is_the_evidence_where_the_posterior_is_exact() -> None:
@@ -183,7 +186,7 @@ def test_samples_are_the_sequential_ones_and_repeat_with_their_generator() -> No
 def weighed(log_weights: Tensor) -> HardSamples:
     samples, trials, cells = log_weights.shape
     z = torch.zeros(samples, trials, 4, cells, dtype=torch.int8)
-    return HardSamples(z, log_weights, torch.zeros(trials, 4, cells, dtype=torch.float64), (1,))
+    return HardSamples(z, log_weights, torch.zeros(trials, 4, cells, dtype=torch.float64), (1,), log_weights)
 
 
 def test_multi_sample_bound_by_hand() -> None:

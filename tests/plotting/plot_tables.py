@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
+import family_tables
 import instance_tables
 import network_tables
 import numpy as np
@@ -26,6 +27,7 @@ fixed_point autoregressive relaxed_pmf fixed_point 0.0071 1.01 1.24 0.85 0.66 0.
 fixed_point_score autoregressive score_function fixed_point 0.0029 0.99 1.12 0.92 0.6 0.54 0.92
 fixed_point_nonlinear autoregressive score_function fixed_point 0.0005 1.0 1.03 0.98 0.52 0.51 0.9
 logistic_flow logistic_flow logistic_density fixed_point 0.0854 1.14 1.7 0.4 0.95 0.61 0.94
+planar_latents latent_flow logistic_density fixed_point 0.12 1.1 1.6 0.4 0.95 0.61 0.94
 refined_mean gradient_refined refinement fixed_point 0.061 0.8 1.6 0.0 0.95 0.66 0.95
 refined_straight gradient_refined refinement fixed_point 0.055 0.85 1.58 0.0 0.94 0.7 0.96
 refined_sigma gradient_refined refinement fixed_point 0.052 0.86 1.57 0.0 0.94 0.7 0.96
@@ -49,6 +51,7 @@ def uncertainty(seeds: int, generator: np.random.Generator) -> pd.DataFrame:
             values = {
                 **exact,
                 "gap_per_bin": mean["gap"] * network * np.exp(0.08 * noise[0]),
+                "spike_gap_per_bin": 0.8 * mean["gap"] * network,
                 "elbo_per_bin": -(0.7 + mean["gap"]) * network + 1e-5 * noise[0],
                 "sweeps_mean": 8 + noise[0],
                 "count_bias": mean["count"] - 1 + 0.01 * noise[1],
@@ -60,6 +63,8 @@ def uncertainty(seeds: int, generator: np.random.Generator) -> pd.DataFrame:
                 "coverage_90": min(mean["most"] + 0.02 * noise[5], 1.0),
             }
             common = {"run": run, "seed": seed, **SHARED, **mean[["posterior", "objective", "sampler"]]}
+            if run == "planar_latents":
+                common |= {"family": run, "bound": "latents"}
             rows += [{**common, "metric": metric, "value": value} for metric, value in values.items()]
     return tidy(rows, "uncertainty")
 
@@ -323,6 +328,7 @@ def write(folder: Path, experiment: str, seeds: int = 5) -> Path:
         "wall_clock": wall_clock,
         **network_tables.MAKERS,
         "instances": instance_tables.instances,
+        "families": family_tables.families,
         "ablation_sweeps": ablation_sweeps,
         "ablation_temperature": ablation_temperature,
     }
@@ -350,6 +356,7 @@ FIGURES = {
     "wall_clock": ["sampling", "step_time", "five", "races", "sweeps", "gibbs"],
     **network_tables.FIGURES,
     "instances": ["differences", "region"],
+    "families": ["families"],
     "ablation_sweeps": ["sweeps"],
     "ablation_temperature": ["schedule"],
 }

@@ -126,11 +126,11 @@ def estimate(jobs):
     """One sentence: the time that the trainings and measurements among ``jobs`` were estimated at."""
     waiting = {}
     for job in jobs:
-        if job.rule.name in ("train", "measure_time", "study"):
+        if job.rule.name in ("train", "measure_time", "study", "collect"):
             waiting[job.wildcards.experiment] = waiting.get(job.wildcards.experiment, 0) + 1
-    # a timing or a study is one job, whatever it trains
+    # a timing, a study or a table of tables is one job, whatever it trains
     whole = {
-        name: 1 if exp.kind in ("timing", "study") else max(1, len(exp.jobs()))
+        name: 1 if exp.kind in ("timing", "study", "tables") else max(1, len(exp.jobs()))
         for name, exp in EXPERIMENTS.items()
     }
     minutes = {

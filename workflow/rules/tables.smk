@@ -23,6 +23,31 @@ rule aggregate:
         "{PYTHON} -m dfp.cli aggregate --inputs {input} --out {output} > {log} 2>&1"
 
 
+# of kind tables: a table made of those of other experiments
+rule collect:
+    input:
+        lambda w: [table(name) for name in EXPERIMENTS[w.experiment].sources],
+    output:
+        f"{RESULTS}/{{experiment}}/table.csv",
+    log:
+        f"{RESULTS}/logs/collect/{{experiment}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/collect/{{experiment}}.tsv"
+    wildcard_constraints:
+        experiment=pattern(of_kind("tables")),
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code_hash("dfp.stages.collect"),
+        spec=lambda w: EXPERIMENTS[w.experiment].tables_fingerprint(),
+    shell:
+        "{PYTHON} -m dfp.cli collect --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
+        " --inputs {input} --out {output} > {log} 2>&1"
+
+
 # a rule for each experiment, since the names of its figures come from its configuration
 for experiment_name in PRESENT:
 

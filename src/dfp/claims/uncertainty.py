@@ -130,9 +130,13 @@ def calibration(results: ResultTables) -> Iterator[Finding]:
 
 
 def correlated_runs(results: ResultTables) -> list[str]:
-    """The runs whose family is the fixed point."""
+    """The runs whose family is the fixed point, without those that only fill a rival's time (`budget`)."""
     first = results.table.drop_duplicates("run")
-    return [str(row["run"]) for _, row in first.iterrows() if family(row) == "fixed_point"]
+    return [
+        str(row["run"])
+        for _, row in first.iterrows()
+        if family(row) == "fixed_point" and not isinstance(row.get("budget"), str)
+    ]
 
 
 def relaxed_goal(results: ResultTables) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from dfp.config.schema import (
     RecordingsSpec,
     RunSpec,
     SimulationSpec,
+    TablesSpec,
 )
 from dfp.config.timing import TimingSpec, check_names
 from dfp.core.errors import UserError, suggest
@@ -38,7 +39,7 @@ class Document:
 
     Attributes:
         question: what the experiment asks, one sentence.
-        kind: ``simulated``, ``recordings``, ``timing`` or ``study``.
+        kind: ``simulated``, ``recordings``, ``timing``, ``study`` or ``tables``.
         order: place among the experiments.
         in_all: part of ``snakemake all``.
         minutes: estimated time on two CPU cores, by scale.
@@ -52,6 +53,7 @@ class Document:
         figures: names of the figures that the experiment's ``plot.py`` makes.
         timing: settings of a timing experiment.
         study: the ``kind`` and the settings of a study (see ``dfp.studies``).
+        tables: of which other experiments, and what of them, a table of kind ``tables`` is made.
         scales: for each scale but ``default``, settings laid over the whole document.
         skip: combinations of the axes' values that are left out.
         steps_scale: all phases' steps are multiplied by this (at least 1 step each).
@@ -72,6 +74,7 @@ class Document:
     figures: list[str] = field(default_factory=list)
     timing: dict[str, Any] = field(default_factory=dict)
     study: dict[str, Any] = field(default_factory=dict)
+    tables: TablesSpec | None = None
     scales: dict[str, dict[str, Any]] = field(default_factory=dict)
     steps_scale: float = 1.0
 
@@ -79,6 +82,10 @@ class Document:
         if self.kind not in KINDS:
             raise UserError(
                 f"kind: found {self.kind!r}{suggest(self.kind, KINDS)}, expected one of {', '.join(KINDS)}"
+            )
+        if (self.kind == "tables") != (self.tables is not None):
+            raise UserError(
+                f"tables: expected this key in an experiment of kind tables only, found {self.kind}"
             )
         if not self.steps_scale > 0:
             raise UserError(f"steps_scale: found {self.steps_scale}, expected a number above 0")
@@ -122,7 +129,7 @@ class Experiment:
 
     @property
     def kind(self) -> str:
-        """``simulated``, ``recordings``, ``timing`` or ``study``."""
+        """``simulated``, ``recordings``, ``timing``, ``study`` or ``tables``."""
         return self.document.kind
 
     @property
@@ -163,6 +170,20 @@ class Experiment:
         """Hash of all settings that a timing's table depends on."""
         data = {name: entry.raw for name, entry in self.entries.items()}
         return fingerprint([self.document.timing, self.raw_runs, data])
+
+    @property
+    def sources(self) -> list[str]:
+        """Experiments whose tables its own is made of; none but for kind ``tables``."""
+        return list(self.document.tables.of) if self.document.tables else []
+
+    def tables_fingerprint(self) -> str:
+        """Hash of all settings that a table of other tables depends on, the runs' warm starts among them."""
+        sources = [load_experiment(self._beside(name), self.scale) for name in self.sources]
+        starts = [{run: source.warm_start(run) for run in source.runs} for source in sources]
+        return fingerprint([asdict(self.document.tables) if self.document.tables else None, starts])
+
+    def _beside(self, name: str) -> Path:
+        return self.path.parent.parent / name / "config.yaml"
 
     def study_fingerprint(self) -> str:
         """Hash of all settings that a study's table depends on."""
@@ -233,6 +254,7 @@ def load_experiment(
         raw = merge(raw, _overrides(Path(overrides), path))
     document = build(Document, raw, str(path))
     where = f"{path} ({scale})"
+    _check_sources(document, path)
     entries = make_datasets(document.datasets, document.kind, document.peers, path, where)
     raw = raw_runs(document, where)
     runs, used = make_runs(raw, _callable(entries), where)
@@ -248,6 +270,17 @@ def load_experiment(
         run_datasets=used,
         timing=timing,
     )
+
+
+def _check_sources(document: Document, path: Path) -> None:
+    """Refuse tables of experiments that are not there beside this one."""
+    known = sorted(other.parent.name for other in path.resolve().parent.parent.glob("*/config.yaml"))
+    for name in document.tables.of if document.tables else ():
+        if name not in known or name == path.parent.name:
+            raise UserError(
+                f"{path}: tables.of: unknown experiment {name!r}{suggest(name, known)}; known: "
+                f"{', '.join(known)}"
+            )
 
 
 def _timing(

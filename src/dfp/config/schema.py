@@ -9,7 +9,7 @@ from dfp.core.errors import UserError, suggest
 from dfp.models.calcium import CalciumParameters
 
 SCALES = ("smoke", "default", "paper")
-KINDS = ("simulated", "recordings", "timing", "study")
+KINDS = ("simulated", "recordings", "timing", "study", "tables")
 PEERS = ("oasis", "glm_true_spikes", "oasis_glm", "oasis_correlation", "gibbs_em", "gibbs_posterior")
 
 
@@ -137,6 +137,26 @@ class PeersSpec:
             )
         if self.particles < 0 or self.particles == 1:
             raise UserError(f"particles: found {self.particles}, expected 0 or at least 2")
+
+
+@dataclass(frozen=True)
+class TablesSpec:
+    """Tables of other experiments, put together.
+
+    Attributes:
+        of: those experiments, at the same scale.
+        metrics: what is kept of them.
+    """
+
+    of: list[str]
+    metrics: list[str]
+
+    def __post_init__(self) -> None:
+        if not self.of or len(set(self.of)) != len(self.of) or not self.metrics:
+            raise UserError(
+                f"of, metrics: found {self.of}, {self.metrics}, expected different experiments and at least "
+                "one metric"
+            )
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,8 @@ class Draw:
             sequential one.
         converged: whether the sampler's own stopping rule was met before its cap. False after exactly K
             sweeps unless the K-th changed nothing.
+        log_volume: ``log |det|`` of the map from the noise to the latents ``logits + noise``, a share per
+            bin, ``(S, B, T, N)``; 0 for causal logits, whose map has a unit triangular Jacobian.
     """
 
     z: Tensor
@@ -29,3 +31,4 @@ class Draw:
     sweeps: int
     residual: float
     converged: bool
+    log_volume: Tensor | float = 0.0

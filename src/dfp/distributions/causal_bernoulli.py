@@ -17,6 +17,23 @@ from dfp.samplers.relaxations import Relaxation
 
 
 @dataclass(frozen=True)
+class Weights:
+    """What a hard draw weighs, per bin and cell, each ``(S, B, T, N)``.
+
+    Attributes:
+        ratio: ``log p − log q`` of whatever q has a density of: with ``log p(x | z)`` added and summed, its
+            mean is at most log p(x).
+        over_spikes: another ratio whose mean, as the first one's, is at most that of ``log p(z) − log q(z)``;
+            the same tensor where q has a pmf.
+        probability: P(spike) under q, as far as it is known given the draw.
+    """
+
+    ratio: Tensor
+    over_spikes: Tensor
+    probability: Tensor
+
+
+@dataclass(frozen=True)
 class CausalBernoulli:
     """``p(z) = Π_t Π_n Bernoulli(z[t, n]; σ(u[t, n]))`` with ``u[t] = drive[t] + Σ_k term_k(z[<t])``.
 
@@ -71,6 +88,15 @@ class CausalBernoulli:
         For relaxed z this is the relaxed pmf ``z·u − softplus(u)``, which is not a probability.
         """
         return bernoulli_log_prob(z, self.logits(z) if logits is None else logits)
+
+    def weigh(self, prior: CausalBernoulli, draw: Draw) -> Weights:
+        """``log p(z) − log q(z)`` of a hard draw, and P(z[t] = 1 | z[<t]) under q.
+
+        After exactly K sweeps the logits are taken at z itself.
+        """
+        logits = draw.logits if draw.converged else self.logits(draw.z)
+        ratio = prior.log_prob(draw.z) - self.log_prob(draw.z, logits)
+        return Weights(ratio, ratio, torch.sigmoid(logits))
 
     def with_drive(self, drive: Tensor) -> CausalBernoulli:
         """The same terms on another drive."""

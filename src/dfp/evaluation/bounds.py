@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dfp.core.errors import NumericalError, UserError
 from dfp.core.noise import logistic_noise
-from dfp.distributions.causal_bernoulli import CausalBernoulli
+from dfp.distributions.law import SpikeLaw
 from dfp.models.calcium import CalciumNetwork
 from dfp.samplers.base import Sampler
 from dfp.samplers.fixed_point import FixedPoint
@@ -31,16 +31,25 @@ class HardSamples:
         probability: ``E_q P(z[t] = 1 | z[<t])``, ``(B, T, N)``: the marginals, with less variance than the
             mean of z.
         sweeps: sweeps of every chunk.
+        over_spikes: as ``log_weights``, of another bound from below on ``E_q[log p(x, z) − log q(z)]``; equal
+            where q has a pmf.
     """
 
     z: Tensor
     log_weights: Tensor
     probability: Tensor
     sweeps: tuple[int, ...]
+    over_spikes: Tensor
 
     def elbo(self) -> Tensor:
         """``E_q[log p(x, z) − log q(z)]`` per trial, ``(B, N)``, nats; expected below the log-evidence."""
         return self.log_weights.mean(0)
+
+    def elbo_over_spikes(self) -> Tensor:
+        """What is known of ``E_q[log p(x, z) − log q(z)]``, mean over trials, ``(N,)``, nats: the greater of
+        two numbers below it, which are one where q has a pmf.
+        """
+        return torch.maximum(self.over_spikes.mean((0, 1)), self.log_weights.mean((0, 1)))
 
     def iwae(self, samples: int) -> Tensor:
         """``E log (1/K) Σ_k p(x, z_k)/q(z_k)`` with K = ``samples``, ``(B, N)``, nats.
@@ -62,7 +71,7 @@ class HardSamples:
 
 def sample_hard(
     model: CalciumNetwork,
-    q: CausalBernoulli,
+    q: SpikeLaw,
     x: Tensor,
     samples: int,
     rng: torch.Generator,
@@ -90,7 +99,10 @@ def sample_hard(
     """
     sampler = sampler or FixedPoint(sweeps=sweeps, max_sweeps=max_sweeps)
     size = max(1, _CHUNK // max(1, x.numel()))
-    z, weights, used = [], [], []
+    z: list[Tensor] = []
+    weights: list[Tensor] = []
+    over_spikes: list[Tensor] = []
+    used: list[int] = []
     probability = torch.zeros_like(x)
     for first in range(0, samples, size):
         count = min(size, samples - first)
@@ -101,10 +113,18 @@ def sample_hard(
                 f"evaluation: samples still changed after {draw.sweeps} sweeps, so they are not exact; raise "
                 "evaluation.max_sweeps (0 allows as many as bins), or ask for at_sweeps"
             )
-        logits = draw.logits if draw.converged else q.logits(draw.z)
-        terms = (model.log_joint(x, draw.z) - q.log_prob(draw.z, logits)).sum(2)
-        weights.append(terms if independent else terms.sum(-1, keepdim=True).expand_as(terms))
-        probability += torch.sigmoid(logits).sum(0) / samples
+        found = q.weigh(model.prior(*x.shape[:2]), draw)
+        likelihood = model.log_likelihood(x, draw.z)
+        weights.append(_summed(likelihood + found.ratio, independent))
+        same = found.over_spikes is found.ratio
+        over_spikes.append(weights[-1] if same else _summed(likelihood + found.over_spikes, independent))
+        probability += found.probability.sum(0) / samples
         z.append(draw.z.to(torch.int8))
         used.append(draw.sweeps)
-    return HardSamples(torch.cat(z), torch.cat(weights), probability, tuple(used))
+    return HardSamples(torch.cat(z), torch.cat(weights), probability, tuple(used), torch.cat(over_spikes))
+
+
+def _summed(terms: Tensor, independent: bool) -> Tensor:
+    """``(S, B, T, N)`` over bins, and over cells unless they are problems of their own: ``(S, B, N)``."""
+    summed = terms.sum(2)
+    return summed if independent else summed.sum(-1, keepdim=True).expand_as(summed)

@@ -52,9 +52,12 @@ def move(z: Tensor, radius: Tensor, unit: Tensor, alpha: Tensor, beta: Tensor) -
     return z + (beta * share).unsqueeze(-1) * unit
 
 
-def log_volume(radius: Tensor, alpha_raw: Tensor, beta_raw: Tensor, dims: int) -> Tensor:
+def log_volume(radius: Tensor, alpha_raw: Tensor, beta_raw: Tensor, dims: int | Tensor) -> Tensor:
     """The log-determinant at a distance ``radius`` from the centre, in logarithms throughout:
     with ``p = r/(r + α)`` and ``v = s/(r + α)`` it is ``(D − 1) log(p + v) + log(p (2 − p) + (1 − p) v)``.
+
+    Args:
+        dims: D, or where points are padded with zeros how many of their coordinates are not, ``(...,)``.
     """
     positive = radius > 0
     log_r = torch.where(positive, torch.where(positive, radius, 1.0).log(), -torch.inf)

@@ -12,6 +12,7 @@ from torch import Tensor
 from dfp.core.draw import Draw
 from dfp.core.errors import UserError
 from dfp.distributions.causal_bernoulli import CausalBernoulli
+from dfp.distributions.law import SpikeLaw, pmf_of
 from dfp.samplers.base import Sampler
 from dfp.samplers.relaxations import Hard, Relaxation
 
@@ -102,7 +103,7 @@ class Objective(ABC):
     def loss(
         self,
         problem: Problem,
-        q: CausalBernoulli,
+        q: SpikeLaw,
         sampler: Sampler,
         relaxation: Relaxation,
         rng: torch.Generator,
@@ -118,7 +119,7 @@ class Pathwise(Objective):
     """Objectives that are a mean of log-weights at samples through which gradients pass."""
 
     @abstractmethod
-    def parts(self, problem: Problem, q: CausalBernoulli, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
+    def parts(self, problem: Problem, q: SpikeLaw, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
         """Log-likelihood, log-prior and entropy term (minus
         log-posterior) per bin and cell, each ``(S, B, T, N)``.
         """
@@ -126,7 +127,7 @@ class Pathwise(Objective):
     def loss(
         self,
         problem: Problem,
-        q: CausalBernoulli,
+        q: SpikeLaw,
         sampler: Sampler,
         relaxation: Relaxation,
         rng: torch.Generator,
@@ -155,8 +156,9 @@ def require_hard(name: str, relaxation: Relaxation) -> None:
         )
 
 
-def logits_at(q: CausalBernoulli, draw: Draw) -> Tensor:
+def logits_at(q: SpikeLaw, draw: Draw) -> Tensor:
     """The logits of q at the sample itself: ``u(z)``, which after exactly
     K sweeps are not those that z was drawn from.
     """
-    return draw.logits if draw.converged else q.logits(draw.z)
+    own = pmf_of(q)
+    return draw.logits if draw.converged else own.logits(draw.z)

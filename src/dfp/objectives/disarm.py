@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dfp.core.errors import UserError
-from dfp.distributions.causal_bernoulli import CausalBernoulli
+from dfp.distributions.law import SpikeLaw, pmf_of
 from dfp.objectives.base import Loss, Objective, Problem, require_hard
 from dfp.objectives.score_function import ScoreFunction
 from dfp.samplers.base import Sampler
@@ -50,7 +50,7 @@ class DisArm(Objective):
     def loss(
         self,
         problem: Problem,
-        q: CausalBernoulli,
+        q: SpikeLaw,
         sampler: Sampler,
         relaxation: Relaxation,
         rng: torch.Generator,
@@ -60,16 +60,17 @@ class DisArm(Objective):
         Raises:
             UserError: for a q with causal terms.
         """
-        if q.terms:
+        own = pmf_of(q)
+        if own.terms:
             raise UserError(
-                f"objective disarm: found a posterior with {len(q.terms)} causal term(s), expected logits "
+                f"objective disarm: found a posterior with {len(own.terms)} causal term(s), expected logits "
                 "that ignore the sample (the factorised posterior; for others use score_function)"
             )
         with torch.no_grad():
             noise = q.noise(self.samples, rng)
             draw = q.draw(torch.cat([noise, -noise]), sampler, relaxation)
-        logits = q.logits(draw.z)
-        log_q = q.log_prob(draw.z, logits.detach())
+        logits = own.logits(draw.z)
+        log_q = own.log_prob(draw.z, logits.detach())
         likelihood = problem.model.log_likelihood(problem.x, draw.z)
         prior = problem.model.prior(*problem.x.shape[:2]).log_prob(draw.z)
         joint = likelihood + prior

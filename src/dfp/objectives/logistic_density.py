@@ -9,7 +9,8 @@ from torch import Tensor
 
 from dfp.core.draw import Draw
 from dfp.core.errors import UserError
-from dfp.distributions.causal_bernoulli import CausalBernoulli, logistic_log_density
+from dfp.distributions.causal_bernoulli import logistic_log_density
+from dfp.distributions.law import SpikeLaw
 from dfp.objectives.base import Pathwise, Problem
 from dfp.samplers.relaxations import Concrete, Relaxation
 
@@ -21,7 +22,8 @@ class LogisticDensity(Pathwise):
 
     ``log q(L) = Σ log Logistic(ℓ)``, exact at any number of sweeps because the map ℓ → L has a unit
     lower-triangular Jacobian; ``log p(L) = Σ log Logistic(L − u^p(z))``. It bounds the evidence of a relaxed
-    model, not that of the spikes.
+    model, not that of the spikes. A flow of latents has ``log q(L) = Σ log Logistic(ℓ) − log |det ∂L/∂ℓ|``,
+    its determinant told by the draw.
 
     Source: Aitchison, Adam & Turaga 2018; Maddison, Mnih & Teh 2017 for densities of relaxed variables in
         logit space.
@@ -45,11 +47,12 @@ class LogisticDensity(Pathwise):
                 "whose z = σ(L/τ) is a function of the logistic latents"
             )
 
-    def parts(self, problem: Problem, q: CausalBernoulli, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
+    def parts(self, problem: Problem, q: SpikeLaw, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
         """Log-likelihood, log-prior density and minus log-posterior
         density per bin and cell, each ``(S, B, T, N)``.
         """
         latents = draw.logits + draw.noise
         prior_logits = problem.model.prior(*problem.x.shape[:2]).logits(draw.z)
         likelihood = problem.model.log_likelihood(problem.x, draw.z)
-        return likelihood, logistic_log_density(latents - prior_logits), -logistic_log_density(draw.noise)
+        entropy = draw.log_volume - logistic_log_density(draw.noise)
+        return likelihood, logistic_log_density(latents - prior_logits), entropy

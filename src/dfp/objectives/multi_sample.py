@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 
 from dfp.core.errors import UserError
-from dfp.distributions.causal_bernoulli import CausalBernoulli
+from dfp.distributions.law import SpikeLaw
 from dfp.objectives.base import Loss, Objective, Problem
 from dfp.objectives.logistic_density import LogisticDensity
 from dfp.objectives.relaxed_pmf import RelaxedPmf
@@ -64,7 +64,7 @@ class MultiSample(Objective):
     def loss(
         self,
         problem: Problem,
-        q: CausalBernoulli,
+        q: SpikeLaw,
         sampler: Sampler,
         relaxation: Relaxation,
         rng: torch.Generator,

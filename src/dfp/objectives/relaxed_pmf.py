@@ -9,7 +9,8 @@ from torch import Tensor
 
 from dfp.core.draw import Draw
 from dfp.core.errors import UserError
-from dfp.distributions.causal_bernoulli import CausalBernoulli, bernoulli_entropy, bernoulli_log_prob
+from dfp.distributions.causal_bernoulli import bernoulli_entropy, bernoulli_log_prob
+from dfp.distributions.law import SpikeLaw
 from dfp.objectives.base import Pathwise, Problem, logits_at, require_pathwise
 from dfp.samplers.relaxations import Relaxation
 
@@ -43,7 +44,7 @@ class RelaxedPmf(Pathwise):
     def check(self, relaxation: Relaxation) -> None:
         require_pathwise(self.name, relaxation)
 
-    def parts(self, problem: Problem, q: CausalBernoulli, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
+    def parts(self, problem: Problem, q: SpikeLaw, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
         """Log-likelihood, log-prior and entropy per bin and cell, each ``(S, B, T, N)``."""
         logits = logits_at(q, draw)
         likelihood = problem.model.log_likelihood(problem.x, draw.z)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dfp.core.errors import UserError
-from dfp.distributions.causal_bernoulli import CausalBernoulli
+from dfp.distributions.law import SpikeLaw, pmf_of
 from dfp.objectives.base import Loss, Objective, Problem, require_hard
 from dfp.samplers.base import Sampler
 from dfp.samplers.relaxations import Relaxation
@@ -53,14 +53,15 @@ class ScoreFunction(Objective):
     def loss(
         self,
         problem: Problem,
-        q: CausalBernoulli,
+        q: SpikeLaw,
         sampler: Sampler,
         relaxation: Relaxation,
         rng: torch.Generator,
     ) -> Loss:
+        own = pmf_of(q)
         with torch.no_grad():
             draw = q.draw(q.noise(self.samples, rng), sampler, relaxation)
-        log_q = q.log_prob(draw.z)
+        log_q = own.log_prob(draw.z)
         likelihood = problem.model.log_likelihood(problem.x, draw.z)
         prior = problem.model.prior(*problem.x.shape[:2]).log_prob(draw.z)
         joint = likelihood + prior

@@ -12,6 +12,7 @@ from torch import Tensor
 from dfp.core.draw import Draw
 from dfp.core.errors import UserError
 from dfp.distributions.causal_bernoulli import CausalBernoulli
+from dfp.distributions.law import SpikeLaw, pmf_of
 from dfp.objectives.base import Loss, Objective, Problem, require_hard
 from dfp.samplers.base import Sampler
 from dfp.samplers.fixed_point import FixedPoint
@@ -94,13 +95,13 @@ class WakeSleep(Objective):
     def loss(
         self,
         problem: Problem,
-        q: CausalBernoulli,
+        q: SpikeLaw,
         sampler: Sampler,
         relaxation: Relaxation,
         rng: torch.Generator,
     ) -> Loss:
         """The wake phase: the model's own loss at samples of ``q``."""
-        return self.wake(problem, q, sampler, relaxation, rng)
+        return self.wake(problem, pmf_of(q), sampler, relaxation, rng)
 
     def wake(
         self,

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dfp.distributions.causal_bernoulli import CausalBernoulli
+from dfp.distributions.law import SpikeLaw, pmf_of
 from dfp.samplers.relaxations import Relaxation
 
 #: a differentiable surrogate of the bound, raised by refined posteriors: (q, relaxation) -> nats summed over
@@ -55,9 +56,14 @@ class Conditioned:
         distil: whether the recognition network learns from KL(q ‖ amortised) instead of from the objective.
     """
 
-    q: CausalBernoulli
+    q: SpikeLaw
     amortised: CausalBernoulli | None = None
     distil: bool = False
+
+    @property
+    def pmf(self) -> CausalBernoulli:
+        """``q`` where it gives spikes a probability. Raises ``UserError`` where it does not."""
+        return pmf_of(self.q)
 
 
 class Posterior(nn.Module, ABC):
@@ -87,6 +93,9 @@ class Posterior(nn.Module, ABC):
             bound: the objective as a callable; used by refined posteriors only, and required by them.
             prior: the model's law of the spikes; used by posteriors tied to it only, and required by them.
         """
+
+    #: whether q gives spikes a probability, ``Conditioned.pmf``; if not, it is a law of latents alone
+    has_pmf: ClassVar[bool] = True
 
     @property
     def continuous(self) -> bool:

@@ -101,7 +101,7 @@ class Refined(Posterior):
     def condition(
         self, x: Tensor, bound: Bound | None = None, prior: CausalBernoulli | None = None
     ) -> Conditioned:
-        amortised = self.base.condition(x, prior=prior).q
+        amortised = self.base.condition(x, prior=prior).pmf
         if self.steps == 0:
             return Conditioned(amortised)
         if bound is None:

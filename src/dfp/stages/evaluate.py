@@ -111,12 +111,14 @@ def _basic_metrics(samples: HardSamples, x: Tensor, iwae_samples: int, independe
     bins, cells = x.shape[1], x.shape[2]
     share = bins if independent else bins * cells
     elbo, iwae = samples.elbo().mean(0) / share, samples.iwae(iwae_samples).mean(0) / share
+    spikes = samples.elbo_over_spikes() / share
     mean, sd = (moment.mean(0) for moment in count_moments(samples.z))
     rows: list[Row] = []
     for n in range(cells):
         rows += [
             (n, "elbo_per_bin", float(elbo[n])),
             (n, "iwae_per_bin", float(iwae[n])),
+            (n, "spike_elbo_per_bin", float(spikes[n])),
             (n, "count_mean", float(mean[n])),
             (n, "count_sd", float(sd[n])),
             (n, "sweeps_mean", float(np.mean(samples.sweeps))),

@@ -50,6 +50,7 @@ def exact_metrics(
     settings = fitted.spec.evaluation
     evidence = exact.log_evidence.mean(0) / bins
     elbo = samples.elbo().mean(0) / bins
+    over_spikes = samples.elbo_over_spikes() / bins
     iwae = samples.iwae(settings.iwae_samples).mean(0) / bins
     mean, sd = exact.count_moments()
     counts = count_moments(samples.z)[0].mean(0)
@@ -59,6 +60,7 @@ def exact_metrics(
         rows += [
             (n, "log_evidence_per_bin", float(evidence[n])),
             (n, "gap_per_bin", float(evidence[n] - elbo[n])),
+            (n, "spike_gap_per_bin", float(evidence[n] - over_spikes[n])),
             (n, "iwae_gap_per_bin", float(evidence[n] - iwae[n])),
             (n, "count_mean_exact", float(mean[:, n].mean())),
             (n, "count_sd_exact", float(sd[:, n].mean())),

@@ -11,6 +11,7 @@ from dfp.config import Experiment, list_experiments, load_experiment
 from dfp.core.errors import UserError, suggest
 from dfp.stages.aggregate import aggregate
 from dfp.stages.claims import claims
+from dfp.stages.collect import collect
 from dfp.stages.evaluate import evaluate
 from dfp.stages.peers import peers, tune_peers
 from dfp.stages.plot import plot
@@ -70,6 +71,10 @@ def _run_one(exp: Experiment, folder: Path, device: str, wandb: str, overrides: 
     if exp.kind == "study":
         print(f"{exp.name}: study", file=sys.stderr)
         study(exp.path, exp.scale, folder / "table.csv", device, overrides)
+        return
+    if exp.kind == "tables":
+        sources = [folder.parent / name / "table.csv" for name in exp.sources]
+        collect(exp.path, exp.scale, sources, folder / "table.csv", overrides)
         return
     for dataset in [*exp.scored, *dict.fromkeys(filter(None, map(exp.tuned_on, exp.scored)))]:
         target, mark = folder / "data" / f"{dataset}.npz", folder / "data" / f".{dataset}.made"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dfp.core.noise import generator
-from dfp.distributions.causal_bernoulli import CausalBernoulli
+from dfp.distributions.law import SpikeLaw
 from dfp.evaluation.bounds import HardSamples, sample_hard
 from dfp.objectives.base import Problem
 from dfp.objectives.disarm import DisArm
@@ -22,7 +22,7 @@ from dfp.training.step import bound_for
 
 def condition(
     fitted: Fitted, x: Tensor, rng: torch.Generator, refinement_steps: int | None = None
-) -> CausalBernoulli:
+) -> SpikeLaw:
     """The posterior for traces ``(B, T, N)``, refined first where the family is refined.
 
     Args:
@@ -41,7 +41,7 @@ def condition(
 
 def sample(
     fitted: Fitted,
-    q: CausalBernoulli,
+    q: SpikeLaw,
     x: Tensor,
     rng: torch.Generator,
     samples: int | None = None,

@@ -167,7 +167,7 @@ def drawn(posterior: Posterior, x: Tensor, samples: int, rng: torch.Generator) -
     CPU than sweeps, and draws the same spikes.
     """
     with torch.no_grad():
-        q = posterior.double().condition(x).q
+        q = posterior.double().condition(x).pmf
         size = max(1, CHAINS // (x.shape[0] * x.shape[2]))
         z, probability = [], torch.zeros_like(x)
         for first in range(0, samples, size):

@@ -170,7 +170,7 @@ class Problems:
             objective = RelaxedPmf()
         rng = generator(10_000 + int(self.data.seed[0]), self.device)
         bound = bound_for(problem, objective, FixedPoint(), rng)
-        q = posterior.condition(self.x, bound, self.model.prior(*self.x.shape[:2])).q
+        q = posterior.condition(self.x, bound, self.model.prior(*self.x.shape[:2])).pmf
         return detached(q)
 
     # ------------------------------------------------------------ references

@@ -56,7 +56,7 @@ def _wake_and_sleep(
     """φ on simulated traces, θ on the recorded ones."""
 
     def condition(x: Tensor, prior: CausalBernoulli) -> CausalBernoulli:
-        return posterior.condition(x, None, prior).q
+        return posterior.condition(x, None, prior).pmf
 
     dream = objective.sleep(problem, condition, rng)
     asleep = {"sleep": dream.loss.mean().item()}

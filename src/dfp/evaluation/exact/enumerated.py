@@ -18,6 +18,7 @@ from dfp.core.draw import Draw
 from dfp.core.errors import UserError
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.enumeration import all_paths
+from dfp.distributions.law import SpikeLaw, pmf_of
 from dfp.distributions.terms import Coupling, NonlinearHistory, OwnHistory
 from dfp.objectives.base import Loss, Model, Objective, Problem
 from dfp.samplers.base import Sampler
@@ -162,7 +163,7 @@ class EnumeratedElbo(Objective):
     def loss(
         self,
         problem: Problem,
-        q: CausalBernoulli,
+        q: SpikeLaw,
         sampler: Sampler,
         relaxation: Relaxation,
         rng: torch.Generator,
@@ -173,7 +174,7 @@ class EnumeratedElbo(Objective):
         paths = paths_of(problem.x, problem.independent)
         log_p = log_joint(problem.model, problem.x, paths, problem.independent)
         bins, cells = problem.x.shape[1:]
-        elbo = tree_elbo(q, paths, log_p, problem.independent).mean(0) / bins
+        elbo = tree_elbo(pmf_of(q), paths, log_p, problem.independent).mean(0) / bins
         total = -elbo.sum()
         shares = -elbo.detach() if problem.independent else (total.detach() / cells).expand(cells)
         still = torch.zeros_like(paths)
