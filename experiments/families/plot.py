@@ -116,6 +116,9 @@ def extrapolated(results: ResultTables, panel: Panel) -> pd.DataFrame:
         for run in ("sequential", "fixed_point_short")
     ]
     both = pd.concat(steps, axis=1, join="inner")
+    both = both[(both > 0).all(axis=1)]  # trainings of a step or two, at the smoke scale, have no time
+    if both.empty:
+        return pd.DataFrame(columns=["seconds", "value"])
     ratio = float(np.exp(np.log(both.iloc[:, 0] / both.iloc[:, 1]).mean()))
     found = pairs(results, panel, "fixed_point")
     return found.assign(seconds=ratio * found["seconds"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ def plant(monkeypatch: pytest.MonkeyPatch, name: str, change: Callable[[Any], An
         ("log_joint", lambda found: found + 1e-5, "miss the gap"),
         (
             "sample_hard",
-            lambda found: type(found)(found.z, found.log_weights - 9.0, found.probability, found.sweeps),
+            lambda found: replace(found, log_weights=found.log_weights - 9.0),
             "standard errors off the enumerated one",
         ),
     ],
