@@ -189,7 +189,9 @@ def test_a_foreign_mat_file_is_named(tmp_path: Path) -> None:
         read_cascade_mat(tmp_path / "d.mat")
 
 
-@pytest.mark.skipif(FOLDER_VARIABLE not in os.environ, reason="set DFP_RECORDINGS to a folder of recordings")
+@pytest.mark.skipif(
+    not os.environ.get(FOLDER_VARIABLE), reason="set DFP_RECORDINGS to a folder of recordings"
+)
 def test_recordings_at_hand_are_sound() -> None:
     recordings = load_recordings(None)
     assert recordings

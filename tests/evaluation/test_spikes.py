@@ -141,7 +141,9 @@ def test_score_tables_agree_with_their_parts() -> None:
     assert probable["ece"] == pytest.approx(metrics.expected_calibration_error(p, g))
 
 
-@pytest.mark.skipif("DFP_RECORDINGS" not in os.environ, reason="set DFP_RECORDINGS to a folder of recordings")
+@pytest.mark.skipif(
+    not os.environ.get("DFP_RECORDINGS"), reason="set DFP_RECORDINGS to a folder of recordings"
+)
 def test_oasis_scores_on_recordings_are_in_the_published_range() -> None:
     """Median over GCaMP6f cells (DS09), 30 Hz, noise level 2: .41 for OASIS, and a lag of −1 to −3."""
     pytest.importorskip("oasis")
