@@ -62,6 +62,8 @@ FAMILIES = (
         "Refined fixed point",
         style.colour("refined_fixed_point"), "^", "refined_autoregressive", "refined_fixed_point",
     ),
+    Family("Twisted, wake-sleep", style.colour("twisted"), "h", "twisted"),
+    Family("Fixed point, indirect inference", style.colour("fixed_point"), "h", many="fixed_point_indirect"),
 )  # fmt: skip
 EXTRAPOLATED = Family(
     "Sequential, extrapolated", style.colour("sequential"), "o", many="sequential", open=True

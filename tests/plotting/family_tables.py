@@ -22,6 +22,7 @@ ONE_CELL = {
     "refined_mean": (0.1, 0.07, 52.0),
     "refined_straight": (0.086, 0.06, 61.0),
     "refined_autoregressive": (0.029, 0.03, 96.0),
+    "twisted": (0.001, 0.005, 70.0),
 }
 #: run -> correlation of the weights, seconds
 MANY_CELLS = {
@@ -35,6 +36,7 @@ MANY_CELLS = {
     "planar_latents": (0.58, 18.0),
     "refined": (0.69, 22.0),
     "refined_fixed_point": (0.77, 24.0),
+    "fixed_point_indirect": (0.85, 80.0),
 }
 
 
