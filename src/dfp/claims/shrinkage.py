@@ -107,7 +107,7 @@ CLAIMS = (
     ),
     Claim(
         "G6",
-        "Indirect inference finds the connections of forty cells that deconvolution blurs",
+        "In the setting of the peers indirect inference finds the connections of forty cells",
         GOAL,
         "peer_connectivity",
         peer_setting,
