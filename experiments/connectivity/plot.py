@@ -203,7 +203,7 @@ def weights(results: ResultTables) -> Figure:
     style.caption(
         figure,
         "A point is an ordered pair of cells of the first network of the slow setting; dashed: learned = "
-        "true. Line: least squares through the origin. All posteriors shrink the weights.",
+        "true. Line: least squares through the origin. Indirect inference alone does not shrink them.",
     )
     return figure
 

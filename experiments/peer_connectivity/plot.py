@@ -10,7 +10,7 @@ from dfp.plotting.over import Look, Panel, over_label
 from dfp.plotting.tables import ResultTables
 
 NAMES = {
-    "fixed_point_indirect": "autoregressive, fixed point, indirect inference",
+    "fixed_point_indirect": "Autoregressive, fixed point, indirect inference",
 }
 LOOKS = {
     name: Look(
@@ -33,8 +33,9 @@ PANELS = (
 
 
 def by_noise(frame: pd.DataFrame) -> pd.DataFrame:
-    """Settings by the noise that they stand for."""
-    return frame.assign(setting=frame["setting"].map(lambda name: style.SETTINGS.get(name, name)))
+    """Settings by the noise that they stand for; a curve a run, since a family may be trained in two ways."""
+    noise = frame["setting"].map(lambda name: style.SETTINGS.get(name, name))
+    return frame.assign(setting=noise, family=frame["run"])
 
 
 def figures(results: ResultTables) -> dict[str, Figure]:

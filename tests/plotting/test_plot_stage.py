@@ -196,6 +196,22 @@ def test_pairs_are_as_good_as_a_mapping(make_results: Make, tmp_path: Path) -> N
     assert (tmp_path / "out" / "line.pdf").is_file()
 
 
+def test_two_trainings_of_one_family_are_two_curves(make_results: Make) -> None:
+    """`fixed_point` and `fixed_point_indirect` share a family; one must not be averaged into the other."""
+    folder = make_results("peer_connectivity", 5)
+    drawn = load_plots(EXPERIMENTS / "peer_connectivity").figures(ResultTables(folder))["noise"]
+    names = {text.get_text() for text in drawn.legends[0].get_texts()}
+    assert {"Autoregressive, fixed point", "Autoregressive, fixed point, indirect inference"} <= names
+    table = pd.read_csv(folder / "table.csv")
+    wanted = table[
+        (table["run"] == "fixed_point")
+        & (table["setting"] == "noise05")
+        & (table["metric"] == "weight_correlation")
+    ]["value"].mean()
+    ends = [float(line.get_ydata()[-1]) for line in drawn.axes[0].lines if len(line.get_ydata()) == 3]
+    assert min(abs(end - wanted) for end in ends) < 1e-9
+
+
 def test_plots_may_have_dataclasses(tmp_path: Path) -> None:
     (tmp_path / "plot.py").write_text(
         "from __future__ import annotations\nfrom dataclasses import dataclass\n"
