@@ -23,6 +23,7 @@ wildcard_constraints:
 localrules:
     all,
     ablations,
+    exact,
 
 
 rule all:
@@ -36,6 +37,15 @@ rule all:
 rule ablations:
     input:
         [[table(name), *figures(name)] for name in ABLATIONS],
+
+
+# what holds posteriors against exact ones: every path visited, or forward-backward
+rule exact:
+    input:
+        [
+            [table(name), *figures(name)]
+            for name in ("uncertainty", "instances", "coupled_instances", "ledger", "estimators")
+        ],
 
 
 include: "workflow/rules/targets.smk"

@@ -127,6 +127,8 @@ def test_an_experiment_is_a_target(copy: Path) -> None:
         "plot_wall_clock": 1,
         "wall_clock": 1,
     }
+    exact = planned(snakemake(copy, "-n", "-j4", "exact"))
+    assert {"plot_uncertainty", "plot_ledger", "plot_coupled_instances", "plot_instances"} <= set(exact)
     ablations = planned(snakemake(copy, "-n", "-j4", "ablations"))
     assert {rule for rule in ablations if rule.startswith("plot_")} == {
         f"plot_{name}" for name in known if name.startswith("ablation_")
