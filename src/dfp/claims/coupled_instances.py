@@ -4,27 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dfp.claims.base import PAPER, Claim, Finding, above, judge, within
+from dfp.claims.base import PAPER, Claim, Finding, above
 from dfp.claims.bias import STATEMENT as LOGISTIC
-from dfp.claims.instances import SHARE, STATEMENTS
-from dfp.claims.uncertainty import COVERAGE
-from dfp.plotting.coupled_instances import BEST, COUNT_SD, count_sd_ratio, covariance_error, judged
-from dfp.plotting.instances import Judged
+from dfp.claims.instances import STATEMENTS
+from dfp.claims.random_instances import condition, count_uncertainty, logistic_latents, share
+from dfp.plotting.coupled_instances import BEST, count_sd_ratio, covariance_error, judged
 from dfp.plotting.tables import ResultTables
 
 EXPERIMENT = "coupled_instances"
-
-
-def _judged(results: ResultTables, claim: str) -> tuple[Judged, str]:
-    """What a claim is judged by, and the name of the condition."""
-    (found,) = [one for one in judged(results) if one.claim == claim]
-    return found, f"{len(found.by_cell)} random pairs of coupled cells"
-
-
-def _share(one: Judged, measured: str, where: str) -> Finding:
-    share, low, high = one.share()
-    bounds = (SHARE, float("inf"))
-    return judge(share, low, high, len(one.by_cell), bounds, measured=measured, unit="share", where=where)
 
 
 def dependencies(results: ResultTables) -> Iterator[Finding]:
@@ -32,7 +19,7 @@ def dependencies(results: ResultTables) -> Iterator[Finding]:
     relaxed pmf: the mean differences of the gap to the exact log-evidence, of the error of the count's sd and
     of the error of the covariance of a spike with the other cell's next must be above 0, and the fixed
     point's gap must be the smaller one in a share of the pairs above 0.90 (Wilson interval)."""
-    one, where = _judged(results, "C1")
+    one, where = condition(judged(results), "C1", "pairs of coupled cells")
     yield above(one.by_cell, one.edge, one.text, one.unit, where)
     errors = [(count_sd_ratio(results, run) - 1).abs() for run in ("factorised", "fixed_point")]
     text = "relative error of the spike count's sd, factorised − fixed point"
@@ -40,7 +27,7 @@ def dependencies(results: ResultTables) -> Iterator[Finding]:
     errors = [covariance_error(results, run) for run in ("factorised", "fixed_point")]
     text = "error of the covariance between the cells, factorised − fixed point"
     yield above((errors[0] - errors[1]).dropna(), 0.0, text, "spikes²", where)
-    yield _share(one, "pairs with a smaller gap under the fixed point", where)
+    yield share(one, "pairs with a smaller gap under the fixed point", where)
 
 
 def logistic(results: ResultTables) -> Iterator[Finding]:
@@ -48,12 +35,8 @@ def logistic(results: ResultTables) -> Iterator[Finding]:
     minus fixed point trained by the relaxed pmf: the mean differences of the gap to the exact log-evidence
     and of the absolute relative bias of the spike count must be above 0, and the relaxed pmf's gap must be
     the smaller one in a share of the pairs above 0.90 (Wilson interval)."""
-    one, where = _judged(results, "C4")
-    yield above(one.by_cell, one.edge, one.text, one.unit, where)
-    bias = results.pair("count_bias", {"run": "logistic_flow"}, {"run": "fixed_point"}).abs()
-    text = "|bias of the spike count|, logistic − relaxed pmf"
-    yield above(bias["first"] - bias["second"], 0.0, text, "relative", where)
-    yield _share(one, "pairs with a smaller gap under the relaxed pmf", where)
+    one, where = condition(judged(results), "C4", "pairs of coupled cells")
+    yield from logistic_latents(results, one, where, "pairs")
 
 
 def calibration(results: ResultTables) -> Iterator[Finding]:
@@ -61,14 +44,9 @@ def calibration(results: ResultTables) -> Iterator[Finding]:
     interval of the pair's spike count between 0.40 and 0.60, of the 90% interval between 0.85 and 0.95, mean
     sd of the count within ±10% of the exact one, and within ±10% in a share of the pairs above 0.90 (Wilson
     interval)."""
-    one, pairs = _judged(results, "C5")
+    one, pairs = condition(judged(results), "C5", "pairs of coupled cells")
     where = f"{pairs}, twisted"
-    for metric, (low, high) in COVERAGE.items():
-        name = f"coverage of the {metric.removeprefix('coverage_')}% interval"
-        yield within(results.values(metric, run=BEST), low, high, name, "share", where)
-    ratio = count_sd_ratio(results, BEST)
-    yield within(ratio, 1 - COUNT_SD, 1 + COUNT_SD, "sd of the spike count ÷ exact", "ratio", where)
-    yield _share(one, "pairs whose spike count's sd is within ±10% of the exact one", where)
+    yield from count_uncertainty(results, one, BEST, count_sd_ratio(results, BEST), where, "pairs")
 
 
 CLAIMS = (

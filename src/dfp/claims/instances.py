@@ -5,28 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dfp.claims.base import PAPER, Claim, Finding, above, judge, within
+from dfp.claims.base import PAPER, Claim, Finding, above
 from dfp.claims.bias import STATEMENT as LOGISTIC
+from dfp.claims.random_instances import condition, count_uncertainty, logistic_latents, share
 from dfp.claims.uncertainty import CLAIMS as ONE_CELL
-from dfp.claims.uncertainty import COVERAGE, excess
-from dfp.plotting.instances import BEST, COUNT_SD, Judged, count_sd_ratio, judged
+from dfp.claims.uncertainty import excess
+from dfp.plotting.instances import BEST, count_sd_ratio, judged
 from dfp.plotting.tables import ResultTables
 
 EXPERIMENT = "instances"
-SHARE = 0.90
 STATEMENTS = {claim.id: claim.statement for claim in ONE_CELL}
-
-
-def _judged(results: ResultTables, claim: str) -> tuple[Judged, str]:
-    """What a claim is judged by, and the name of the condition."""
-    (found,) = [one for one in judged(results) if one.claim == claim]
-    return found, f"{len(found.by_cell)} random cells"
-
-
-def _share(one: Judged, measured: str, where: str) -> Finding:
-    share, low, high = one.share()
-    bounds = (SHARE, float("inf"))
-    return judge(share, low, high, len(one.by_cell), bounds, measured=measured, unit="share", where=where)
 
 
 def dependencies(results: ResultTables) -> Iterator[Finding]:
@@ -34,14 +22,14 @@ def dependencies(results: ResultTables) -> Iterator[Finding]:
     mean differences of the gap to the exact log-evidence, of the spike count's sd from the exact one and of
     the neighbour covariance from the exact one must be above 0, and the fixed point's gap must be the
     smaller one in a share of the cells above 0.90 (Wilson interval)."""
-    one, where = _judged(results, "C1")
+    one, where = condition(judged(results), "C1", "cells")
     yield above(one.by_cell, one.edge, one.text, one.unit, where)
     for metric, text, unit in (
         ("count_sd", "error of the spike count's sd, factorised − fixed point", "spikes"),
         ("covariance_lag1", "error of the neighbour covariance, factorised − fixed point", "spikes²"),
     ):
         yield above(excess(results, metric, "factorised", "fixed_point"), 0.0, text, unit, where)
-    yield _share(one, "cells with a smaller gap under the fixed point", where)
+    yield share(one, "cells with a smaller gap under the fixed point", where)
 
 
 def logistic(results: ResultTables) -> Iterator[Finding]:
@@ -49,12 +37,8 @@ def logistic(results: ResultTables) -> Iterator[Finding]:
     minus fixed point trained by the relaxed pmf: the mean differences of the gap to the exact log-evidence
     and of the absolute relative bias of the spike count must be above 0, and the relaxed pmf's gap must be
     the smaller one in a share of the cells above 0.90 (Wilson interval)."""
-    one, where = _judged(results, "C4")
-    yield above(one.by_cell, one.edge, one.text, one.unit, where)
-    bias = results.pair("count_bias", {"run": "logistic_flow"}, {"run": "fixed_point"}).abs()
-    text = "|bias of the spike count|, logistic − relaxed pmf"
-    yield above(bias["first"] - bias["second"], 0.0, text, "relative", where)
-    yield _share(one, "cells with a smaller gap under the relaxed pmf", where)
+    one, where = condition(judged(results), "C4", "cells")
+    yield from logistic_latents(results, one, where, "cells")
 
 
 def calibration(results: ResultTables) -> Iterator[Finding]:
@@ -62,14 +46,9 @@ def calibration(results: ResultTables) -> Iterator[Finding]:
     coverage of the 50% interval between 0.40 and 0.60, of the 90% interval between 0.85 and 0.95, mean sd of
     the spike count within ±10% of the exact one, and within ±10% in a share of the cells above 0.90 (Wilson
     interval)."""
-    one, cells = _judged(results, "C5")
+    one, cells = condition(judged(results), "C5", "cells")
     where = f"{cells}, fixed point, nonlinear history"
-    for metric, (low, high) in COVERAGE.items():
-        name = f"coverage of the {metric.removeprefix('coverage_')}% interval"
-        yield within(results.values(metric, run=BEST), low, high, name, "share", where)
-    ratio = count_sd_ratio(results, BEST)
-    yield within(ratio, 1 - COUNT_SD, 1 + COUNT_SD, "sd of the spike count ÷ exact", "ratio", where)
-    yield _share(one, "cells whose spike count's sd is within ±10% of the exact one", where)
+    yield from count_uncertainty(results, one, BEST, count_sd_ratio(results, BEST), where, "cells")
 
 
 CLAIMS = (
