@@ -87,7 +87,11 @@ class Autoregressive(Posterior):
     def condition(
         self, x: Tensor, bound: Bound | None = None, prior: CausalBernoulli | None = None
     ) -> Conditioned:
-        drive, features = self.recognition(x)
+        features = None
+        if self.config.nonlinear_hidden:
+            drive, features = self.recognition(x)
+        else:
+            drive = self.recognition.logits(x)
         terms: list[CausalTerm] = []
         if self.config.history:
             terms.append(OwnHistory(self.history))
@@ -97,7 +101,7 @@ class Autoregressive(Posterior):
             if prior is None:
                 raise UserError("tied_coupling: found no prior, expected the model's law of the spikes")
             terms += [term for term in prior.terms if term.couples_cells]
-        if self.config.nonlinear_hidden:
+        if features is not None:
             context = torch.einsum("btnf,nfh->btnh", features, self.from_trace.expand(x.shape[-1], -1, -1))
             terms.append(NonlinearHistory(self.inward, context, self.outward))
         return Conditioned(CausalBernoulli(drive, tuple(terms)))

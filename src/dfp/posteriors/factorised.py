@@ -35,5 +35,4 @@ class Factorised(Posterior):
     def condition(
         self, x: Tensor, bound: Bound | None = None, prior: CausalBernoulli | None = None
     ) -> Conditioned:
-        drive, _ = self.recognition(x)
-        return Conditioned(CausalBernoulli(drive))
+        return Conditioned(CausalBernoulli(self.recognition.logits(x)))

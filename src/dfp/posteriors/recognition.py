@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dfp.core.errors import UserError
 from dfp.posteriors.base import TraceSummary
+from dfp.posteriors.blocked import ROWS, Layers, blocked
 
 
 @dataclass(frozen=True)
@@ -98,27 +99,64 @@ class Recognition(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits ``(B, T, N)`` and features ``(B, T, N, H)`` for traces ``(B, T, N)``."""
+        drive, features = self._blocked(x, True) if self._large(x) else self._plain(x)
+        assert features is not None
+        return self.gain * drive + self.offset, features
+
+    def logits(self, x: Tensor) -> Tensor:
+        """The logits alone, ``(B, T, N)``: without a gradient, in a block's memory."""
+        drive, _ = self._blocked(x, False) if self._large(x) else self._plain(x)
+        return self.gain * drive + self.offset
+
+    def _large(self, x: Tensor) -> bool:
+        """Whether passes through memory cost more than the arithmetic: on a CPU, more than a block's rows."""
+        shared = self.first.shape[0] == 1
+        return shared and x.device.type == "cpu" and x.numel() > ROWS and not x.requires_grad
+
+    def _blocked(self, x: Tensor, features: bool) -> tuple[Tensor, Tensor | None]:
+        crossed = bool(self.config.cross_channels)
+        layers = Layers(
+            first=self.first[0],
+            first_bias=self.first_bias[0, 0],
+            second=self.second[0],
+            second_bias=self.second_bias[0, 0],
+            readout=self.readout[0, :, 0],
+            cross_in=self.cross_in if crossed else None,
+            cross_mix=(self.cross_mix * self.off_diagonal).transpose(1, 2) if crossed else None,
+            cross_out=self.cross_out if crossed else None,
+        )
+        return blocked(self._padded(x), self._ends(x), layers, features)
+
+    def _plain(self, x: Tensor) -> tuple[Tensor, Tensor]:
         trials, bins, cells = x.shape
         rows = self._to_rows(self.inputs(x))
-        hidden = torch.relu(torch.baddbmm(self.first_bias, rows, self.first))
+        hidden = torch.relu_(torch.baddbmm(self.first_bias, rows, self.first))
         before = torch.baddbmm(self.second_bias, hidden, self.second)
         if self.config.cross_channels:
             own = self._from_rows(hidden, trials, bins, cells) @ self.cross_in
             mixed = torch.einsum("btjc,cij->btic", own, self.cross_mix * self.off_diagonal)
             before = before + self._to_rows(mixed @ self.cross_out)
-        hidden = torch.relu(before)
+        hidden = torch.relu_(before)
         readout = self._from_rows(hidden @ self.readout, trials, bins, cells)[..., 0]
-        return self.gain * readout + self.offset, self._from_rows(hidden, trials, bins, cells)
+        return readout, self._from_rows(hidden, trials, bins, cells)
 
     def inputs(self, x: Tensor) -> Tensor:
         """What the first layer sees of traces ``(B, T, N)``: standardised windows ``(B, T, N, 2w + 3)``."""
         trials, bins, cells = x.shape
+        windows = self._padded(x).unfold(2, 2 * self.config.window + 1, 1).transpose(1, 2)
+        return torch.cat([windows, self._ends(x)[None, :, None].expand(trials, bins, cells, 2)], -1)
+
+    def _padded(self, x: Tensor) -> Tensor:
+        """Standardised traces with the window's reach on either side, time last: ``(B, N, T + 2w)``."""
         w = self.config.window
         standard = torch.nan_to_num((x - self.centre) / self.scale, nan=0.0, posinf=0.0, neginf=0.0)
-        windows = nn.functional.pad(standard, (0, 0, w, w)).unfold(1, 2 * w + 1, 1)
+        return nn.functional.pad(standard.transpose(1, 2), (w, w))
+
+    def _ends(self, x: Tensor) -> Tensor:
+        """How near the trial's ends a bin is, ``(T, 2)``: 0 at an end, 1 beyond the window's reach of it."""
+        reach, bins = max(self.config.window, 1), x.shape[1]
         t = torch.arange(bins, device=x.device, dtype=x.dtype)
-        ends = torch.stack([t, bins - 1 - t], -1).clamp_max(max(w, 1)) / max(w, 1)
-        return torch.cat([windows, ends[None, :, None].expand(trials, bins, cells, 2)], -1)
+        return torch.stack([t, bins - 1 - t], -1).clamp_max(reach) / reach
 
     def _to_rows(self, features: Tensor) -> Tensor:
         """``(B, T, N, F)`` to ``(G, rows, F)``."""
