@@ -164,7 +164,7 @@ def recording(cells: int, bins: int, kernel_bins: int) -> Dataset:
     )  # fmt: skip
 
 
-def trainer(size: str, run: str) -> Trainer:
+def trainer(size: str, run: str, blocked: bool = False) -> Trainer:
     """An untrained run; the model's rate, history and coupling are learned where there is a network."""
     cells, batch, window = (SIZES[size][key] for key in ("cells", "batch", "window"))
     panel = cells == 1
@@ -173,7 +173,7 @@ def trainer(size: str, run: str) -> Trainer:
         data.start, data.frame_rate, () if panel else ("bias", "history", "coupling"), data.kernel_bins
     )
     posterior, phase = RUNS[run]
-    seen = {"window": 15, "hidden": 32}
+    seen = {"window": 15, "hidden": 32} | ({"blocked": True} if blocked else {})
     if panel:
         seen["per_cell"] = True
     elif run != "twisted":
@@ -189,11 +189,13 @@ def trainer(size: str, run: str) -> Trainer:
     return Trainer(model, built, x, [make_phase(settings, run)], seed=0)
 
 
-def measure(size: str, run: str, steps: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def measure(
+    size: str, run: str, steps: int, blocked: bool = False
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of times, a part each, and rows of losses, a step each."""
     spent: list[dict[str, np.ndarray]] = []
     losses: list[dict[str, Any]] = []
-    moves = trainer(size, run).run()
+    moves = trainer(size, run, blocked).run()
     clock = Clock()
     with watched(clock):
         for step in range(WARM_UP + steps):
@@ -236,6 +238,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--runs", nargs="*", choices=RUNS, default=list(RUNS))
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--blocked", action="store_true", help="recognition: {blocked: true}")
     parser.add_argument("--losses", type=Path, help="write the losses of all steps here (.csv)")
     parser.add_argument("--against", type=Path, help="losses of another version of the code to compare with")
     return parser.parse_args()
@@ -250,12 +253,12 @@ def main() -> None:
     losses: list[dict[str, Any]] = []
     for size in asked.sizes:
         for run in asked.runs:
-            timed, lost = measure(size, run, asked.steps)
+            timed, lost = measure(size, run, asked.steps, asked.blocked)
             rows, losses = rows + timed, losses + lost
             told = "  ".join(f"{row['part']} {1e3 * row['cpu_seconds']:.1f}" for row in timed)
             print(f"{size} {run}, ms: {told}", flush=True)
     machine = environment()
-    frame = pd.DataFrame(rows).assign(steps=asked.steps, threads=asked.threads)
+    frame = pd.DataFrame(rows).assign(steps=asked.steps, threads=asked.threads, blocked=asked.blocked)
     for key in ("device", "cpu", "cores", "python", "torch", "commit"):
         if key in machine:
             frame[key] = str(machine[key])

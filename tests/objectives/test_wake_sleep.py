@@ -215,3 +215,22 @@ def test_indirect_gradients_vanish_at_the_truth_for_a_poor_posterior() -> None:
     # some twenty coordinates: 4 standard errors is beyond chance
     assert float(scores[True].max()) < 4
     assert float(scores[False].max()) > 20
+
+
+def test_a_posterior_that_cannot_be_joined_is_conditioned_on_all_trials(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Known and unknown terms take two ways to one loss."""
+    posterior = Family("autoregressive", {"history": 2}).trained(2)
+    network, x = model(2, basis=1), traces(3, trials=2, bins=6)
+    objective = WakeSleep(samples=2, dreams=3, indirect=True)
+
+    def total() -> float:
+        return float(
+            training_loss(problem(network, x), posterior, objective, FixedPoint(), Hard(), generator(0)).total
+        )
+
+    known = total()
+    asked = []
+    monkeypatch.setattr("dfp.training.step.joined", lambda *laws: asked.append(len(laws)))
+    assert total() == pytest.approx(known, abs=1e-12) and asked == [2]

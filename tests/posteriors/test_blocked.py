@@ -16,7 +16,7 @@ from dfp.posteriors.recognition import Recognition, RecognitionConfig
 
 def network(cells: int, channels: int, dtype: torch.dtype = torch.float64) -> Recognition:
     summary = TraceSummary(cells, torch.linspace(-0.2, 0.3, cells), torch.linspace(0.5, 0.9, cells))
-    config = RecognitionConfig(window=3, hidden=5, cross_channels=channels)
+    config = RecognitionConfig(window=3, hidden=5, cross_channels=channels, blocked=True)
     made = Recognition(config, summary, generator(0)).to(dtype)
     shake(made, 1)
     return made

@@ -26,6 +26,8 @@ class RecognitionConfig:
         per_cell: give every cell a network of its own; else all cells share one, with a gain and an offset
             each.
         initial_rate: spike probability per bin that the untrained network starts near.
+        blocked: on a CPU, take large batches through a shared network a block at a time (``blocked.py``):
+            faster, and the same but for the order of sums, so that trainings part by rounding.
     """
 
     window: int = 20
@@ -33,6 +35,7 @@ class RecognitionConfig:
     cross_channels: int = 0
     per_cell: bool = False
     initial_rate: float = 0.1
+    blocked: bool = False
 
     def __post_init__(self) -> None:
         for name, lowest in (("window", 0), ("hidden", 1), ("cross_channels", 0)):
@@ -109,8 +112,8 @@ class Recognition(nn.Module):
         return self.gain * drive + self.offset
 
     def _large(self, x: Tensor) -> bool:
-        """Whether passes through memory cost more than the arithmetic: on a CPU, more than a block's rows."""
-        shared = self.first.shape[0] == 1
+        """Whether to go by blocks: where asked to, on a CPU, with more rows than one block."""
+        shared = self.config.blocked and self.first.shape[0] == 1
         return shared and x.device.type == "cpu" and x.numel() > ROWS and not x.requires_grad
 
     def _blocked(self, x: Tensor, features: bool) -> tuple[Tensor, Tensor | None]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from dfp.distributions.causal_bernoulli import CausalBernoulli, bernoulli_entropy, bernoulli_log_prob
+from dfp.distributions.joined import joined
 from dfp.objectives.base import Loss, Objective, Problem
-from dfp.objectives.wake_sleep import WakeSleep
+from dfp.objectives.wake_sleep import Dream, WakeSleep
 from dfp.posteriors.base import Bound, Conditioned, Posterior
 from dfp.samplers.base import Sampler
 from dfp.samplers.relaxations import Hard, Relaxation
@@ -62,13 +65,28 @@ def _wake_and_sleep(
     asleep = {"sleep": dream.loss.mean().item()}
     if not objective.samples:
         return Loss(dream.loss.sum(), dream.loss.detach(), asleep, dream.spikes)
-    x = torch.cat([problem.x, dream.problem.x]) if objective.indirect else problem.x
     with torch.no_grad():
-        q = condition(x, problem.model.prior(*x.shape[:2]))
+        q = condition(problem.x, problem.model.prior(*problem.x.shape[:2]))
+        if objective.indirect:
+            q = _both(problem, q, dream, condition)
     awake = objective.wake(problem, q, sampler, relaxation, rng, dream if objective.indirect else None)
     learned = dream.loss.sum()
     total = awake.total + learned - learned.detach()
     return Loss(total, awake.per_cell, awake.terms | asleep, awake.draw)
+
+
+def _both(
+    problem: Problem,
+    q: CausalBernoulli,
+    dream: Dream,
+    condition: Callable[[Tensor, CausalBernoulli], CausalBernoulli],
+) -> CausalBernoulli:
+    """The posterior of the recorded trials and of the dream's after them; the dream's is known already."""
+    both = joined(q, dream.q)
+    if both is not None:
+        return both
+    x = torch.cat([problem.x, dream.problem.x])
+    return condition(x, problem.model.prior(*x.shape[:2]))
 
 
 def _expectation_maximisation(
