@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from dfp.core.errors import UserError, suggest
 from dfp.data.bases import exponential_basis
 from dfp.data.dataset import Dataset
 from dfp.data.instances import Ranges, check_ranges, draw_instance
+from dfp.data.long import write_long
 from dfp.data.networks import PANEL_HISTORY, Network, independent, peer_setting, sparse_random
 from dfp.data.simulate import simulate
 from dfp.data.stability import tune_bias_to_rate
@@ -34,22 +36,34 @@ def simulated(spec: SimulationSpec, where: str) -> Dataset:
     """
     network = make_network(spec, where)
     try:
-        return simulate(
-            network,
-            spec.seeds,
-            frame_rate=spec.frame_rate,
-            bins=spec.bins,
-            trials=spec.trials,
-            test_trials=spec.test_trials,
-            rise=spec.rise,
-            amplitude=spec.amplitude,
-            baseline=spec.baseline,
-            kernel_bins=spec.kernel_bins,
-            allow_supercritical=spec.allow_supercritical,
-            **measurement(spec),
-        )
+        return simulate(network, spec.seeds, allow_supercritical=spec.allow_supercritical, **_settled(spec))
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
+
+
+def write_simulated(spec: SimulationSpec, where: str, out: Path) -> None:
+    """Write the data set to ``out``, a stretch at a time where the settings ask for it.
+
+    Raises:
+        UserError: as ``simulated``.
+    """
+    if not spec.stretch:
+        simulated(spec, where).save(out)
+        return
+    network = make_network(spec, where)
+    try:
+        write_long(
+            out, network, spec.seeds, width=spec.stretch, allow_supercritical=spec.allow_supercritical,
+            **_settled(spec),
+        )  # fmt: skip
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def _settled(spec: SimulationSpec) -> dict[str, Any]:
+    """Sizes and measurement, by the simulators' names for them."""
+    names = ("frame_rate", "bins", "trials", "test_trials", "rise", "amplitude", "baseline", "kernel_bins")
+    return {name: getattr(spec, name) for name in names} | measurement(spec)
 
 
 def make_network(spec: SimulationSpec, where: str) -> Network:

@@ -32,6 +32,9 @@ class SimulationSpec:
         kernel_bins: the calcium response is cut after this many bins; 0 leaves it uncut.
         target_rate_hz: move all biases together until the mean rate is this; 0 leaves them.
         allow_supercritical: simulate even where flipped spikes multiply (spectral radius ρ ≥ 1).
+        stretch: simulate so many bins at a time and write them at once, for recordings that memory does not
+            hold, with noise of their own (another draw than with 0, and the same for any stretch above 0);
+            0 draws whole trials.
     """
 
     network: dict[str, Any]
@@ -48,13 +51,20 @@ class SimulationSpec:
     kernel_bins: int = 0
     target_rate_hz: float = 0.0
     allow_supercritical: bool = False
+    stretch: int = 0
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             wrong = sorted({seed for seed in self.seeds if seed < 0 or self.seeds.count(seed) > 1})
             found = self.seeds if len(self.seeds) <= 10 else f"{len(self.seeds)} with {wrong[:5]} among them"
             raise UserError(f"seeds: found {found}, expected a list of different numbers of at least 0")
-        for name, lowest in (("bins", 1), ("trials", 1), ("test_trials", 0), ("kernel_bins", 0)):
+        for name, lowest in (
+            ("bins", 1),
+            ("trials", 1),
+            ("test_trials", 0),
+            ("kernel_bins", 0),
+            ("stretch", 0),
+        ):
             if getattr(self, name) < lowest:
                 raise UserError(f"{name}: found {getattr(self, name)}, expected at least {lowest}")
         for name in ("frame_rate", "decay", "amplitude", "noise"):

@@ -62,24 +62,27 @@ class Dataset:
 
     def save(self, path: Path | str) -> None:
         """Write the data set as one ``.npz``, whole or not at all."""
+        arrays: dict[str, Any] = {"x": self.x.astype(np.float32), "x_test": self.x_test.astype(np.float32)}
+        for name in ("z", "z_test"):
+            if getattr(self, name) is not None:
+                arrays[name] = getattr(self, name).astype(np.int8)
+        with atomic_path(path) as temporary, temporary.open("wb") as handle:
+            np.savez_compressed(handle, **arrays, **self.described())
+
+    def described(self) -> dict[str, Any]:
+        """What the file holds beside traces and spikes."""
         arrays: dict[str, Any] = {
-            "x": self.x.astype(np.float32),
-            "x_test": self.x_test.astype(np.float32),
             "frame_rate": self.frame_rate,
             "seed": self.seed,
             "names": np.array(self.names),
             "known": self.known,
             "kernel_bins": self.kernel_bins,
         }
-        for name in ("z", "z_test"):
-            if getattr(self, name) is not None:
-                arrays[name] = getattr(self, name).astype(np.int8)
         for entry in fields(CalciumParameters):
             arrays[f"truth_{entry.name}"] = getattr(self.start, entry.name)
         for fact, value in self.facts.items():
             arrays[f"fact_{fact}"] = value
-        with atomic_path(path) as temporary, temporary.open("wb") as handle:
-            np.savez_compressed(handle, **arrays)
+        return arrays
 
     @staticmethod
     def load(path: Path | str) -> Dataset:

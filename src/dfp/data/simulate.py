@@ -49,22 +49,9 @@ def simulate(
     Raises:
         UserError: for a supercritical network, unless allowed.
     """
-    coupled = bool(np.any(network.coupling))
-    rng = np.random.default_rng([seeds[0], 7])
-    _, logits = simulate_logits(network, 500, 8, rng)
-    radius = spectral_radius(network, logits)
-    check_stability(radius, allow_supercritical)
-    each = np.ones(network.cells)
-    parameters = CalciumParameters(
-        bias=network.bias,
-        history=network.history,
-        coupling=network.coupling if coupled else np.zeros((0, network.cells, network.cells)),
-        basis=network.basis if coupled else np.zeros((0, 1)),
-        rise=rise * each,
-        decay=np.asarray(decay) * each,
-        amplitude=amplitude * each,
-        baseline=baseline * each,
-        noise=np.asarray(noise) * each,
+    radius = radius_of(network, seeds, allow_supercritical)
+    parameters = parameters_of(
+        network, rise=rise, decay=decay, amplitude=amplitude, baseline=baseline, noise=noise
     )
     model = CalciumNetwork(parameters, frame_rate, kernel_bins=kernel_bins)
     z, x = [], []
@@ -75,20 +62,57 @@ def simulate(
             z.append(draw.z[0, 0])
             x.append(model.fluorescence(draw.z)[0, 0] + model.value("noise") * measurement)
     traces, truth = torch.stack(x).numpy(), torch.stack(z).to(torch.int8).numpy()
-    per_cell = np.array(seeds if len(seeds) == network.cells else [seeds[0]] * network.cells)
     return Dataset(
         x=traces[:trials],
         z=truth[:trials],
         x_test=traces[trials:],
         z_test=truth[trials:],
         frame_rate=frame_rate,
-        seed=per_cell,
+        seed=seed_by_cell(network, seeds),
         names=network.names,
         start=parameters,
         known=True,
         kernel_bins=kernel_bins,
         facts={"spectral_radius": float(radius), "mean_rate_hz": float(truth.mean() * frame_rate)},
     )
+
+
+def radius_of(network: Network, seeds: Sequence[int], allow_supercritical: bool) -> float:
+    """The spectral radius ρ. Raises ``UserError`` where it is 1 or more, unless allowed."""
+    _, logits = simulate_logits(network, 500, 8, np.random.default_rng([seeds[0], 7]))
+    radius = spectral_radius(network, logits)
+    check_stability(radius, allow_supercritical)
+    return radius
+
+
+def parameters_of(
+    network: Network,
+    *,
+    rise: float,
+    decay: ArrayLike,
+    amplitude: float,
+    baseline: float,
+    noise: ArrayLike,
+) -> CalciumParameters:
+    """The generating parameters, ``(N,)`` each; units as in ``simulate``."""
+    coupled = bool(np.any(network.coupling))
+    each = np.ones(network.cells)
+    return CalciumParameters(
+        bias=network.bias,
+        history=network.history,
+        coupling=network.coupling if coupled else np.zeros((0, network.cells, network.cells)),
+        basis=network.basis if coupled else np.zeros((0, 1)),
+        rise=rise * each,
+        decay=np.asarray(decay) * each,
+        amplitude=amplitude * each,
+        baseline=baseline * each,
+        noise=np.asarray(noise) * each,
+    )
+
+
+def seed_by_cell(network: Network, seeds: Sequence[int]) -> np.ndarray:
+    """``(N,)``: each cell's own seed, or the network's."""
+    return np.array(seeds if len(seeds) == network.cells else [seeds[0]] * network.cells)
 
 
 def _noise(seeds: Sequence[int], cells: int, bins: int, trial: int) -> tuple[torch.Tensor, torch.Tensor]:

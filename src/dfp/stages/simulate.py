@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dfp.config import load_experiment
 from dfp.config.experiment import Experiment, recordings_folder
-from dfp.config.networks import simulated
+from dfp.config.networks import write_simulated
 from dfp.config.schema import RecordingsSpec, SimulationSpec
 from dfp.core.errors import UserError, suggest
 from dfp.stages.recorded import recorded
@@ -22,7 +22,7 @@ def simulate(experiment: Path, scale: str, dataset: str, out: Path, overrides: P
         recorded(spec, recordings_folder()).save(out)
         return
     where = f"{experiment} ({scale}): datasets.{dataset}"
-    simulated(spec, where).save(out)
+    write_simulated(spec, where, out)
 
 
 def _spec(exp: Experiment, dataset: str) -> SimulationSpec | RecordingsSpec:
