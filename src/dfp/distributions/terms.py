@@ -8,12 +8,22 @@ must agree: ``term(z)[:, :, t] == term.step(z[:, :, t−memory:t], t)``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from dfp.core.filters import causal_filter
+from dfp.samplers.recursion import Hidden
+
+
+@dataclass
+class Parts:
+    """What terms bring to a ``Recursion`` of N cells."""
+
+    own: list[Tensor] = field(default_factory=list)
+    coupling: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    hidden: list[Hidden] = field(default_factory=list)
 
 
 class CausalTerm(ABC):
@@ -37,6 +47,10 @@ class CausalTerm(ABC):
         values ``(S, B, memory, N)``, most recent last.
         """
 
+    def lower(self, cells: int, parts: Parts) -> bool:
+        """Add this term's numbers to ``parts``; False where they are of no form that those can hold."""
+        return False
+
 
 @dataclass(frozen=True)
 class OwnHistory(CausalTerm):
@@ -57,6 +71,10 @@ class OwnHistory(CausalTerm):
 
     def step(self, window: Tensor, t: int) -> Tensor:
         return torch.einsum("sbln,ln->sbn", window, self.taps.flip(1).t().expand(-1, window.shape[-1]))
+
+    def lower(self, cells: int, parts: Parts) -> bool:
+        parts.own.append(self.taps.expand(cells, -1))
+        return True
 
 
 @dataclass(frozen=True)
@@ -85,6 +103,10 @@ class Coupling(CausalTerm):
     def step(self, window: Tensor, t: int) -> Tensor:
         features = torch.einsum("sblj,rl->rsbj", window, self.basis.flip(1))
         return torch.einsum("rsbj,rij->sbi", features, self.weights)
+
+    def lower(self, cells: int, parts: Parts) -> bool:
+        parts.coupling.append((self.weights, self.basis))
+        return True
 
 
 @dataclass(frozen=True)
@@ -117,6 +139,12 @@ class NonlinearHistory(CausalTerm):
 
     def step(self, window: Tensor, t: int) -> Tensor:
         return self._readout(self._hidden(window.transpose(2, 3)) + self.context[:, t])
+
+    def lower(self, cells: int, parts: Parts) -> bool:
+        parts.hidden.append(
+            Hidden(self.inward.expand(cells, -1, -1), self.context, self.outward.expand(cells, -1))
+        )
+        return True
 
     def _hidden(self, windows: Tensor) -> Tensor:
         inward = self.inward.flip(1)

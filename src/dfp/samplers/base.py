@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol
 from torch import Tensor
 
 from dfp.core.draw import Draw
+from dfp.samplers.recursion import Recursion
 from dfp.samplers.relaxations import Relaxation
 
 
@@ -25,6 +26,9 @@ class CausalProcess(Protocol):
         """Logits of bin ``t``, ``(S, B, N)``, given the last ``memory``
         values ``(S, B, memory, N)``, most recent last.
         """
+
+    def recursion(self) -> Recursion | None:
+        """The process as numbers, or None where it is more than a ``Recursion`` can say."""
 
 
 class Sampler(ABC):
