@@ -16,6 +16,7 @@ from dfp.samplers.pathwise import can_relax, relaxed
 from dfp.samplers.recursion import Recursion
 from dfp.samplers.relaxations import Hard, Relaxation
 from dfp.samplers.sequential import Sequential
+from dfp.samplers.threads import in_threads
 
 HAS_NUMBA = find_spec("numba") is not None
 
@@ -58,15 +59,18 @@ class Compiled(Sampler):
 def hard(recursion: Recursion, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Spikes and logits ``(S, B, T, N)`` of ``recursion`` with ``noise``."""
     from dfp.samplers.kernels.hard import draw_bins
-    from dfp.samplers.kernels.threads import in_threads
 
+    kernel: Any = draw_bins
+    given, z, logits = laid_out(recursion, noise)
+    in_threads(lambda first, last: kernel(*given, first, last, z.numpy(), logits.numpy()), noise)
+    return z, logits
+
+
+def laid_out(recursion: Recursion, noise: Tensor) -> tuple[tuple[Any, ...], Tensor, Tensor]:
+    """What the kernels of hard samples take first, and room for spikes and logits."""
     taps, drive = taps_of(recursion), recursion.drive.detach()
-    z = torch.empty(noise.shape, dtype=noise.dtype)
-    logits = torch.empty(noise.shape, dtype=noise.dtype)
-    given: tuple[Any, ...] = (
+    given = (
         (drive if drive.dim() == 4 else drive[None]).contiguous().numpy(),
         noise.detach().contiguous().numpy(), *taps.arrays, taps.memory,
     )  # fmt: skip
-    kernel: Any = draw_bins
-    in_threads(lambda first, last: kernel(*given, first, last, z.numpy(), logits.numpy()), noise)
-    return z, logits
+    return given, torch.empty(noise.shape, dtype=noise.dtype), torch.empty(noise.shape, dtype=noise.dtype)

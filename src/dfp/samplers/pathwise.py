@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from dfp.core.filters import causal_filter
 from dfp.samplers.recursion import Recursion
 from dfp.samplers.relaxations import Concrete, MeanField, Relaxation, StraightThrough
+from dfp.samplers.threads import in_threads
 
 Array = np.ndarray[Any, Any]
 
@@ -40,7 +41,6 @@ class _Relaxed(torch.autograd.Function):
         ctx: Any, noise: Tensor, relaxation: Relaxation, has_hidden: bool, *tensors: Tensor
     ) -> tuple[Tensor, Tensor]:
         from dfp.samplers.kernels.relaxed import forward
-        from dfp.samplers.kernels.threads import in_threads
 
         drive, *weights = tensors
         laid = _laid_out(weights, has_hidden, noise)
@@ -63,7 +63,6 @@ class _Relaxed(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_z: Tensor, grad_logits: Tensor) -> tuple[Tensor | None, ...]:
         from dfp.samplers.kernels.relaxed import backward
-        from dfp.samplers.kernels.threads import in_threads
 
         z, logits, units, drive, *weights = ctx.saved_tensors
         own, across, basis, inward, outward = _laid_out(weights, ctx.has_hidden, z)
