@@ -43,17 +43,24 @@ class Compiled(Sampler):
     name: ClassVar[str] = "compiled"
 
     def draw(self, process: CausalProcess, noise: Tensor, relaxation: Relaxation) -> Draw:
-        if process.memory == 0:
-            logits = process.logits(torch.zeros_like(noise))
-            return Draw(relaxation(logits, noise), logits, noise, sweeps=1, residual=0.0, converged=True)
-        recursion = process.recursion() if HAS_NUMBA and noise.device.type == "cpu" else None
-        if recursion is not None and isinstance(relaxation, Hard):
-            z, logits = hard(recursion, noise)
-        elif recursion is not None and can_relax(noise, relaxation):
-            z, logits = relaxed(recursion, noise, relaxation)
-        else:
-            return Sequential().draw(process, noise, relaxation)
-        return Draw(z, logits, noise, sweeps=1, residual=0.0, converged=True)
+        return compiled(process, noise, relaxation) or Sequential().draw(process, noise, relaxation)
+
+
+def compiled(process: CausalProcess, noise: Tensor, relaxation: Relaxation) -> Draw | None:
+    """A compiled draw, or None where none can be had."""
+    if process.memory == 0:
+        logits = process.logits(torch.zeros_like(noise))
+        return Draw(relaxation(logits, noise), logits, noise, sweeps=1, residual=0.0, converged=True)
+    recursion = process.recursion() if HAS_NUMBA and noise.device.type == "cpu" else None
+    if recursion is None:
+        return None
+    if isinstance(relaxation, Hard):
+        z, logits = hard(recursion, noise)
+    elif can_relax(noise, relaxation):
+        z, logits = relaxed(recursion, noise, relaxation)
+    else:
+        return None
+    return Draw(z, logits, noise, sweeps=1, residual=0.0, converged=True)
 
 
 def hard(recursion: Recursion, noise: Tensor) -> tuple[Tensor, Tensor]:
