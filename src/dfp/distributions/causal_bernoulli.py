@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import pad, softplus
 
 from dfp.core.draw import Draw
 from dfp.core.noise import logistic_noise
-from dfp.distributions.terms import CausalTerm
-from dfp.samplers.base import Sampler
+from dfp.distributions.terms import CausalTerm, Parts
+from dfp.samplers.base import Effort, Sampler
+from dfp.samplers.recursion import Recursion
 from dfp.samplers.relaxations import Relaxation
 
 
@@ -53,6 +54,11 @@ class CausalBernoulli:
         return max((term.memory for term in self.terms), default=0)
 
     @property
+    def effort(self) -> Effort:
+        """What the logits cost."""
+        return sum((term.effort for term in self.terms), Effort(0, 0.0))
+
+    @property
     def couples_cells(self) -> bool:
         """Whether any term carries one cell's past to another."""
         return any(term.couples_cells for term in self.terms)
@@ -72,6 +78,20 @@ class CausalBernoulli:
         for term in self.terms:
             total = total + term.step(window[:, :, window.shape[2] - term.memory :], t)
         return total
+
+    def recursion(self) -> Recursion | None:
+        """The same law as numbers, with its gradients; None where a term is more than those can say."""
+        cells, parts = self.drive.shape[-1], Parts()
+        if not all(term.lower(cells, parts) for term in self.terms) or len(parts.hidden) > 1:
+            return None
+        own = self.drive.new_zeros(cells, max((taps.shape[1] for taps in parts.own), default=0))
+        for taps in parts.own:
+            own = own + pad(taps, (0, own.shape[1] - taps.shape[1]))
+        lags = max((basis.shape[1] for _, basis in parts.coupling), default=0)
+        none = self.drive.new_zeros(0, cells, cells), self.drive.new_zeros(0, lags)
+        weights = torch.cat([none[0], *(weights for weights, _ in parts.coupling)])
+        basis = torch.cat([none[1], *(pad(basis, (0, lags - basis.shape[1])) for _, basis in parts.coupling)])
+        return Recursion(self.drive, own, weights, basis, *parts.hidden)
 
     def draw(self, noise: Tensor, sampler: Sampler, relaxation: Relaxation) -> Draw:
         """Sample with logistic ``noise`` ``(S, B, T, N)``."""

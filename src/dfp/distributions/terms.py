@@ -8,12 +8,23 @@ must agree: ``term(z)[:, :, t] == term.step(z[:, :, t−memory:t], t)``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from dfp.core.filters import causal_filter
+from dfp.samplers.base import Effort
+from dfp.samplers.recursion import Hidden
+
+
+@dataclass
+class Parts:
+    """What terms bring to a ``Recursion`` of N cells."""
+
+    own: list[Tensor] = field(default_factory=list)
+    coupling: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    hidden: list[Hidden] = field(default_factory=list)
 
 
 class CausalTerm(ABC):
@@ -31,11 +42,20 @@ class CausalTerm(ABC):
     def __call__(self, z: Tensor) -> Tensor:
         """Contributions at every bin, ``(S, B, T, N)``, from values ``(S, B, T, N)``."""
 
+    @property
+    @abstractmethod
+    def effort(self) -> Effort:
+        """What it costs: tensor operations a call, and multiply-adds a cell and bin."""
+
     @abstractmethod
     def step(self, window: Tensor, t: int) -> Tensor:
         """Contributions at bin ``t``, ``(S, B, N)``, from the last ``memory``
         values ``(S, B, memory, N)``, most recent last.
         """
+
+    def lower(self, cells: int, parts: Parts) -> bool:
+        """Add this term's numbers to ``parts``; False where they are of no form that those can hold."""
+        return False
 
 
 @dataclass(frozen=True)
@@ -52,11 +72,19 @@ class OwnHistory(CausalTerm):
     def memory(self) -> int:
         return int(self.taps.shape[1])
 
+    @property
+    def effort(self) -> Effort:
+        return Effort(1, self.memory)
+
     def __call__(self, z: Tensor) -> Tensor:
         return causal_filter(z, self.taps, offset=1)
 
     def step(self, window: Tensor, t: int) -> Tensor:
         return torch.einsum("sbln,ln->sbn", window, self.taps.flip(1).t().expand(-1, window.shape[-1]))
+
+    def lower(self, cells: int, parts: Parts) -> bool:
+        parts.own.append(self.taps.expand(cells, -1))
+        return True
 
 
 @dataclass(frozen=True)
@@ -76,6 +104,11 @@ class Coupling(CausalTerm):
     def memory(self) -> int:
         return int(self.basis.shape[1])
 
+    @property
+    def effort(self) -> Effort:
+        functions, cells = self.weights.shape[:2]
+        return Effort(2 * functions, functions * (self.memory + cells))
+
     def __call__(self, z: Tensor) -> Tensor:
         total = torch.zeros_like(z)
         for weight, taps in zip(self.weights, self.basis, strict=True):
@@ -85,6 +118,10 @@ class Coupling(CausalTerm):
     def step(self, window: Tensor, t: int) -> Tensor:
         features = torch.einsum("sblj,rl->rsbj", window, self.basis.flip(1))
         return torch.einsum("rsbj,rij->sbi", features, self.weights)
+
+    def lower(self, cells: int, parts: Parts) -> bool:
+        parts.coupling.append((self.weights, self.basis))
+        return True
 
 
 @dataclass(frozen=True)
@@ -110,6 +147,10 @@ class NonlinearHistory(CausalTerm):
     def memory(self) -> int:
         return int(self.inward.shape[1])
 
+    @property
+    def effort(self) -> Effort:
+        return Effort(4, (self.memory + 1) * self.outward.shape[-1])
+
     def __call__(self, z: Tensor) -> Tensor:
         padded = torch.nn.functional.pad(z, (0, 0, self.memory, 0))[:, :, :-1]
         windows = padded.unfold(2, self.memory, 1)  # (S, B, T, N, L), most recent last
@@ -117,6 +158,12 @@ class NonlinearHistory(CausalTerm):
 
     def step(self, window: Tensor, t: int) -> Tensor:
         return self._readout(self._hidden(window.transpose(2, 3)) + self.context[:, t])
+
+    def lower(self, cells: int, parts: Parts) -> bool:
+        parts.hidden.append(
+            Hidden(self.inward.expand(cells, -1, -1), self.context, self.outward.expand(cells, -1))
+        )
+        return True
 
     def _hidden(self, windows: Tensor) -> Tensor:
         inward = self.inward.flip(1)

@@ -202,7 +202,7 @@ def run_told(exp: Experiment, run: str, dataset: str, data: Dataset) -> Row:
         "dataset": dataset,
         "posterior": str(spec.posterior["kind"]),
         "objective": str(phase.get("objective", {}).get("kind", "relaxed_pmf")),
-        "sampler": str(phase.get("sampler", {}).get("kind", "fixed_point")),
+        "sampler": str(phase.get("sampler", {}).get("kind", "auto")),
         **spec.labels,
         "bins": int(phase.get("window") or data.x.shape[1]),
         "cells": data.x.shape[2],

@@ -150,16 +150,11 @@ class Phase:
                 "in its own relaxation; expected relaxed_pmf or multi_sample"
             )
         second_order = posterior.config.through and posterior.config.of == "autoregressive"
-        if (
-            steps
-            and second_order
-            and isinstance(self.sampler, FixedPoint)
-            and self.sampler.gradient == "implicit"
-        ):
+        if steps and second_order and not self.sampler.twice_differentiable:
             raise UserError(
-                "sampler gradient: found 'implicit' with a refinement of an autoregressive posterior that is "
-                "differentiated "
-                "through, expected 'unrolled' (the implicit gradient cannot be differentiated again)"
+                f"sampler: found {self.sampler} with a refinement of an autoregressive posterior that is "
+                "differentiated through, expected fixed_point with gradient 'unrolled' (the gradient of others "
+                "cannot be differentiated again)"
             )
 
 

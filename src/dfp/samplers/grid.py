@@ -1,0 +1,99 @@
+"""Taps in an arithmetic whose sums do not depend on their order, laid out for compiled loops."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from dfp.samplers.recursion import Recursion
+
+Array = np.ndarray[Any, Any]
+
+#: bits of a double's mantissa
+_MANTISSA = 52
+#: a coupling with fewer weights than this share of N² is kept as lists of targets
+SPARSE_BELOW = 0.2
+
+
+def on_grid(taps: Tensor, sources: int | tuple[int, ...]) -> Tensor:
+    """``taps`` in double precision, rounded so that any sum of them over the past is exact.
+
+    They become multiples of 2^(e − 52), with 2^e the least power of two above the largest sum of absolute
+    values over ``sources``, the dimensions that a logit is summed over. Every partial sum of them then fits a
+    double's mantissa, so that *no* order of adding, subtracting or skipping them can change a bit: samplers
+    that visit the past in different orders agree exactly. The rounding, at most 2^(e − 53) a tap, is that of
+    a double of the size of the logit.
+    """
+    wide = taps.detach().double()
+    largest = float(wide.abs().sum(sources).max()) if wide.numel() else 0.0
+    if largest == 0 or not math.isfinite(largest):
+        return wide
+    grid = 2.0 ** (math.ceil(math.log2(largest)) - _MANTISSA)
+    return (wide / grid).round() * grid
+
+
+@dataclass(frozen=True)
+class Taps:
+    """A recursion's weights on the grid, laid out for the kernels.
+
+    Attributes:
+        own: ``(L, N)``.
+        dense: ``(L', N from, N to)``, or no lags.
+        starts, targets, sparse: ``(N + 1,)``, ``(K,)``, ``(L', K)``: the same as lists, or empty.
+        inward: ``(L'', N, H)``, with ``context`` ``(B, T, N, H)`` and ``outward`` ``(N, H)``.
+    """
+
+    own: Array
+    dense: Array
+    starts: Array
+    targets: Array
+    sparse: Array
+    inward: Array
+    context: Array
+    outward: Array
+
+    @property
+    def memory(self) -> int:
+        """Bins looked back."""
+        return max(len(self.own), len(self.dense), len(self.sparse), len(self.inward))
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """In the order that the kernels take them."""
+        return (
+            self.own, self.dense, self.starts, self.targets, self.sparse,
+            self.inward, self.context, self.outward,
+        )  # fmt: skip
+
+
+def taps_of(recursion: Recursion) -> Taps:
+    """The weights of ``recursion`` on the grid."""
+    trials, bins, cells = recursion.drive.shape[-3:]
+    own = on_grid(recursion.own, 1)
+    across = on_grid(recursion.coupling_taps().detach(), (0, 1))
+    present = (across != 0).any(0)
+    starts, targets = np.zeros(0, np.int64), np.zeros(0, np.int64)
+    sparse = np.zeros((0, 0))
+    if across.numel() and float(present.double().mean()) < SPARSE_BELOW:
+        targets = present.nonzero()[:, 1].numpy().copy()
+        starts = np.concatenate([[0], present.sum(1).cumsum(0).numpy()]).astype(np.int64)
+        sparse = np.ascontiguousarray(across[:, present].numpy())
+        across = across[:0]
+    inward = np.zeros((0, cells, 0))
+    context, outward = np.zeros((trials, bins, cells, 0)), np.zeros((cells, 0))
+    if recursion.hidden is not None:
+        hidden = recursion.hidden
+        inward = np.ascontiguousarray(on_grid(hidden.inward, 1).transpose(0, 1).numpy())
+        context, outward = _wide(hidden.context), _wide(hidden.outward)
+    return Taps(
+        np.ascontiguousarray(own.t().numpy()), np.ascontiguousarray(across.numpy()),
+        starts, targets, sparse, inward, context, outward,
+    )  # fmt: skip
+
+
+def _wide(tensor: Tensor) -> Array:
+    return np.ascontiguousarray(tensor.detach().double().numpy())

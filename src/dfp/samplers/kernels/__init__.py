@@ -1,0 +1,1 @@
+"""Compiled loops (numba), imported only when a compiled sampler draws."""

@@ -1,0 +1,162 @@
+"""Relaxed samples of a ``Recursion`` with the gradient of the recursion, each in one compiled pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from dfp.core.filters import causal_filter
+from dfp.samplers.recursion import Recursion
+from dfp.samplers.relaxations import Concrete, MeanField, Relaxation, StraightThrough
+from dfp.samplers.threads import in_threads
+
+Array = np.ndarray[Any, Any]
+
+
+def can_relax(noise: Tensor, relaxation: Relaxation) -> bool:
+    """Whether ``relaxed`` knows this relaxation, and all gradients that are asked for."""
+    if isinstance(relaxation, Concrete):
+        tempered = isinstance(relaxation.temperature, Tensor) and relaxation.temperature.requires_grad
+        return not noise.requires_grad and not tempered
+    return isinstance(relaxation, (MeanField, StraightThrough)) and not noise.requires_grad
+
+
+def relaxed(recursion: Recursion, noise: Tensor, relaxation: Relaxation) -> tuple[Tensor, Tensor]:
+    """Values and logits ``(S, B, T, N)``, differentiable once in every tensor of ``recursion``."""
+    z, logits = _Relaxed.apply(noise, relaxation, recursion.hidden is not None, *recursion.tensors)
+    return z, logits
+
+
+class _Relaxed(torch.autograd.Function):
+    """Forward: the recursion. Backward: its adjoint in reverse time, exact after one pass, as the Jacobian is
+    strictly causal; what is kept for it is the sample, and the hidden units where there are some.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, noise: Tensor, relaxation: Relaxation, has_hidden: bool, *tensors: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        from dfp.samplers.kernels.relaxed import forward
+
+        drive, *weights = tensors
+        laid = _laid_out(weights, has_hidden, noise)
+        z, logits = torch.empty_like(noise), torch.empty_like(noise)
+        units = noise.new_empty(*noise.shape, laid[-1].shape[1])
+        context = weights[4] if has_hidden else noise.new_empty(*noise.shape[1:], 0)
+        own, across, basis, inward, outward = laid
+        given = (
+            _array(drive if drive.dim() == 4 else drive[None]), _array(noise), own, across, basis, inward,
+            _array(context), outward, _temperatures(relaxation, noise), float(relaxation.stochastic),
+        )  # fmt: skip
+        written = (z.numpy(), logits.numpy(), units.numpy())
+        in_threads(lambda first, last: forward(*given, first, last, *written), noise)
+        z = relaxation(logits, noise)  # the same but for rounding: z = relax(logits, noise) holds exactly
+        ctx.save_for_backward(z, logits, units, *tensors)
+        ctx.relaxation, ctx.has_hidden = relaxation, has_hidden
+        return z, logits
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_z: Tensor, grad_logits: Tensor) -> tuple[Tensor | None, ...]:
+        from dfp.samplers.kernels.relaxed import backward
+
+        z, logits, units, drive, *weights = ctx.saved_tensors
+        own, across, basis, inward, outward = _laid_out(weights, ctx.has_hidden, z)
+        slope = _slope(ctx.relaxation, z, logits)
+        adjoint = torch.empty_like(z)
+        sent = z.new_empty(*z.shape[:3], across.shape[0], z.shape[3])
+        parts: list[Array] = []
+
+        def work(first: int, last: int) -> None:
+            parts.append(np.zeros_like(own))
+            backward(
+                _array(grad_z), _array(grad_logits), slope.numpy(), _array(z), own, across, basis, inward,
+                outward, units.numpy(), first, last, adjoint.numpy(), sent.numpy(), parts[-1],
+            )  # fmt: skip
+
+        in_threads(work, z)
+        found: list[Tensor | None] = [_reduced(adjoint, drive)]
+        found.append(torch.from_numpy(np.sum(parts, 0).T.copy()))
+        found += _coupling_gradients(adjoint, sent, z, weights[1], weights[2], ctx.needs_input_grad[5:7])
+        if ctx.has_hidden:
+            found += _hidden_gradients(adjoint, units, z, weights[3], weights[5])
+        return (None, None, None, *found)
+
+
+def _array(tensor: Tensor) -> Array:
+    return np.ascontiguousarray(tensor.detach().numpy())
+
+
+def _laid_out(weights: list[Tensor], has_hidden: bool, like: Tensor) -> tuple[Array, ...]:
+    """Own taps ``(L, N)``, W ``(R, N from, N to)``, basis, inward ``(L, N, H)``, outward ``(N, H)``."""
+    own, across, basis = weights[:3]
+    cells = own.shape[0]
+    inward, outward = like.new_zeros(cells, 0, 0), like.new_zeros(cells, 0)
+    if has_hidden:
+        inward, outward = weights[3], weights[5]
+    parts = (own.t(), across.transpose(1, 2), basis, inward.transpose(0, 1), outward)
+    return tuple(_array(part) for part in parts)
+
+
+def _temperatures(relaxation: Relaxation, noise: Tensor) -> Array:
+    value: float | Tensor = 1.0
+    if isinstance(relaxation, StraightThrough):
+        value = 0.0
+    elif isinstance(relaxation, Concrete):
+        value = relaxation.temperature
+    return _array(torch.as_tensor(value, dtype=noise.dtype).expand(noise.shape[-1]))
+
+
+def _slope(relaxation: Relaxation, z: Tensor, logits: Tensor) -> Tensor:
+    """``dz/du``, ``(S, B, T, N)``."""
+    if isinstance(relaxation, Concrete):
+        return z * (1 - z) / relaxation.temperature
+    if isinstance(relaxation, MeanField):
+        return z * (1 - z)
+    if isinstance(relaxation, StraightThrough) and relaxation.reading == "literal":
+        return torch.ones_like(z)
+    spiking = torch.sigmoid(logits)
+    return spiking * (1 - spiking)
+
+
+def _reduced(gradient: Tensor, like: Tensor) -> Tensor:
+    """Summed over what ``like`` was repeated over."""
+    return (
+        gradient
+        if like.dim() == 4 and like.shape[0] == gradient.shape[0]
+        else gradient.sum_to_size(like.shape)
+    )
+
+
+def _coupling_gradients(
+    adjoint: Tensor, sent: Tensor, z: Tensor, weights: Tensor, basis: Tensor, wanted: tuple[bool, ...]
+) -> list[Tensor | None]:
+    """``Σ a_i[t] (φ_r * z_j)[t]``, ``(R, N, N)``, and ``Σ (Wᵀ a)[t, j] z_j[t − τ]``, ``(R, L')``."""
+    of_weights = of_basis = None
+    if wanted[0]:
+        of_weights = torch.stack(
+            [
+                adjoint.flatten(0, 2).t() @ causal_filter(z, taps[None]).flatten(0, 2)
+                for taps in basis.detach()
+            ]
+        ) if len(basis) else torch.zeros_like(weights)  # fmt: skip
+    if wanted[1]:
+        of_basis = torch.zeros_like(basis)
+        for lag in range(1, min(basis.shape[1], z.shape[2] - 1) + 1):
+            of_basis[:, lag - 1] = torch.einsum("sbtrn,sbtn->r", sent[:, :, lag:], z[:, :, :-lag])
+    return [of_weights, of_basis]
+
+
+def _hidden_gradients(
+    adjoint: Tensor, units: Tensor, z: Tensor, inward: Tensor, outward: Tensor
+) -> list[Tensor | None]:
+    """Of ``inward`` ``(N, L, H)``, ``context`` ``(B, T, N, H)`` and ``outward`` ``(N, H)``."""
+    inside = adjoint[..., None] * outward * (1 - units.square())
+    of_inward = torch.zeros_like(inward)
+    for lag in range(1, min(inward.shape[1], z.shape[2] - 1) + 1):
+        of_inward[:, lag - 1] = torch.einsum("sbtnh,sbtn->nh", inside[:, :, lag:], z[:, :, :-lag])
+    return [of_inward, inside.sum(0), torch.einsum("sbtnh,sbtn->nh", units, adjoint)]
