@@ -21,6 +21,7 @@ from dfp.core.errors import UserError
 from dfp.core.noise import generator
 from dfp.data.chunks import Calcium, go_on, stretches
 from dfp.data.dataset import Dataset
+from dfp.samplers.auto import Auto
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.relaxations import Hard
 from dfp.samplers.sequential import Sequential
@@ -59,7 +60,7 @@ def test_the_file_is_the_same_whatever_the_stretch(tmp_path: Path, changed: dict
 
 
 @pytest.mark.parametrize("kind", ["own_history", "coupled"])
-@pytest.mark.parametrize("sampler", [Sequential(), FixedPoint()], ids=lambda one: one.name)
+@pytest.mark.parametrize("sampler", [Sequential(), FixedPoint(), Auto()], ids=lambda one: one.name)
 def test_going_on_is_sampling_the_whole(kind: str, sampler: Any) -> None:
     law = process(kind, 1, trials=2, bins=11, cells=2)
     noise = law.noise(3, generator(2))

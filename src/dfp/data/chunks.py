@@ -11,14 +11,14 @@ from scipy.signal import lfilter
 
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.models.calcium import CalciumNetwork
+from dfp.samplers.auto import Auto
 from dfp.samplers.base import Sampler
-from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.relaxations import Hard
 
 Array = NDArray[np.float64]
 
 #: what stretches are drawn with; any sampler gives the same spikes
-SAMPLER: Sampler = FixedPoint()
+SAMPLER: Sampler = Auto()
 #: largest and smallest quantile of the noise in double precision, as in ``core.noise``
 _EDGE = 2.0**-53
 

@@ -14,8 +14,8 @@ from dfp.core.errors import UserError
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.law import SpikeLaw, pmf_of
 from dfp.objectives.base import Loss, Objective, Problem, require_hard
+from dfp.samplers.auto import Auto
 from dfp.samplers.base import Sampler
-from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.relaxations import Hard, Relaxation
 
 
@@ -153,7 +153,7 @@ class WakeSleep(Objective):
         bins = problem.x.shape[1]
         with torch.no_grad():
             prior = problem.model.prior(self.dreams, self.lead + bins)
-            draw = prior.draw(prior.noise(1, rng), FixedPoint(), Hard())
+            draw = prior.draw(prior.noise(1, rng), Auto(), Hard())
             x = problem.model.observe(draw.z, rng)[0, :, self.lead :]
             # frames that a recorded trial lacks, its dream lacks too
             which = torch.arange(self.dreams, device=x.device) % len(problem.x)
