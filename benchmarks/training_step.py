@@ -1,7 +1,7 @@
 """Where the time of a training step goes: named parts of a step, for the kinds of run that there are.
 
     python benchmarks/training_step.py times.csv                       # all cases, one thread
-    python benchmarks/training_step.py times.csv --cases 100_cells --steps 30
+    python benchmarks/training_step.py times.csv --sizes 100_cells --steps 30
     python benchmarks/training_step.py times.csv --losses losses.csv   # the losses of the steps, every digit
 
 A part's time is its own: what it calls that is a part of its own is taken off it. Seconds are those of the
@@ -19,6 +19,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,8 @@ SIZES: dict[str, dict[str, int]] = {
     "100_cells_uncut": {"cells": 100, "batch": 4, "window": 300},
     "100_cells_long": {"cells": 100, "batch": 1, "window": 10_000},
 }
+#: settings of the recognition network
+RECOGNITION: dict[str, dict[str, Any]] = {"plain": {}, "blocked": {"blocked": True}}
 #: what is left out unless named: large
 UNASKED = ("100_cells_long",)
 
@@ -164,7 +167,7 @@ def recording(cells: int, bins: int, kernel_bins: int) -> Dataset:
     )  # fmt: skip
 
 
-def trainer(size: str, run: str, blocked: bool = False) -> Trainer:
+def trainer(size: str, run: str, recognition: str = "plain") -> Trainer:
     """An untrained run; the model's rate, history and coupling are learned where there is a network."""
     cells, batch, window = (SIZES[size][key] for key in ("cells", "batch", "window"))
     panel = cells == 1
@@ -173,7 +176,7 @@ def trainer(size: str, run: str, blocked: bool = False) -> Trainer:
         data.start, data.frame_rate, () if panel else ("bias", "history", "coupling"), data.kernel_bins
     )
     posterior, phase = RUNS[run]
-    seen = {"window": 15, "hidden": 32} | ({"blocked": True} if blocked else {})
+    seen: dict[str, Any] = {"window": 15, "hidden": 32} | RECOGNITION[recognition]
     if panel:
         seen["per_cell"] = True
     elif run != "twisted":
@@ -190,19 +193,20 @@ def trainer(size: str, run: str, blocked: bool = False) -> Trainer:
 
 
 def measure(
-    size: str, run: str, steps: int, blocked: bool = False
+    size: str, run: str, recognition: str, steps: int
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Rows of times, a part each, and rows of losses, a step each."""
+    case = {"size": size, "run": run, "recognition": recognition}
     spent: list[dict[str, np.ndarray]] = []
     losses: list[dict[str, Any]] = []
-    moves = trainer(size, run, blocked).run()
+    moves = trainer(size, run, recognition).run()
     clock = Clock()
     with watched(clock):
         for step in range(WARM_UP + steps):
             clock.spent.clear()
             with clock.part("rest"):
                 metrics = next(moves)
-            losses.append({"size": size, "run": run, "step": step, "loss": repr(metrics["loss"])})
+            losses.append({**case, "step": step, "loss": repr(metrics["loss"])})
             if step >= WARM_UP:
                 spent.append(dict(clock.spent))
     whole = [sum(step.values(), np.zeros(2)) for step in spent]
@@ -210,7 +214,7 @@ def measure(
         part: [step.get(part, np.zeros(2)) for step in spent]
         for part in dict.fromkeys(name for step in spent for name in step)
     }
-    told = {"size": size, "run": run, **SIZES[size]}
+    told = {**case, **SIZES[size]}
     rows = []
     for part, values in parts.items():
         cpu, wall = np.median(values, 0)
@@ -222,23 +226,23 @@ def measure(
 def largest_difference(losses: pd.DataFrame, against: Path) -> pd.DataFrame:
     """Largest relative difference of the losses of every case that both tables have."""
     before = pd.read_csv(against, dtype={"size": str})
-    both = losses.merge(before, on=["size", "run", "step"], suffixes=("", "_before"))
+    both = losses.merge(before, on=["size", "run", "recognition", "step"], suffixes=("", "_before"))
     now_, then = both["loss"].astype(float), both["loss_before"].astype(float)
     both["difference"] = (now_ - then).abs() / then.abs().clip(lower=1e-12)
-    return both.groupby(["size", "run"], sort=False)["difference"].max().reset_index()
+    return both.groupby(["size", "run", "recognition"], sort=False)["difference"].max().reset_index()
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("out", type=Path, help="table of times (.csv)")
-    parser.add_argument(
-        "--sizes", "--cases", nargs="*", choices=SIZES, default=[s for s in SIZES if s not in UNASKED]
-    )
+    parser.add_argument("--sizes", nargs="*", choices=SIZES, default=[s for s in SIZES if s not in UNASKED])
     parser.add_argument("--runs", nargs="*", choices=RUNS, default=list(RUNS))
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--blocked", action="store_true", help="recognition: {blocked: true}")
+    parser.add_argument(
+        "--recognition", nargs="*", choices=RECOGNITION, default=list(RECOGNITION), help="plain, by blocks"
+    )
     parser.add_argument("--losses", type=Path, help="write the losses of all steps here (.csv)")
     parser.add_argument("--against", type=Path, help="losses of another version of the code to compare with")
     return parser.parse_args()
@@ -252,13 +256,13 @@ def main() -> None:
     rows: list[dict[str, Any]] = []
     losses: list[dict[str, Any]] = []
     for size in asked.sizes:
-        for run in asked.runs:
-            timed, lost = measure(size, run, asked.steps, asked.blocked)
+        for run, recognition in product(asked.runs, asked.recognition):
+            timed, lost = measure(size, run, recognition, asked.steps)
             rows, losses = rows + timed, losses + lost
             told = "  ".join(f"{row['part']} {1e3 * row['cpu_seconds']:.1f}" for row in timed)
-            print(f"{size} {run}, ms: {told}", flush=True)
+            print(f"{size} {run} {recognition}, ms: {told}", flush=True)
     machine = environment()
-    frame = pd.DataFrame(rows).assign(steps=asked.steps, threads=asked.threads, blocked=asked.blocked)
+    frame = pd.DataFrame(rows).assign(steps=asked.steps, threads=asked.threads)
     for key in ("device", "cpu", "cores", "python", "torch", "commit"):
         if key in machine:
             frame[key] = str(machine[key])
