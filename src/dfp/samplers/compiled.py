@@ -18,6 +18,8 @@ from dfp.samplers.relaxations import Hard, Relaxation
 from dfp.samplers.sequential import Sequential
 from dfp.samplers.threads import in_threads
 
+#: hard samples without history of more cell-bins than these are drawn by the loop too: one pass over memory
+LOOP_ABOVE = 20_000
 HAS_NUMBA = find_spec("numba") is not None
 
 
@@ -48,10 +50,11 @@ class Compiled(Sampler):
 
 def compiled(process: CausalProcess, noise: Tensor, relaxation: Relaxation) -> Draw | None:
     """A compiled draw, or None where none can be had."""
-    if process.memory == 0:
+    loops = HAS_NUMBA and noise.device.type == "cpu"
+    if process.memory == 0 and not (loops and isinstance(relaxation, Hard) and noise.numel() > LOOP_ABOVE):
         logits = process.logits(torch.zeros_like(noise))
         return Draw(relaxation(logits, noise), logits, noise, sweeps=1, residual=0.0, converged=True)
-    recursion = process.recursion() if HAS_NUMBA and noise.device.type == "cpu" else None
+    recursion = process.recursion() if loops else None
     if recursion is None:
         return None
     if isinstance(relaxation, Hard):

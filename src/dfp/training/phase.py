@@ -152,8 +152,8 @@ class Phase:
         if steps and second_order and not self.sampler.twice_differentiable:
             raise UserError(
                 f"sampler: found {self.sampler} with a refinement of an autoregressive posterior that is "
-                "differentiated through, expected fixed_point with gradient 'unrolled' (the gradient of others "
-                "is not differentiated again)"
+                "differentiated through, expected fixed_point with gradient 'unrolled' (others cannot be "
+                "differentiated again)"
             )
 
 
