@@ -24,10 +24,10 @@ def on_grid(taps: Tensor, sources: int | tuple[int, ...], beside: Tensor | None 
 
     They become multiples of 2^(e − 52), with 2^e the least power of two above the largest sum of absolute
     values over ``sources``, the dimensions that a logit is summed over, and over what the same logit sums
-    ``beside`` them, given as sums of absolute values. Every partial sum of them then fits a double's mantissa,
-    so that *no* order of adding, subtracting or skipping them can change a bit: samplers that visit the past
-    in different orders agree exactly. The rounding, at most 2^(e − 53) a tap, is that of a double of the size
-    of the logit.
+    ``beside`` them, given as sums of absolute values. Every partial sum of them then fits a double's
+    mantissa, so that *no* order of adding, subtracting or skipping them can change a bit: samplers that visit
+    the past in different orders agree exactly. The rounding, at most 2^(e − 53) a tap, is that of a double of
+    the size of the logit.
     """
     wide = taps.detach().double()
     sums = wide.abs().sum(sources)
@@ -40,8 +40,8 @@ def on_grid(taps: Tensor, sources: int | tuple[int, ...], beside: Tensor | None 
 
 
 def linear_taps(recursion: Recursion) -> tuple[Tensor, Tensor]:
-    """Own taps ``(N, L)`` and coupling taps ``(L', N from, N to)`` of ``recursion``, on one grid: a logit sums
-    both, and terms of two grids would not add up exactly.
+    """Own taps ``(N, L)`` and coupling taps ``(L', N from, N to)`` of ``recursion``, on one grid: a logit
+    sums both, and terms of two grids would not add up exactly.
     """
     own, across = recursion.own.detach().double(), recursion.coupling_taps().detach()
     of_own, of_others = own.abs().sum(1), across.abs().sum((0, 1))

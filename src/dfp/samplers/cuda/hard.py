@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import triton
 import triton.language as tl
 
 
 @triton.jit
 def own_bins(
-    drive: Any,  # (S or 1, B, T, N)
-    noise: Any,  # (S, B, T, N)
-    own: Any,  # (L, N), float64, on a grid
-    z: Any,  # (S, B, T, N), written
-    logits: Any,  # (S, B, T, N), written
-    trials: Any,
-    bins: Any,
-    cells: Any,
-    drive_stride: Any,  # from sample to sample: B·T·N, or 0
+    drive: tl.tensor,  # (S or 1, B, T, N)
+    noise: tl.tensor,  # (S, B, T, N)
+    own: tl.tensor,  # (L, N), float64, on a grid
+    z: tl.tensor,  # (S, B, T, N), written
+    logits: tl.tensor,  # (S, B, T, N), written
+    trials: tl.tensor,
+    bins: tl.tensor,
+    cells: tl.tensor,
+    drive_stride: tl.tensor,  # from sample to sample: B·T·N, or 0
     LAGS: tl.constexpr,  # at most 64
     ROWS: tl.constexpr,  # a power of two, at least LAGS
     BLOCK: tl.constexpr,
@@ -49,18 +47,18 @@ def own_bins(
 
 @triton.jit
 def coupled_bins(
-    drive: Any,  # (S or 1, B, T, N)
-    noise: Any,  # (S, B, T, N)
-    own: Any,  # (L, N), float64, on a grid
-    dense: Any,  # (L', N from, N to), float64, on the same grid
-    ahead: Any,  # (S·B, M, N), float64 zeros: a ring of what past spikes add to the next M logits
-    z: Any,  # (S, B, T, N), written
-    logits: Any,  # (S, B, T, N), written
-    trials: Any,
-    bins: Any,
-    cells: Any,
-    drive_stride: Any,
-    memory: Any,  # M, bins looked back
+    drive: tl.tensor,  # (S or 1, B, T, N)
+    noise: tl.tensor,  # (S, B, T, N)
+    own: tl.tensor,  # (L, N), float64, on a grid
+    dense: tl.tensor,  # (L', N from, N to), float64, on the same grid
+    ahead: tl.tensor,  # (S·B, M, N), float64 zeros: a ring of what past spikes add to the next M logits
+    z: tl.tensor,  # (S, B, T, N), written
+    logits: tl.tensor,  # (S, B, T, N), written
+    trials: tl.tensor,
+    bins: tl.tensor,
+    cells: tl.tensor,
+    drive_stride: tl.tensor,
+    memory: tl.tensor,  # M, bins looked back
     LAGS: tl.constexpr,
     DENSE_LAGS: tl.constexpr,  # 0: no coupling
     ROWS: tl.constexpr,  # a power of two, at least M
@@ -79,6 +77,7 @@ def coupled_bins(
     row = 0
     for _ in range(bins):
         total = tl.load(ring + row * cells, mask=there, other=0.0)
+        tl.debug_barrier()  # every thread has read what is zeroed below
         u = (tl.load(drive + given, mask=there, other=0.0).to(tl.float64) + total).to(logits.dtype.element_ty)
         spike = ((u + tl.load(noise + at, mask=there, other=0.0)) > 0) & there
         tl.store(logits + at, u, mask=there)
@@ -96,7 +95,8 @@ def coupled_bins(
             while left > 0:
                 source = tl.min(tl.where(pending > 0, index, BLOCK), 0)
                 pending = tl.where(index == source, 0, pending)
-                weight = tl.load(dense + (lag * cells + source) * cells + cell[None, :], mask=reached, other=0.0)
+                to = dense + (lag * cells + source) * cells + cell[None, :]
+                weight = tl.load(to, mask=reached, other=0.0)
                 tl.store(later, tl.load(later, mask=reached, other=0.0) + weight, mask=reached)
                 left -= 1
                 tl.debug_barrier()

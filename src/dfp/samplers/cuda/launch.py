@@ -8,6 +8,7 @@ from torch import Tensor
 
 from dfp.samplers.cuda.chunks import CHUNK, sweep_chunks
 from dfp.samplers.cuda.hard import coupled_bins, own_bins
+from dfp.samplers.cuda.relaxed import adjoint_bins, relaxed_bins
 
 #: cells of a program whose cells are independent
 BLOCK = 32
@@ -45,7 +46,8 @@ def sequential(noise: Tensor, drive: Tensor, own: Tensor, dense: Tensor) -> tupl
     ahead = own.new_zeros(samples * trials, memory, cells)
     coupled_bins[(samples * trials, triton.cdiv(cells, block))](
         drive, noise, own, dense, ahead, z, logits, *sizes, memory,
-        LAGS=lags, DENSE_LAGS=dense_lags, ROWS=triton.next_power_of_2(memory), BLOCK=block, num_warps=4,
+        LAGS=lags, DENSE_LAGS=dense_lags, ROWS=triton.next_power_of_2(memory), BLOCK=block,
+        num_warps=8 if block <= 256 else 16,
     )  # fmt: skip
     return z, logits
 
@@ -66,22 +68,84 @@ def chunked(
     blocks, chunks = triton.cdiv(cells, block), triton.cdiv(bins, CHUNK)
     span = span or max(1, chunks * samples * trials * blocks // PROGRAMS)
     spans = triton.cdiv(chunks, span)
-    words = torch.zeros(samples * trials, chunks, cells, dtype=torch.int64, device=noise.device)
-    seen, draft = torch.zeros_like(words), torch.empty_like(words)
+    old = torch.zeros(samples * trials, chunks, cells, dtype=torch.int64, device=noise.device)
+    new, seen, draft = torch.empty_like(old), torch.zeros_like(old), torch.empty_like(old)
     changed = torch.zeros(1, dtype=torch.int32, device=noise.device)
     launches = 0
     while launches == 0 or (spans > 1 and int(changed) > 0):
         changed.zero_()
         sweep_chunks[(samples * trials * spans, blocks)](
-            drive, noise, own, dense, words, seen, draft, z, logits, changed,
+            drive, noise, own, dense, old, new, seen, draft, z, logits, changed,
             trials, bins, cells, chunks, span, _stride(drive), int(launches == 0),
-            LAGS=len(own), DENSE_LAGS=len(dense), BLOCK=block, num_warps=8 if block > BLOCK else 4,
+            LAGS=len(own), DENSE_LAGS=len(dense), BLOCK=block, num_warps=8 if block <= BLOCK else 16,
         )  # fmt: skip
+        old, new = new, old
         launches += 1
     return z, logits, launches
 
 
+def relaxed(
+    noise: Tensor,
+    drive: Tensor,
+    own: Tensor,
+    weights: Tensor,
+    basis: Tensor,
+    temperature: Tensor,
+    heard: bool,
+) -> tuple[Tensor, Tensor]:
+    """Relaxed values and logits, both ``(S, B, T, N)``; ``own`` ``(N, L)``, ``weights`` ``(R, N to, N
+    from)``, ``basis`` ``(R, L')``, ``temperature`` ``(N,)``, 0 for a step.
+    """
+    drive, noise, own, weights = _laid_out(drive, noise, own, weights.transpose(1, 2))
+    samples, trials, bins, cells = noise.shape
+    z, logits = torch.empty_like(noise), torch.empty_like(noise)
+    shapes = _shapes(own, weights, basis, cells)
+    relaxed_bins[(samples * trials, triton.cdiv(cells, shapes["BLOCK"]))](
+        drive, noise, own, weights, basis.contiguous(), temperature.contiguous(), z, logits,
+        trials, bins, cells, _stride(drive), HEARD=heard, **shapes,
+    )  # fmt: skip
+    return z, logits
+
+
+def adjoint(
+    grad_z: Tensor,
+    grad_logits: Tensor,
+    slope: Tensor,
+    z: Tensor,
+    own: Tensor,
+    weights: Tensor,
+    basis: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss's gradient in the logits through all later bins ``(S, B, T, N)``, what it sends to the cells
+    that act on them ``(S, B, T, R, N)``, and the gradient in ``own`` ``(N, L)``.
+    """
+    slope, z, own, weights = _laid_out(slope, z, own, weights.transpose(1, 2))
+    samples, trials, bins, cells = z.shape
+    shapes = _shapes(own, weights, basis, cells)
+    solved, sent = torch.empty_like(z), z.new_empty(samples, trials, bins, len(weights), cells)
+    of_own = z.new_empty(samples * trials, len(own), cells)
+    adjoint_bins[(samples * trials, triton.cdiv(cells, shapes["BLOCK"]))](
+        grad_z.contiguous(), grad_logits.contiguous(), slope, z, own, weights, basis.contiguous(),
+        solved, sent, of_own, bins, cells, **shapes,
+    )  # fmt: skip
+    return solved, sent, of_own.sum(0).t().contiguous()
+
+
+def _shapes(own: Tensor, weights: Tensor, basis: Tensor, cells: int) -> dict[str, int]:
+    """Sizes known when the relaxed kernels are compiled; one program has all cells of a chain where they are
+    coupled.
+    """
+    block = triton.next_power_of_2(cells) if len(weights) else BLOCK
+    memory = max(len(own), basis.shape[1] if len(weights) else 0, 1)
+    return {
+        "LAGS": len(own), "BASES": len(weights), "BASIS_LAGS": basis.shape[1],
+        "ROWS": triton.next_power_of_2(memory), "BLOCK": block,
+        "num_warps": 8 if len(weights) else 1,
+    }  # fmt: skip
+
+
 def _laid_out(drive: Tensor, noise: Tensor, own: Tensor, dense: Tensor) -> tuple[Tensor, ...]:
+    """As the kernels read them: contiguous, lags before cells."""
     wide = drive.detach() if drive.dim() == 4 else drive.detach()[None]
     return wide.contiguous(), noise.detach().contiguous(), own.t().contiguous(), dense.contiguous()
 
