@@ -135,6 +135,17 @@ print([name for name in sys.modules if name.startswith(("triton", "dfp.samplers.
     assert asked.stdout.split("\n")[-2] == "[]"
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
+def test_without_a_gpu_the_benchmark_says_so() -> None:
+    asked = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "cuda_samplers.py")], capture_output=True, text=True
+    )
+    assert asked.returncode == 2 and asked.stdout == ""
+    assert asked.stderr.strip() == (
+        "cuda_samplers: found no usable CUDA device, expected one (and a CUDA build of torch)."
+    )
+
+
 # ---------------------------------------------------------------- kernels
 
 
