@@ -6,7 +6,8 @@
 A time is that between two CUDA events around a draw that finds its noise on the device, the median of some
 rounds after warm-up; all methods take turns within a round. ``differ`` counts spikes that are not those of
 the compiled loop: it has to be 0 for the fused kernels, which sum exactly, or the command ends with 1; the
-others add in floating point. Without a CUDA device it says so and ends with 2. No GPU has run it yet.
+others add in floating point. ``over_eager`` and ``over_fused`` are ratios of medians to the eager and to the
+fused sequential loop. Without a CUDA device the command says so and ends with 2. No GPU has run it yet.
 """
 
 from __future__ import annotations
@@ -193,6 +194,8 @@ def timed(cells: int, chains: int, bins: int, coupling_lags: int) -> list[dict[s
         {
             **size, "own_lags": OWN_LAGS, "method": name,
             "median_ms": statistics.median(found), "least_ms": min(found), "most_ms": max(found),
+            "over_eager": statistics.median(found) / statistics.median(seconds["eager sequential"]),
+            "over_fused": statistics.median(found) / statistics.median(seconds["fused sequential"]),
             "rounds": len(found), "differ": None if name == "factorised" else differ[name],
         }
         for name, found in seconds.items()
