@@ -43,9 +43,9 @@ class CausalTerm(ABC):
         """Contributions at every bin, ``(S, B, T, N)``, from values ``(S, B, T, N)``."""
 
     @property
-    @abstractmethod
     def effort(self) -> Effort:
-        """What it costs: tensor operations a call, and multiply-adds a cell and bin."""
+        """What it costs, for choosing a sampler; unless a term says otherwise, that of a small filter."""
+        return Effort(4, self.memory)
 
     @abstractmethod
     def step(self, window: Tensor, t: int) -> Tensor:

@@ -60,7 +60,8 @@ class Auto(Sampler):
         FixedPoint(tolerance=self.tolerance)
 
     def draw(self, process: CausalProcess, noise: Tensor, relaxation: Relaxation) -> Draw:
-        draw = compiled(process, noise, relaxation)
+        # on CUDA the fused kernels are taken by name (``compiled``) only, until a device has run them
+        draw = compiled(process, noise, relaxation) if noise.device.type == "cpu" else None
         if draw is not None:
             return draw
         sweeps, ago = self._seen.get(relaxation.discrete, (FIRST_GUESS, LOOK_AGAIN))

@@ -13,6 +13,7 @@ from dfp.core.errors import UserError
 from dfp.samplers.base import CausalProcess, Sampler
 from dfp.samplers.compiled import HAS_NUMBA, laid_out
 from dfp.samplers.fixed_point import FixedPoint
+from dfp.samplers.grid import taps_of
 from dfp.samplers.recursion import Recursion
 from dfp.samplers.relaxations import Hard, Relaxation
 from dfp.samplers.threads import in_threads
@@ -62,7 +63,7 @@ def in_chunks(
     from dfp.samplers.kernels.chunked import sweep_chunks
 
     kernel: Any = sweep_chunks
-    given, z, logits = laid_out(recursion, noise)
+    given, z, logits = laid_out(taps_of(recursion), recursion.drive.detach(), noise)
     samples, trials, bins, _ = noise.shape
     sweeps = np.zeros((samples * trials, -(-bins // chunk)), np.int64)
     written = (z.numpy(), logits.numpy(), sweeps)

@@ -49,8 +49,9 @@ class _Relaxed(torch.autograd.Function):
         context = weights[4] if has_hidden else noise.new_empty(*noise.shape[1:], 0)
         own, across, basis, inward, outward = laid
         given = (
-            _array(drive if drive.dim() == 4 else drive[None]), _array(noise), own, across, basis, inward,
-            _array(context), outward, _temperatures(relaxation, noise), float(relaxation.stochastic),
+            as_array(drive if drive.dim() == 4 else drive[None]), as_array(noise), own, across, basis, inward,
+            as_array(context), outward, as_array(temperatures(relaxation, noise)),
+            float(relaxation.stochastic),
         )  # fmt: skip
         written = (z.numpy(), logits.numpy(), units.numpy())
         in_threads(lambda first, last: forward(*given, first, last, *written), noise)
@@ -66,7 +67,7 @@ class _Relaxed(torch.autograd.Function):
 
         z, logits, units, drive, *weights = ctx.saved_tensors
         own, across, basis, inward, outward = _laid_out(weights, ctx.has_hidden, z)
-        slope = _slope(ctx.relaxation, z, logits)
+        slope = slope_of(ctx.relaxation, z, logits)
         adjoint = torch.empty_like(z)
         sent = z.new_empty(*z.shape[:3], across.shape[0], z.shape[3])
         parts: list[Array] = []
@@ -74,20 +75,21 @@ class _Relaxed(torch.autograd.Function):
         def work(first: int, last: int) -> None:
             parts.append(np.zeros_like(own))
             backward(
-                _array(grad_z), _array(grad_logits), slope.numpy(), _array(z), own, across, basis, inward,
-                outward, units.numpy(), first, last, adjoint.numpy(), sent.numpy(), parts[-1],
+                as_array(grad_z), as_array(grad_logits), slope.numpy(), as_array(z), own, across, basis,
+                inward, outward, units.numpy(), first, last, adjoint.numpy(), sent.numpy(), parts[-1],
             )  # fmt: skip
 
         in_threads(work, z)
-        found: list[Tensor | None] = [_reduced(adjoint, drive)]
+        found: list[Tensor | None] = [reduced(adjoint, drive)]
         found.append(torch.from_numpy(np.sum(parts, 0).T.copy()))
-        found += _coupling_gradients(adjoint, sent, z, weights[1], weights[2], ctx.needs_input_grad[5:7])
+        found += coupling_gradients(adjoint, sent, z, weights[1], weights[2], ctx.needs_input_grad[5:7])
         if ctx.has_hidden:
             found += _hidden_gradients(adjoint, units, z, weights[3], weights[5])
         return (None, None, None, *found)
 
 
-def _array(tensor: Tensor) -> Array:
+def as_array(tensor: Tensor) -> Array:
+    """Contiguous, without its gradient."""
     return np.ascontiguousarray(tensor.detach().numpy())
 
 
@@ -99,19 +101,20 @@ def _laid_out(weights: list[Tensor], has_hidden: bool, like: Tensor) -> tuple[Ar
     if has_hidden:
         inward, outward = weights[3], weights[5]
     parts = (own.t(), across.transpose(1, 2), basis, inward.transpose(0, 1), outward)
-    return tuple(_array(part) for part in parts)
+    return tuple(as_array(part) for part in parts)
 
 
-def _temperatures(relaxation: Relaxation, noise: Tensor) -> Array:
+def temperatures(relaxation: Relaxation, noise: Tensor) -> Tensor:
+    """``(N,)``, 0 for a step."""
     value: float | Tensor = 1.0
     if isinstance(relaxation, StraightThrough):
         value = 0.0
     elif isinstance(relaxation, Concrete):
         value = relaxation.temperature
-    return _array(torch.as_tensor(value, dtype=noise.dtype).expand(noise.shape[-1]))
+    return torch.as_tensor(value, dtype=noise.dtype, device=noise.device).expand(noise.shape[-1])
 
 
-def _slope(relaxation: Relaxation, z: Tensor, logits: Tensor) -> Tensor:
+def slope_of(relaxation: Relaxation, z: Tensor, logits: Tensor) -> Tensor:
     """``dz/du``, ``(S, B, T, N)``."""
     if isinstance(relaxation, Concrete):
         return z * (1 - z) / relaxation.temperature
@@ -123,7 +126,7 @@ def _slope(relaxation: Relaxation, z: Tensor, logits: Tensor) -> Tensor:
     return spiking * (1 - spiking)
 
 
-def _reduced(gradient: Tensor, like: Tensor) -> Tensor:
+def reduced(gradient: Tensor, like: Tensor) -> Tensor:
     """Summed over what ``like`` was repeated over."""
     return (
         gradient
@@ -132,7 +135,7 @@ def _reduced(gradient: Tensor, like: Tensor) -> Tensor:
     )
 
 
-def _coupling_gradients(
+def coupling_gradients(
     adjoint: Tensor, sent: Tensor, z: Tensor, weights: Tensor, basis: Tensor, wanted: tuple[bool, ...]
 ) -> list[Tensor | None]:
     """``Σ a_i[t] (φ_r * z_j)[t]``, ``(R, N, N)``, and ``Σ (Wᵀ a)[t, j] z_j[t − τ]``, ``(R, L')``."""

@@ -15,7 +15,6 @@ from dfp.posteriors.base import Posterior
 from dfp.posteriors.refined import Refined
 from dfp.posteriors.twisted import Twisted
 from dfp.samplers.base import Sampler
-from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.relaxations import Concrete, Hard, MeanField, Relaxation, StraightThrough
 from dfp.training.schedules import Schedule
 
@@ -153,8 +152,8 @@ class Phase:
         if steps and second_order and not self.sampler.twice_differentiable:
             raise UserError(
                 f"sampler: found {self.sampler} with a refinement of an autoregressive posterior that is "
-                "differentiated through, expected fixed_point with gradient 'unrolled' (the gradient of others "
-                "cannot be differentiated again)"
+                "differentiated through, expected fixed_point with gradient 'unrolled' (others cannot be "
+                "differentiated again)"
             )
 
 
