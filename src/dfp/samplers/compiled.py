@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import torch
@@ -12,12 +11,11 @@ from torch import Tensor
 from dfp.core.draw import Draw
 from dfp.samplers.base import CausalProcess, Sampler
 from dfp.samplers.grid import taps_of
+from dfp.samplers.implicit import compilable
 from dfp.samplers.pathwise import can_relax, relaxed
 from dfp.samplers.recursion import Recursion
 from dfp.samplers.relaxations import Hard, Relaxation
 from dfp.samplers.sequential import Sequential
-
-HAS_NUMBA = find_spec("numba") is not None
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class Compiled(Sampler):
         if process.memory == 0:
             logits = process.logits(torch.zeros_like(noise))
             return Draw(relaxation(logits, noise), logits, noise, sweeps=1, residual=0.0, converged=True)
-        recursion = process.recursion() if HAS_NUMBA and noise.device.type == "cpu" else None
+        recursion = compilable(process, noise)
         if recursion is not None and isinstance(relaxation, Hard):
             z, logits = hard(recursion, noise)
         elif recursion is not None and can_relax(noise, relaxation):
