@@ -100,11 +100,13 @@ class _Adjoint(torch.autograd.Function):
         units = z.new_empty(*z.shape, outward.shape[1])
         given = tuple(_array(tensor) for tensor in (grad_z, grad_logits, slopes, z))
         parts: list[Array] = []
+        write_units: Any = hidden_units
+        write: Any = backward
 
         def work(first: int, last: int) -> None:
             parts.append(np.zeros_like(own))
-            hidden_units(given[3], inward, context, first, last, units.numpy())
-            backward(
+            write_units(given[3], inward, context, first, last, units.numpy())
+            write(
                 *given, own, across, basis, inward, outward, units.numpy(), first, last, adjoint.numpy(),
                 sent.numpy(), parts[-1],
             )  # fmt: skip
