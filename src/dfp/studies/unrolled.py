@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -16,7 +17,6 @@ from dfp.data import networks
 from dfp.data.simulate import simulate
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.terms import CausalTerm, Coupling, OwnHistory
-from dfp.evaluation.gradients import Moments
 from dfp.models.calcium import CalciumNetwork
 from dfp.objectives.base import Problem
 from dfp.objectives.relaxed_pmf import RelaxedPmf
@@ -47,7 +47,9 @@ class Unrolled(Study):
     same noise; K sweeps change the sample and cut its derivatives, and both count.
 
     Relative bias is ``‖E[g_K − g]‖ / ‖E g‖``. Both squares are estimated without bias from independent draws,
-    ``‖mean‖² − Σ s² / n``; their difference in noise is none, so that few draws do.
+    ``‖mean‖² − Σ s² / n``; the root has the sign of the square, so that it scatters around 0 where there is
+    no bias. ``worst_draw`` is the largest ``‖g_K − g‖ / ‖E g‖`` of all draws: a sample that is not still can
+    have derivatives far larger than the solution's.
 
     Attributes:
         cells: sizes of the networks; one cell has own history only.
@@ -103,6 +105,8 @@ class Unrolled(Study):
         for key, lowest in (("bins", 2), ("trials", 1), ("draws", 2), ("samples", 1), ("kernel_bins", 1)):
             if getattr(self, key) < lowest:
                 raise UserError(f"{key}: found {getattr(self, key)}, expected at least {lowest}")
+        if self.perturbation < 0:
+            raise UserError(f"perturbation: found {self.perturbation:g}, expected at least 0")
         if not self.history:
             raise UserError("history: found no lags, expected at least one")
         if not self.tolerance > 0 or not self.noise > 0 or not 0 < self.decay < 1:
@@ -131,7 +135,9 @@ class Unrolled(Study):
             test_trials=0, rise=0.0, decay=-1.0 / (FRAME_RATE * np.log(self.decay)), amplitude=1.0,
             baseline=0.0, noise=self.noise, kernel_bins=self.kernel_bins,
         )  # fmt: skip
-        model = CalciumNetwork(data.start, FRAME_RATE, LEARNED[: 2 + (cells > 1)], self.kernel_bins).double()
+        model = CalciumNetwork(
+            data.start, FRAME_RATE, LEARNED[: 2 + len(data.start.basis)], self.kernel_bins
+        ).double()
         x, moved = torch.from_numpy(data.x).double(), generator(seed)
         before = torch.nn.functional.pad(x, (0, 0, 1, 0))[:, :-1]
         ratio = (x - self.decay * before - 0.5) / (self.noise**2 * (1 + self.decay**2))
@@ -172,31 +178,37 @@ class Unrolled(Study):
     def _at(self, side: Side, cells: int, seed: int, temperature: float) -> Iterator[dict[str, Any]]:
         """Rows of one network at one temperature."""
         common = {"seed": seed, "cells": cells, "temperature": temperature}
-        exact = {part: Moments() for part in PARTS}
-        errors = {(part, sweeps): Moments() for part in PARTS for sweeps in self.sweeps}
-        still = []
+        every: list[Sampler] = [Compiled(), *(FixedPoint(sweeps=sweeps) for sweeps in self.sweeps)]
+        drawn: dict[str, list[Tensor]] = {part: [] for part in PARTS}
         for draw in range(self.draws):
-            reference = self.gradient(side, Compiled(), temperature, seed, draw)
+            found = [self.gradient(side, sampler, temperature, seed, draw) for sampler in every]
             for part in PARTS:
-                exact[part].add(reference[part][None])
-            for sweeps in self.sweeps:
-                found = self.gradient(side, FixedPoint(sweeps=sweeps), temperature, seed, draw)
-                for part in PARTS:
-                    errors[part, sweeps].add((found[part] - reference[part])[None])
-            still.append(self._still(side, temperature, seed, draw))
+                drawn[part].append(torch.stack([gradient[part] for gradient in found]))
+        still = [self._still(side, temperature, seed, draw) for draw in range(self.draws)]
         yield self._row(common, "sweeps_until_still", float(np.mean(still)))
-        for part in PARTS:
-            size = _squared(exact[part])
-            if not size > 0:
-                raise NumericalError(
-                    f"unrolled: the gradient's {part} is not told from 0 at {cells} cells, seed {seed}, "
-                    f"temperature {temperature:g}, expected more draws than {self.draws} of {self.samples} "
-                    "samples"
-                )
-            bias = {k: (max(_squared(errors[part, k]), 0.0) / size) ** 0.5 for k in self.sweeps}
-            for sweeps, value in bias.items():
-                yield self._row(common, "relative_bias", value, part=part, sweeps=sweeps)
-            yield self._row(common, "sweeps_needed", float(self.needed(bias)), part=part)
+        for part, rows in drawn.items():
+            stacked = torch.stack(rows)  # (draws, 1 + sweeps, D)
+            yield from self._part(common, part, stacked[:, 0], stacked[:, 1:] - stacked[:, :1])
+
+    def _part(
+        self, common: dict[str, Any], part: str, exact: Tensor, errors: Tensor
+    ) -> Iterator[dict[str, Any]]:
+        """Of draws of g, ``(n, D)``, and of g_K − g, ``(n, K, D)``."""
+        size = _squared(exact)
+        if not size > 0:
+            told = ", ".join(f"{key} {value:g}" for key, value in common.items())
+            raise NumericalError(
+                f"unrolled: ∇{part} is not told from 0 ({told}), "
+                f"expected more draws than {self.draws} of {self.samples} samples"
+            )
+        bias = {}
+        for column, sweeps in enumerate(self.sweeps):
+            own, ratio = errors[:, column], _squared(errors[:, column]) / size
+            bias[sweeps] = math.copysign(abs(ratio) ** 0.5, ratio)
+            worst = float(own.norm(dim=1).max()) / size**0.5
+            yield self._row(common, "relative_bias", bias[sweeps], part=part, sweeps=sweeps)
+            yield self._row(common, "worst_draw", worst, part=part, sweeps=sweeps)
+        yield self._row(common, "sweeps_needed", float(self.needed(bias)), part=part)
 
     def needed(self, bias: dict[int, float]) -> int:
         """The least K from which on the bias stays within the tolerance; T, which is exact, if none does."""
@@ -230,7 +242,6 @@ class Unrolled(Study):
         }  # fmt: skip
 
 
-def _squared(moments: Moments) -> float:
-    """``‖mean‖² − Σ s² / n``, unbiased for the squared norm of what the draws estimate."""
-    found = moments.against(torch.zeros(1))
-    return float(found.mean.square().sum() - found.variance.sum() / found.draws)
+def _squared(draws: Tensor) -> float:
+    """``‖mean‖² − Σ s² / n`` of draws ``(n, D)``: unbiased for the squared norm of what they estimate."""
+    return float(draws.mean(0).square().sum() - draws.var(0).sum() / len(draws))
