@@ -9,12 +9,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dfp.claims.wall_clock import ORDER_OF_MAGNITUDE, WAYS, pair, times
+from dfp.claims.wall_clock import NAMES, ORDER_OF_MAGNITUDE, WAYS, pair, times
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Curve, Group
 from dfp.plotting.tables import MissingResult, ResultTables
 
 RACES = {"one_cell": "One cell, parameters known", "network": "Twenty cells, weights learned"}
+#: what the ratios are of
+RIVALS = {"sequential": "Eager sequential ÷ fixed point", "compiled": "Compiled sequential ÷ fixed point"}
 GIBBS = ("gibbs_blocked", "gibbs_particles")
 #: samplers whose mixing is shown: label, colour of the family
 MIXED = {
@@ -69,13 +71,28 @@ def time_curves(part: pd.DataFrame, column: str) -> list[Curve]:
     return made
 
 
-def ratio_curve(part: pd.DataFrame, column: str) -> Curve:
-    """(time, sequential) ÷ (time, fixed point), a point a size, paired by round."""
-    points = [
-        (float(str(size)), pair(one, "sequential", "fixed_point").to_numpy())
-        for size, one in part.groupby(column)
-    ]
-    return geometric("Sequential ÷ fixed point", points, style.INK, seeds=False)
+def ratio_curves(part: pd.DataFrame, column: str) -> list[Curve]:
+    """(time, sequential) ÷ (time, fixed point), eager and compiled, a point a size, paired by round."""
+    made = []
+    for way in NAMES:
+        pairs = [(size, pair(one, way, "fixed_point").to_numpy()) for size, one in part.groupby(column)]
+        points = [(float(str(size)), values) for size, values in pairs if len(values)]
+        if points:
+            made.append(geometric(RIVALS[way], points, style.colour(way), seeds=False))
+    return made
+
+
+def tell_ratios(axes: Axes, curve: Curve) -> None:
+    """Write every ratio above its point."""
+    for (place, _), summary in zip(curve.points, curve.summary(), strict=True):
+        axes.annotate(
+            f"{marks.number(float(summary[0]))}×",
+            (place, float(np.nanmax(summary))),
+            xytext=(0, 5),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
 
 
 def ends(curves: list[Curve]) -> list[np.ndarray]:
@@ -89,33 +106,27 @@ def grid(results: ResultTables, measured: str, metric: str, label: str, title: s
     figure = style.figure(4.1 * len(panels) + 2.6, 6.4)
     axes = figure.subplots(2, len(panels), squeeze=False)
     drawn = [time_curves(part, column) for column, _, _, part in panels]
-    ratios = [ratio_curve(part, column) for column, _, _, part in panels]
+    ratios = [ratio_curves(part, column) for column, _, _, part in panels]
     upper_limits = marks.log_limits(ends([curve for made in drawn for curve in made]))
-    low, high = marks.log_limits([*ends(ratios), np.array([1.0, ORDER_OF_MAGNITUDE])])
+    every_ratio = [curve for made in ratios for curve in made]
+    low, high = marks.log_limits([*ends(every_ratio), np.array([1.0, ORDER_OF_MAGNITUDE])])
     for number, (column, xlabel, fixed, part) in enumerate(panels):
         upper, lower = axes[0][number], axes[1][number]
         places = sorted(float(value) for value in part[column].unique())
         marks.curves(upper, drawn[number], log=True)
-        marks.curves(lower, [ratios[number]], log=True)
+        marks.curves(lower, ratios[number], log=True)
         for one, limits in ((upper, upper_limits), (lower, (low, 1.6 * high))):
             one.set_ylim(*limits)
             style.log_axis(one, "y")
             size_axis(one, places, xlabel)
             one.tick_params(axis="y", labelleft=not number)
         upper.set_title(fixed)
-        for (place, _), summary in zip(ratios[number].points, ratios[number].summary(), strict=True):
-            lower.annotate(
-                f"{marks.number(float(summary[0]))}×",
-                (place, float(np.nanmax(summary))),
-                xytext=(0, 5),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-            )
+        for curve in ratios[number]:
+            tell_ratios(lower, curve)
         marks.guide(lower, 1.0, "equal", which="y")
         marks.guide(lower, ORDER_OF_MAGNITUDE, "10×", which="y")
     axes[0][0].set_ylabel(label)
-    axes[1][0].set_ylabel("Sequential ÷ fixed point")
+    axes[1][0].set_ylabel("Sequential sampler ÷ fixed point")
     everything = [curve for made in drawn for curve in made]
     marks.legend_beside(figure, everything)
     style.title(figure, title)

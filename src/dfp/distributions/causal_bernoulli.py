@@ -12,7 +12,7 @@ from torch.nn.functional import pad, softplus
 from dfp.core.draw import Draw
 from dfp.core.noise import logistic_noise
 from dfp.distributions.terms import CausalTerm, Parts
-from dfp.samplers.base import Sampler
+from dfp.samplers.base import Effort, Sampler
 from dfp.samplers.recursion import Recursion
 from dfp.samplers.relaxations import Relaxation
 
@@ -52,6 +52,11 @@ class CausalBernoulli:
     def memory(self) -> int:
         """Bins looked back by the longest term."""
         return max((term.memory for term in self.terms), default=0)
+
+    @property
+    def effort(self) -> Effort:
+        """What the logits cost."""
+        return sum((term.effort for term in self.terms), Effort(0, 0.0))
 
     @property
     def couples_cells(self) -> bool:

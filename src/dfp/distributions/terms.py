@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dfp.core.filters import causal_filter
+from dfp.samplers.base import Effort
 from dfp.samplers.recursion import Hidden
 
 
@@ -41,6 +42,11 @@ class CausalTerm(ABC):
     def __call__(self, z: Tensor) -> Tensor:
         """Contributions at every bin, ``(S, B, T, N)``, from values ``(S, B, T, N)``."""
 
+    @property
+    def effort(self) -> Effort:
+        """What it costs, for choosing a sampler; unless a term says otherwise, that of a small filter."""
+        return Effort(4, self.memory)
+
     @abstractmethod
     def step(self, window: Tensor, t: int) -> Tensor:
         """Contributions at bin ``t``, ``(S, B, N)``, from the last ``memory``
@@ -65,6 +71,10 @@ class OwnHistory(CausalTerm):
     @property
     def memory(self) -> int:
         return int(self.taps.shape[1])
+
+    @property
+    def effort(self) -> Effort:
+        return Effort(1, self.memory)
 
     def __call__(self, z: Tensor) -> Tensor:
         return causal_filter(z, self.taps, offset=1)
@@ -93,6 +103,11 @@ class Coupling(CausalTerm):
     @property
     def memory(self) -> int:
         return int(self.basis.shape[1])
+
+    @property
+    def effort(self) -> Effort:
+        functions, cells = self.weights.shape[:2]
+        return Effort(2 * functions, functions * (self.memory + cells))
 
     def __call__(self, z: Tensor) -> Tensor:
         total = torch.zeros_like(z)
@@ -131,6 +146,10 @@ class NonlinearHistory(CausalTerm):
     @property
     def memory(self) -> int:
         return int(self.inward.shape[1])
+
+    @property
+    def effort(self) -> Effort:
+        return Effort(4, (self.memory + 1) * self.outward.shape[-1])
 
     def __call__(self, z: Tensor) -> Tensor:
         padded = torch.nn.functional.pad(z, (0, 0, self.memory, 0))[:, :, :-1]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.terms import CausalTerm
+from dfp.samplers.base import Effort
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,14 @@ class Twist(CausalTerm):
     @property
     def _talks(self) -> bool:
         return self.messages.weights.shape[1] > 0
+
+    @property
+    def effort(self) -> Effort:
+        rounds, words, cells = self.messages.weights.shape[:3]
+        lags, units = self.inward.shape[1:]
+        own = units * (lags + units)
+        between = rounds * (units**2 + words * (2 * units + cells))
+        return self.prior.effort + Effort(6 + 6 * rounds, own + between)
 
     def __call__(self, z: Tensor) -> Tensor:
         lags = self.inward.shape[1]

@@ -28,6 +28,7 @@ FAMILIES: dict[str, tuple[str, str]] = {
     "factorised": ("factorised", _PALETTE[3]),
     "sequential": ("autoregressive, sequential", _PALETTE[9]),
     "fixed_point": ("autoregressive, fixed point", _PALETTE[0]),
+    "compiled": ("autoregressive, compiled", "#0b3d62"),
     "logistic_flow": ("logistic flow", _PALETTE[1]),
     "planar_latents": ("planar flow of latents", "#8a6d00"),
     "radial_latents": ("radial flow of latents", "#5b3c88"),
@@ -123,7 +124,7 @@ def family(row: pd.Series[Any] | dict[str, Any]) -> str:
         return str(row["run"])
     if row.get("objective") == "logistic_density":
         return "logistic_flow"
-    return "sequential" if row.get("sampler") == "sequential" else "fixed_point"
+    return str(row["sampler"]) if row.get("sampler") in ("sequential", "compiled") else "fixed_point"
 
 
 def colour(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 from torch import Tensor
@@ -10,6 +11,17 @@ from torch import Tensor
 from dfp.core.draw import Draw
 from dfp.samplers.recursion import Recursion
 from dfp.samplers.relaxations import Relaxation
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What logits cost: tensor operations a call, and multiply-adds a cell and bin."""
+
+    calls: int
+    work: float
+
+    def __add__(self, other: Effort) -> Effort:
+        return Effort(self.calls + other.calls, self.work + other.work)
 
 
 class CausalProcess(Protocol):
@@ -30,6 +42,10 @@ class CausalProcess(Protocol):
     def recursion(self) -> Recursion | None:
         """The process as numbers, or None where it is more than a ``Recursion`` can say."""
 
+    @property
+    def effort(self) -> Effort:
+        """What its logits cost."""
+
 
 class Sampler(ABC):
     """Solves ``z = relax(logits(z), noise)`` for a causal process. The
@@ -37,6 +53,11 @@ class Sampler(ABC):
     """
 
     name: ClassVar[str]
+
+    @property
+    def twice_differentiable(self) -> bool:
+        """Whether the gradient of a draw can be differentiated again."""
+        return False
 
     @abstractmethod
     def draw(self, process: CausalProcess, noise: Tensor, relaxation: Relaxation) -> Draw:

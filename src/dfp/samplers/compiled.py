@@ -1,8 +1,9 @@
-"""Bin by bin again, but compiled: the strongest sequential sampler there is on a CPU."""
+"""Bin by bin again, but compiled: the strongest sequential sampler on a CPU; on CUDA, fused kernels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import torch
@@ -10,12 +11,17 @@ from torch import Tensor
 
 from dfp.core.draw import Draw
 from dfp.samplers.base import CausalProcess, Sampler
-from dfp.samplers.grid import taps_of
-from dfp.samplers.implicit import compilable
+from dfp.samplers.grid import Taps, taps_of
 from dfp.samplers.pathwise import can_relax, relaxed
 from dfp.samplers.recursion import Recursion
 from dfp.samplers.relaxations import Hard, Relaxation
 from dfp.samplers.sequential import Sequential
+from dfp.samplers.threads import in_threads
+
+#: hard samples without history of more cell-bins than these are drawn by the loop too: one pass over memory
+LOOP_ABOVE = 20_000
+HAS_NUMBA = find_spec("numba") is not None
+HAS_TRITON = find_spec("triton") is not None
 
 
 @dataclass(frozen=True)
@@ -33,38 +39,66 @@ class Compiled(Sampler):
     D[t] (g_z[t] + Σ_τ J_τᵀ a[t + τ])`` with D = dz/du, which is what backpropagation through time computes,
     from no more memory than the sample takes.
 
-    A process that is no ``Recursion``, one on another device, a gradient in the noise or the temperature, and
-    a machine without numba are left to ``Sequential``.
+    On a CUDA device, where Triton is installed (it comes with a CUDA build of torch on Linux), the kernels of
+    ``samplers.cuda`` draw, with the same bits, whatever has no hidden units. They are run through Triton's
+    interpreter by the tests; no GPU has run them yet.
+
+    A process that is no ``Recursion``, one on a device without kernels, a gradient in the noise or the
+    temperature, and a machine without numba are left to ``Sequential``.
     """
 
     name: ClassVar[str] = "compiled"
 
     def draw(self, process: CausalProcess, noise: Tensor, relaxation: Relaxation) -> Draw:
-        if process.memory == 0:
-            logits = process.logits(torch.zeros_like(noise))
-            return Draw(relaxation(logits, noise), logits, noise, sweeps=1, residual=0.0, converged=True)
-        recursion = compilable(process, noise)
-        if recursion is not None and isinstance(relaxation, Hard):
-            z, logits = hard(recursion, noise)
-        elif recursion is not None and can_relax(noise, relaxation):
-            z, logits = relaxed(recursion, noise, relaxation)
-        else:
-            return Sequential().draw(process, noise, relaxation)
-        return Draw(z, logits, noise, sweeps=1, residual=0.0, converged=True)
+        return compiled(process, noise, relaxation) or Sequential().draw(process, noise, relaxation)
+
+
+def compiled(process: CausalProcess, noise: Tensor, relaxation: Relaxation) -> Draw | None:
+    """A compiled draw, or None where none can be had."""
+    device = noise.device.type
+    loops = HAS_NUMBA and device == "cpu"
+    if process.memory == 0 and not (loops and isinstance(relaxation, Hard) and noise.numel() > LOOP_ABOVE):
+        logits = process.logits(torch.zeros_like(noise))
+        return Draw(relaxation(logits, noise), logits, noise, sweeps=1, residual=0.0, converged=True)
+    runs = loops or (HAS_NUMBA and device == "cuda" and HAS_TRITON)
+    recursion = process.recursion() if runs else None
+    if recursion is None:
+        return None
+    if device == "cuda":
+        found = _on_cuda(recursion, noise, relaxation)
+    elif isinstance(relaxation, Hard):
+        found = hard(recursion, noise)
+    else:
+        found = relaxed(recursion, noise, relaxation) if can_relax(noise, relaxation) else None
+    return found and Draw(*found, noise, sweeps=1, residual=0.0, converged=True)
+
+
+def _on_cuda(recursion: Recursion, noise: Tensor, relaxation: Relaxation) -> tuple[Tensor, Tensor] | None:
+    """By the fused kernels, which are imported here and nowhere else, or None."""
+    from dfp.samplers.cuda.draw import can_fuse, fused
+
+    return fused(recursion, noise, relaxation) if can_fuse(recursion, noise, relaxation) else None
 
 
 def hard(recursion: Recursion, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Spikes and logits ``(S, B, T, N)`` of ``recursion`` with ``noise``."""
-    from dfp.samplers.kernels.hard import draw_bins
-    from dfp.samplers.kernels.threads import in_threads
+    return bin_by_bin(taps_of(recursion), recursion.drive.detach(), noise)
 
-    taps, drive = taps_of(recursion), recursion.drive.detach()
-    z = torch.empty(noise.shape, dtype=noise.dtype)
-    logits = torch.empty(noise.shape, dtype=noise.dtype)
-    given: tuple[Any, ...] = (
+
+def bin_by_bin(taps: Taps, drive: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """The same of weights on the grid and a drive ``(B, T, N)`` or ``(S, B, T, N)``."""
+    from dfp.samplers.kernels.hard import draw_bins
+
+    kernel: Any = draw_bins
+    given, z, logits = laid_out(taps, drive, noise)
+    in_threads(lambda first, last: kernel(*given, first, last, z.numpy(), logits.numpy()), noise)
+    return z, logits
+
+
+def laid_out(taps: Taps, drive: Tensor, noise: Tensor) -> tuple[tuple[Any, ...], Tensor, Tensor]:
+    """What the kernels of hard samples take first, and room for spikes and logits."""
+    given = (
         (drive if drive.dim() == 4 else drive[None]).contiguous().numpy(),
         noise.detach().contiguous().numpy(), *taps.arrays, taps.memory,
     )  # fmt: skip
-    kernel: Any = draw_bins
-    in_threads(lambda first, last: kernel(*given, first, last, z.numpy(), logits.numpy()), noise)
-    return z, logits
+    return given, torch.empty(noise.shape, dtype=noise.dtype), torch.empty(noise.shape, dtype=noise.dtype)

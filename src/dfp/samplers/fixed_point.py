@@ -56,6 +56,10 @@ class FixedPoint(Sampler):
                 f"fixed_point gradient: found {self.gradient!r}, expected 'implicit' or 'unrolled'"
             )
 
+    @property
+    def twice_differentiable(self) -> bool:
+        return self.gradient == "unrolled" or self.sweeps is not None
+
     def draw(self, process: CausalProcess, noise: Tensor, relaxation: Relaxation) -> Draw:
         differentiate = relaxation.pathwise and torch.is_grad_enabled()
         if self.sweeps is not None:

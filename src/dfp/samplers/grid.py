@@ -19,21 +19,33 @@ _MANTISSA = 52
 SPARSE_BELOW = 0.2
 
 
-def on_grid(taps: Tensor, sources: int | tuple[int, ...]) -> Tensor:
+def on_grid(taps: Tensor, sources: int | tuple[int, ...], beside: Tensor | None = None) -> Tensor:
     """``taps`` in double precision, rounded so that any sum of them over the past is exact.
 
     They become multiples of 2^(e − 52), with 2^e the least power of two above the largest sum of absolute
-    values over ``sources``, the dimensions that a logit is summed over. Every partial sum of them then fits a
-    double's mantissa, so that *no* order of adding, subtracting or skipping them can change a bit: samplers
-    that visit the past in different orders agree exactly. The rounding, at most 2^(e − 53) a tap, is that of
-    a double of the size of the logit.
+    values over ``sources``, the dimensions that a logit is summed over, and over what the same logit sums
+    ``beside`` them, given as sums of absolute values. Every partial sum of them then fits a double's
+    mantissa, so that *no* order of adding, subtracting or skipping them can change a bit: samplers that visit
+    the past in different orders agree exactly. The rounding, at most 2^(e − 53) a tap, is that of a double of
+    the size of the logit.
     """
     wide = taps.detach().double()
-    largest = float(wide.abs().sum(sources).max()) if wide.numel() else 0.0
+    sums = wide.abs().sum(sources)
+    sums = sums if beside is None else sums + beside
+    largest = float(sums.max()) if sums.numel() else 0.0
     if largest == 0 or not math.isfinite(largest):
         return wide
     grid = 2.0 ** (math.ceil(math.log2(largest)) - _MANTISSA)
     return (wide / grid).round() * grid
+
+
+def linear_taps(recursion: Recursion) -> tuple[Tensor, Tensor]:
+    """Own taps ``(N, L)`` and coupling taps ``(L', N from, N to)`` of ``recursion``, on one grid: a logit
+    sums both, and terms of two grids would not add up exactly.
+    """
+    own, across = recursion.own.detach().double(), recursion.coupling_taps().detach()
+    of_own, of_others = own.abs().sum(1), across.abs().sum((0, 1))
+    return on_grid(own, 1, of_others), on_grid(across, (0, 1), of_own)
 
 
 @dataclass(frozen=True)
@@ -73,8 +85,7 @@ class Taps:
 def taps_of(recursion: Recursion) -> Taps:
     """The weights of ``recursion`` on the grid."""
     trials, bins, cells = recursion.drive.shape[-3:]
-    own = on_grid(recursion.own, 1)
-    across = on_grid(recursion.coupling_taps().detach(), (0, 1))
+    own, across = linear_taps(recursion)
     present = (across != 0).any(0)
     starts, targets = np.zeros(0, np.int64), np.zeros(0, np.int64)
     sparse = np.zeros((0, 0))

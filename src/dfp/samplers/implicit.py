@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -11,11 +10,10 @@ from torch import Tensor
 
 from dfp.core.draw import Draw
 from dfp.samplers.base import CausalProcess
-from dfp.samplers.pathwise import attach, can_relax, slope
+from dfp.samplers.compiled import HAS_NUMBA
+from dfp.samplers.pathwise import attach, can_relax, slope_of
 from dfp.samplers.recursion import Recursion
 from dfp.samplers.relaxations import Relaxation
-
-HAS_NUMBA = find_spec("numba") is not None
 
 
 def compilable(process: CausalProcess, noise: Tensor) -> Recursion | None:
@@ -42,7 +40,7 @@ def with_gradient(process: CausalProcess, solved: Draw, relaxation: Relaxation, 
         return solved
     with torch.no_grad():  # one sweep on, as the slope there is a sweep nearer to the solution's
         logits = process.logits(solved.z)
-        slopes = slope(relaxation, relaxation(logits, solved.noise), logits)
+        slopes = slope_of(relaxation, relaxation(logits, solved.noise), logits)
     z, logits = attach(recursion, solved.z, solved.logits, slopes)
     return replace(solved, z=z, logits=logits)
 

@@ -15,7 +15,7 @@ from dfp.samplers.banded import solve_banded
 from dfp.samplers.base import CausalProcess, Sampler
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.implicit import with_gradient
-from dfp.samplers.pathwise import slope
+from dfp.samplers.pathwise import slope_of
 from dfp.samplers.recursion import Recursion
 from dfp.samplers.relaxations import Concrete, MeanField, Relaxation
 
@@ -89,7 +89,7 @@ class Newton(Sampler):
             residual = float((image - z).abs().amax())
             if residual <= self.tolerance or sweep == cap:
                 break
-            slopes = slope(relaxation, image, logits)
+            slopes = slope_of(relaxation, image, logits)
             if self.jacobian == "own":
                 step = self._own(recursion, fixed, z, slopes, image - z)
             else:

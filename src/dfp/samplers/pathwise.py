@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from dfp.core.filters import causal_filter
 from dfp.samplers.recursion import Recursion
 from dfp.samplers.relaxations import Concrete, MeanField, Relaxation, StraightThrough
+from dfp.samplers.threads import in_threads
 
 Array = np.ndarray[Any, Any]
 
@@ -32,21 +33,21 @@ def relaxed(recursion: Recursion, noise: Tensor, relaxation: Relaxation) -> tupl
     z, logits = solve(recursion, noise, relaxation)
     if not torch.is_grad_enabled():
         return z, logits
-    return attach(recursion, z, logits, slope(relaxation, z, logits))
+    return attach(recursion, z, logits, slope_of(relaxation, z, logits))
 
 
 def solve(recursion: Recursion, noise: Tensor, relaxation: Relaxation) -> tuple[Tensor, Tensor]:
     """Values and logits ``(S, B, T, N)`` in one compiled pass over the bins, without gradient."""
     from dfp.samplers.kernels.relaxed import forward
-    from dfp.samplers.kernels.threads import in_threads
 
     drive, *weights = (tensor.detach() for tensor in recursion.tensors)
     noise = noise.detach()
     own, across, basis, inward, outward = _laid_out(weights, noise)
     z, logits = (torch.empty(noise.shape, dtype=noise.dtype) for _ in range(2))
     given = (
-        _array(drive if drive.dim() == 4 else drive[None]), _array(noise), own, across, basis, inward,
-        _context(weights, noise), outward, _temperatures(relaxation, noise), float(relaxation.stochastic),
+        as_array(drive if drive.dim() == 4 else drive[None]), as_array(noise), own, across, basis, inward,
+        _context(weights, noise), outward, as_array(temperatures(relaxation, noise)),
+        float(relaxation.stochastic),
     )  # fmt: skip
     written = (z.numpy(), logits.numpy())
     in_threads(lambda first, last: forward(*given, first, last, *written), noise)
@@ -54,7 +55,7 @@ def solve(recursion: Recursion, noise: Tensor, relaxation: Relaxation) -> tuple[
     return relaxation(logits, noise).detach(), logits
 
 
-def slope(relaxation: Relaxation, z: Tensor, logits: Tensor) -> Tensor:
+def slope_of(relaxation: Relaxation, z: Tensor, logits: Tensor) -> Tensor:
     """``dz/du`` at values z of ``logits``, ``(S, B, T, N)``."""
     if isinstance(relaxation, Concrete):
         return z * (1 - z) / relaxation.temperature
@@ -90,7 +91,6 @@ class _Adjoint(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad_z: Tensor, grad_logits: Tensor) -> tuple[Tensor | None, ...]:
         from dfp.samplers.kernels.relaxed import backward, hidden_units
-        from dfp.samplers.kernels.threads import in_threads
 
         z, slopes, drive, *weights = ctx.saved_tensors
         own, across, basis, inward, outward = _laid_out(weights, z)
@@ -98,7 +98,7 @@ class _Adjoint(torch.autograd.Function):
         adjoint = torch.empty(z.shape, dtype=z.dtype)
         sent = z.new_empty(*z.shape[:3], across.shape[0], z.shape[3])
         units = z.new_empty(*z.shape, outward.shape[1])
-        given = tuple(_array(tensor) for tensor in (grad_z, grad_logits, slopes, z))
+        given = tuple(as_array(tensor) for tensor in (grad_z, grad_logits, slopes, z))
         parts: list[Array] = []
         write_units: Any = hidden_units
         write: Any = backward
@@ -112,15 +112,16 @@ class _Adjoint(torch.autograd.Function):
             )  # fmt: skip
 
         in_threads(work, z)
-        found: list[Tensor | None] = [_reduced(adjoint, drive)]
+        found: list[Tensor | None] = [reduced(adjoint, drive)]
         found.append(torch.from_numpy(np.sum(parts, 0).T.copy()))
-        found += _coupling_gradients(adjoint, sent, z, weights[1], weights[2], ctx.needs_input_grad[5:7])
+        found += coupling_gradients(adjoint, sent, z, weights[1], weights[2], ctx.needs_input_grad[5:7])
         if len(weights) > _PLAIN:
             found += _hidden_gradients(adjoint, units, z, weights[3], weights[5])
         return (None, None, None, *found)
 
 
-def _array(tensor: Tensor) -> Array:
+def as_array(tensor: Tensor) -> Array:
+    """Contiguous, without its gradient."""
     return np.ascontiguousarray(tensor.detach().numpy())
 
 
@@ -132,24 +133,25 @@ def _laid_out(weights: list[Tensor], like: Tensor) -> tuple[Array, ...]:
     if len(weights) > _PLAIN:
         inward, outward = weights[3], weights[5]
     parts = (own.t(), across.transpose(1, 2), basis, inward.transpose(0, 1), outward)
-    return tuple(_array(part) for part in parts)
+    return tuple(as_array(part) for part in parts)
 
 
 def _context(weights: list[Tensor], like: Tensor) -> Array:
     """What the hidden units are told, ``(B, T, N, H)``, H = 0 without any."""
-    return _array(weights[4] if len(weights) > _PLAIN else like.new_empty(*like.shape[1:], 0))
+    return as_array(weights[4] if len(weights) > _PLAIN else like.new_empty(*like.shape[1:], 0))
 
 
-def _temperatures(relaxation: Relaxation, noise: Tensor) -> Array:
+def temperatures(relaxation: Relaxation, noise: Tensor) -> Tensor:
+    """``(N,)``, 0 for a step."""
     value: float | Tensor = 1.0
     if isinstance(relaxation, StraightThrough):
         value = 0.0
     elif isinstance(relaxation, Concrete):
         value = relaxation.temperature
-    return _array(torch.as_tensor(value, dtype=noise.dtype).expand(noise.shape[-1]))
+    return torch.as_tensor(value, dtype=noise.dtype, device=noise.device).expand(noise.shape[-1])
 
 
-def _reduced(gradient: Tensor, like: Tensor) -> Tensor:
+def reduced(gradient: Tensor, like: Tensor) -> Tensor:
     """Summed over what ``like`` was repeated over."""
     return (
         gradient
@@ -158,7 +160,7 @@ def _reduced(gradient: Tensor, like: Tensor) -> Tensor:
     )
 
 
-def _coupling_gradients(
+def coupling_gradients(
     adjoint: Tensor, sent: Tensor, z: Tensor, weights: Tensor, basis: Tensor, wanted: tuple[bool, ...]
 ) -> list[Tensor | None]:
     """``Σ a_i[t] (φ_r * z_j)[t]``, ``(R, N, N)``, and ``Σ (Wᵀ a)[t, j] z_j[t − τ]``, ``(R, L')``."""

@@ -24,6 +24,10 @@ class Sequential(Sampler):
 
     name: ClassVar[str] = "sequential"
 
+    @property
+    def twice_differentiable(self) -> bool:
+        return True
+
     def draw(self, process: CausalProcess, noise: Tensor, relaxation: Relaxation) -> Draw:
         samples, trials, bins, cells = noise.shape
         window = noise.new_zeros(samples, trials, process.memory, cells)

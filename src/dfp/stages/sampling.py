@@ -15,7 +15,6 @@ from dfp.objectives.score_function import ScoreFunction
 from dfp.posteriors.refined import Refined
 from dfp.samplers.base import Sampler
 from dfp.samplers.fixed_point import FixedPoint
-from dfp.samplers.sequential import Sequential
 from dfp.stages.fitted import Fitted
 from dfp.training.step import bound_for
 
@@ -77,6 +76,8 @@ def draw_samples(
 
 
 def _sampler(fitted: Fitted) -> Sampler | None:
-    """Bin by bin where the run was trained so: the faster of two ways to the same samples."""
+    """That of the training, of several ways to the same samples, unless it sweeps: evaluation then sweeps
+    until still, whatever the training did.
+    """
     last = fitted.phases[-1].sampler
-    return last if isinstance(last, Sequential) else None
+    return None if isinstance(last, FixedPoint) else last

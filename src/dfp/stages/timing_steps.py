@@ -24,6 +24,7 @@ from dfp.posteriors.autoregressive import Autoregressive, AutoregressiveConfig
 from dfp.posteriors.base import Posterior, TraceSummary
 from dfp.posteriors.factorised import Factorised, FactorisedConfig
 from dfp.samplers.base import Sampler
+from dfp.samplers.compiled import Compiled
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.relaxations import Hard
 from dfp.samplers.sequential import Sequential
@@ -32,11 +33,12 @@ from dfp.training.loop import Trainer
 from dfp.training.phase import Phase
 from dfp.training.schedules import Schedule
 
-#: the three ways that the grids compare: a posterior without history, and one with it drawn in both ways
+#: what the grids compare: a posterior without history, and one with it drawn in three ways
 WAYS: dict[str, Sampler] = {
     "factorised": FixedPoint(),
     "fixed_point": FixedPoint(),
     "sequential": Sequential(),
+    "compiled": Compiled(),
 }
 #: a case is repeated within a round for so many seconds, at most so often; the round's value is the median
 ROUND_SECONDS = 0.25
@@ -202,7 +204,7 @@ def run_told(exp: Experiment, run: str, dataset: str, data: Dataset) -> Row:
         "dataset": dataset,
         "posterior": str(spec.posterior["kind"]),
         "objective": str(phase.get("objective", {}).get("kind", "relaxed_pmf")),
-        "sampler": str(phase.get("sampler", {}).get("kind", "fixed_point")),
+        "sampler": str(phase.get("sampler", {}).get("kind", "auto")),
         **spec.labels,
         "bins": int(phase.get("window") or data.x.shape[1]),
         "cells": data.x.shape[2],

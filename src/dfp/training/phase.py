@@ -15,9 +15,6 @@ from dfp.posteriors.base import Posterior
 from dfp.posteriors.refined import Refined
 from dfp.posteriors.twisted import Twisted
 from dfp.samplers.base import Sampler
-from dfp.samplers.compiled import Compiled
-from dfp.samplers.fixed_point import FixedPoint
-from dfp.samplers.newton import Newton
 from dfp.samplers.relaxations import Concrete, Hard, MeanField, Relaxation, StraightThrough
 from dfp.training.schedules import Schedule
 
@@ -152,19 +149,12 @@ class Phase:
                 "in its own relaxation; expected relaxed_pmf or multi_sample"
             )
         second_order = posterior.config.through and posterior.config.of == "autoregressive"
-        if steps and second_order:
-            self._check_twice()
-
-    def _check_twice(self) -> None:
-        """Whether the sampler's gradient can be differentiated again."""
-        why = (
-            "with a refinement of an autoregressive posterior that is differentiated through, expected "
-            "{expected} (this gradient cannot be differentiated again)"
-        )
-        if isinstance(self.sampler, FixedPoint) and self.sampler.gradient == "implicit":
-            raise UserError("sampler gradient: found 'implicit' " + why.format(expected="'unrolled'"))
-        if isinstance(self.sampler, Compiled | Newton):
-            raise UserError(f"sampler: found {self.sampler.name!r} " + why.format(expected="'sequential'"))
+        if steps and second_order and not self.sampler.twice_differentiable:
+            raise UserError(
+                f"sampler: found {self.sampler} with a refinement of an autoregressive posterior that is "
+                "differentiated through, expected fixed_point with gradient 'unrolled' (others cannot be "
+                "differentiated again)"
+            )
 
 
 def _has_terms(posterior: Posterior) -> bool:

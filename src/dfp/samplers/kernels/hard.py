@@ -12,11 +12,11 @@ Array = np.ndarray[Any, Any]
 
 
 @njit(cache=True, nogil=True)
-def readout(within: Array, row: int, n: int, context: Array, b: int, t: int, outward: Array) -> float:
+def readout(within: Array, row: int, n: int, context: Array, t: int, outward: Array) -> float:
     """``Σ_h w_h tanh(context_h + within_h)``, summed in the order of h in double precision by every path."""
     total = 0.0
     for h in range(outward.shape[1]):
-        total += outward[n, h] * math.tanh(context[b, t, n, h] + within[row, n, h])
+        total += outward[n, h] * math.tanh(context[t, n, h] + within[row, n, h])
     return total
 
 
@@ -54,7 +54,7 @@ def draw_bins(
         for t in range(bins):
             for n in range(cells):
                 if units:
-                    ahead[row, n] += readout(within, row, n, context, b, t, outward)
+                    ahead[row, n] += readout(within, row, n, context[b], t, outward)
                     for h in range(units):
                         within[row, n, h] = 0.0
             for n in range(cells):
