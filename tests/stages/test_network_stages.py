@@ -69,6 +69,7 @@ DOCUMENT = {
         "sweeps": 40,
         "burn_in": 15,
         "prior_sd": 0.7,
+        "only": {"oasis_correlation": ["net_0"]},
     },
     "figures": [],
 }

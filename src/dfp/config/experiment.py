@@ -121,6 +121,12 @@ class Experiment:
         """Names of the peers."""
         return list(self.document.peers.methods) if self.document.peers else []
 
+    def peers_on(self, dataset: str) -> list[str]:
+        """Names of the peers that are scored on a data set."""
+        kept = self.document.peers.only if self.document.peers else {}
+        here = {dataset, self.entries[dataset].setting}
+        return [name for name in self.peers if name not in kept or here & set(kept[name])]
+
     def tuned_on(self, dataset: str) -> str | None:
         """The data set that peers choose their settings on before they are scored on ``dataset``."""
         setting = self.entries[dataset].setting
@@ -256,6 +262,7 @@ def load_experiment(
     where = f"{path} ({scale})"
     _check_sources(document, path)
     entries = make_datasets(document.datasets, document.kind, document.peers, path, where)
+    _check_peers(document, entries, where)
     raw = raw_runs(document, where)
     runs, used = make_runs(raw, _callable(entries), where)
     timing = _timing(document, runs, entries, where) if document.timing else None
@@ -270,6 +277,19 @@ def load_experiment(
         run_datasets=used,
         timing=timing,
     )
+
+
+def _check_peers(document: Document, entries: Mapping[str, DataEntry], where: str) -> None:
+    """Refuse data sets that a peer is kept to and that are not there."""
+    scored = {name: entry for name, entry in entries.items() if not entry.tuning}
+    known = list(dict.fromkeys([*filter(None, (e.setting for e in scored.values())), *scored]))
+    for method, names in (document.peers.only if document.peers else {}).items():
+        for name in names:
+            if name not in known:
+                raise UserError(
+                    f"{where}: peers.only.{method}: unknown data set {name!r}{suggest(name, known)}; known: "
+                    f"{', '.join(known)}"
+                )
 
 
 def _check_sources(document: Document, path: Path) -> None:
