@@ -262,7 +262,6 @@ def load_experiment(
     where = f"{path} ({scale})"
     _check_sources(document, path)
     entries = make_datasets(document.datasets, document.kind, document.peers, path, where)
-    _check_peers(document, entries, where)
     raw = raw_runs(document, where)
     runs, used = make_runs(raw, _callable(entries), where)
     timing = _timing(document, runs, entries, where) if document.timing else None
@@ -277,19 +276,6 @@ def load_experiment(
         run_datasets=used,
         timing=timing,
     )
-
-
-def _check_peers(document: Document, entries: Mapping[str, DataEntry], where: str) -> None:
-    """Refuse data sets that a peer is kept to and that are not there."""
-    scored = {name: entry for name, entry in entries.items() if not entry.tuning}
-    known = list(dict.fromkeys([*filter(None, (e.setting for e in scored.values())), *scored]))
-    for method, names in (document.peers.only if document.peers else {}).items():
-        for name in names:
-            if name not in known:
-                raise UserError(
-                    f"{where}: peers.only.{method}: unknown data set {name!r}{suggest(name, known)}; known: "
-                    f"{', '.join(known)}"
-                )
 
 
 def _check_sources(document: Document, path: Path) -> None:
