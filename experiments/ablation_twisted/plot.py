@@ -21,6 +21,7 @@ def figures(results: ResultTables) -> dict[str, Figure]:
         "Training steps",
         PANELS,
         "What longer training leaves of the twisted posterior's gap",
-        "The cell of `uncertainty`, parameters known; ten simulated trials a step. This project's goal is a gap of 0.5.",
+        "The cell of `uncertainty`, parameters known; ten simulated trials a step. This project's goal is a "
+        "gap of 0.5.",
     )
     return {"training": drawn}
