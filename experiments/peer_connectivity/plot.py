@@ -19,7 +19,7 @@ LOOKS = {
     )
     for name, marker, line in (
         ("glm_true_spikes", "D", ":"),
-        ("gibbs_posterior", "P", "-"),
+        ("gibbs_posterior", "^", "-"),
         ("fixed_point", "o", "-"),
         ("factorised", "o", "-"),
         ("fixed_point_indirect", "h", "-"),
