@@ -18,6 +18,7 @@ import math
 import torch
 from torch import Tensor
 
+from dfp.core.draw import Draw
 from dfp.core.errors import UserError
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.terms import Coupling, OwnHistory
@@ -100,3 +101,44 @@ def branching_ratio(process: CausalBernoulli, z: Tensor, logits: Tensor | None =
         UserError: as ``lag_weights``.
     """
     return float(spectral_radius(flip_matrix(process, z, logits)))
+
+
+def relaxed_ratio(process: CausalBernoulli, z: Tensor, temperature: float) -> float:
+    """ρ of a relaxed sweep ``z ← σ((u + ℓ) / temperature)``: of ``Σ_τ |w_ij,τ| E[z_i (1 − z_i)] ÷
+    temperature``, the expected size of a small change of z after a sweep ÷ before it.
+
+    Args:
+        z: relaxed values at that temperature, ``(S, B, T, N)``.
+
+    Raises:
+        UserError: as ``lag_weights``.
+    """
+    with torch.no_grad():
+        slope = (z * (1 - z)).double().mean((0, 1, 2)) / temperature
+        return float(spectral_radius(slope[:, None] * lag_weights(process).abs().double().sum(0)))
+
+
+def flip_growth(process: CausalBernoulli, draw: Draw, bins: int, rng: torch.Generator) -> Tensor:
+    """``H_d``, spikes that differ d bins after one flip with the noise left as it is, float64 ``(bins,)``.
+
+    One cell, drawn at random, is flipped in every bin of the draw but the last, each in a copy of its own
+    that goes on for ``bins`` bins. The slope of log H in d is the largest Lyapunov exponent (of the mean) as
+    long as few spikes differ.
+
+    Args:
+        draw: one hard, converged draw, ``(1, 1, T, N)``, of a drive that is the same in all bins.
+    """
+    memory, cells = process.memory, draw.z.shape[-1]
+    z, noise = draw.z[0, 0], draw.noise[0, 0]
+    starts = torch.arange(memory - 1, len(z) - bins, device=z.device)
+    window = torch.stack([z[starts + lag + 1 - memory] for lag in range(memory)], 1)[:, None]
+    cell = torch.randint(cells, (len(starts),), generator=rng, device=rng.device).to(z.device)
+    window[torch.arange(len(starts)), 0, -1, cell] *= -1
+    window[torch.arange(len(starts)), 0, -1, cell] += 1
+    found = []
+    for step in range(1, bins + 1):
+        u = process.step(window, 0)[:, 0]
+        now = (u + noise[starts + step] > 0).to(z.dtype)
+        found.append((now != z[starts + step]).sum(-1).double().mean())
+        window = torch.cat([window[:, :, 1:], now[:, None, None]], 2)
+    return torch.stack(found)
