@@ -50,6 +50,7 @@ class Diagram:
         densities: at the law's rate.
         rates_hz: at the law's density.
         bins: two lengths, whose sweeps are compared.
+        networks: of every point, those of the study's first seeds.
     """
 
     law: Law
@@ -57,6 +58,7 @@ class Diagram:
     densities: list[float]
     rates_hz: list[float]
     bins: list[int] = field(default_factory=lambda: [250, 1000])
+    networks: int = 3
 
     def __post_init__(self) -> None:
         for key in ("weight_sds", "densities", "rates_hz"):
@@ -64,6 +66,8 @@ class Diagram:
         _check_numbers("bins", self.bins, 50)
         if len(self.bins) != 2:
             raise UserError(f"bins: found {self.bins}, expected two lengths")
+        if self.networks < 1:
+            raise UserError(f"networks: found {self.networks}, expected at least 1")
 
     def places(self) -> Iterator[tuple[str, Law]]:
         """(diagram, law) of every point; a point of both is made once, under ``both``."""
@@ -136,7 +140,7 @@ class Convergence(Study):
         for which, law in self.diagram.places() if self.diagram else ():
             assert self.diagram is not None
             told = {"density": law.density, "rest_rate_hz": law.rate_hz, "weight_sd": law.weight_sd}
-            for seed in self.seeds:
+            for seed in self.seeds[: self.diagram.networks]:
                 dataset = f"sd{law.weight_sd:g}_d{law.density:g}_r{law.rate_hz:g}"
                 for metric, value in exponents(law, seed, self.diagram.bins, device):
                     yield _row("diagram", dataset, seed, metric, value, cells=law.cells, which=which, **told)

@@ -22,6 +22,8 @@ from dfp.samplers.relaxations import Concrete, Hard, Relaxation
 FRAME_RATE = 30.0
 #: bins that a flip is followed for; the exponent is the slope from the first to the last
 FOLLOWED = 5
+#: runs of the shorter length, whose sweeps are averaged
+SHORT = 4
 
 
 @dataclass(frozen=True)
@@ -123,19 +125,19 @@ def growth(
 @torch.no_grad()
 def exponents(law: Law, seed: int, bins: list[int], device: torch.device) -> Iterator[tuple[str, float]]:
     """(metric, value): sweeps at two lengths, their growth exponent ``ln(s' / s) / ln(T' / T)`` (1 where they
-    grow as T), and what the shorter run says: ρ and the largest Lyapunov exponent.
+    grow as T), and what one of the shorter runs says: ρ and the largest Lyapunov exponent.
     """
     process = law.process(seed, device)
-    first, second = (
-        draw(process, length, generator(10_000 * seed + place, device)) for place, length in enumerate(bins)
-    )
+    rngs = [generator(10_000 * seed + number, device) for number in range(SHORT + 1)]
+    second, first, *others = (draw(process, bins[not number], rng) for number, rng in enumerate(rngs))
+    sweeps = sum(made.sweeps for made in (first, *others)) / SHORT
     short = over(process, bins[0])
     flips = flip_growth(short, first, FOLLOWED, generator(seed, device)).clamp_min(1e-6).log()
     yield "rho", branching_ratio(short, first.z, first.logits)
     yield "lyapunov", float(flips[-1] - flips[0]) / (FOLLOWED - 1)
-    yield "sweeps_short", float(first.sweeps)
+    yield "sweeps_short", sweeps
     yield "sweeps_long", float(second.sweeps)
-    yield "exponent", math.log(second.sweeps / first.sweeps) / math.log(bins[1] / bins[0])
+    yield "exponent", math.log(second.sweeps / sweeps) / math.log(bins[1] / bins[0])
     yield "rate_hz", float(second.z.mean()) * FRAME_RATE
 
 

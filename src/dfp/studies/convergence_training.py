@@ -16,6 +16,7 @@ from dfp.core.errors import UserError
 from dfp.core.noise import generator
 from dfp.distributions.branching import flip_matrix
 from dfp.models.calcium import CalciumNetwork
+from dfp.objectives.base import logits_at
 from dfp.posteriors.base import Posterior, TraceSummary
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.relaxations import Hard
@@ -98,7 +99,7 @@ def look(
     hard = law.draw(noise, phase.sampler, Hard())
     prior = model.prior(*x.shape[:2])
     bound = model.log_likelihood(x, still.z) + law.weigh(prior, still).ratio
-    objective = model.log_joint(x, made.z) - law.log_prob(made.z, made.logits)
+    objective = model.log_joint(x, made.z) - law.log_prob(made.z, logits_at(law, made))
     again = relaxation(law.logits(made.z), noise)
     weights = [term.taps for term in law.terms if hasattr(term, "taps")]
     found = {
