@@ -30,6 +30,8 @@ TRAINING = {
 }
 #: floor of a residual on a log axis: below it all is float32's rounding
 STILL = 1e-5
+#: the varied column of a grid: its mark in the table, its axis
+GRID_AXES = {"density": ("density", "Density of connections"), "rest_rate_hz": ("rate", "Rate at rest (Hz)")}
 #: means over networks that a phase diagram shows
 GRIDS = ("exponent", "rho", "lyapunov", "sweeps")
 
@@ -110,33 +112,36 @@ def _differences(axes: Axes, results: ResultTables) -> None:
 def phases(results: ResultTables) -> Figure:
     """How sweeps grow with T over couplings, density and rate, and the boundary that one run predicts."""
     frame = points(results).merge(_labels(results), on=["dataset", "seed"])
-    figure = style.figure(13.0, 4.5)
-    *panels, rest = figure.subplots(1, 3, width_ratios=[1, 1, 0.8])
-    scale = mpl.cm.ScalarMappable(Normalize(0, 1), mpl.colormaps["viridis"])
-    varied = (
-        ("density", "rest_rate_hz", "Density of connections"),
-        ("rest_rate_hz", "density", "Rate at rest (Hz)"),
+    sized = (
+        results.rows("exponent", run="diagram", which="size")
+        if results.has("exponent", which="size")
+        else None
     )
-    for axes, (column, other, label) in zip(panels, varied, strict=True):
-        own = "density" if column == "density" else "rate"
+    figure = style.figure(14.6, 4.4)
+    *panels, every, last = figure.subplots(1, 4, width_ratios=[1, 1, 0.75, 0.55])
+    scale = mpl.cm.ScalarMappable(Normalize(0, 1), mpl.colormaps["viridis"])
+    for axes, column in zip(panels, ("density", "rest_rate_hz"), strict=True):
+        own, label = GRID_AXES[column]
         part = frame[frame["which"].isin([own, "both"])]
         _heat(axes, part, column, scale)
         axes.set_ylabel(label)
-        fixed = part[other].iloc[0]
-        axes.set_title(f"Rate at rest {fixed:g} Hz" if column == "density" else f"Density {fixed:g}")
-    figure.colorbar(scale, ax=panels, location="right", label="Growth exponent of sweeps with T", aspect=30)
-    _against_rho(rest, frame)
+        fixed = part["density" if own == "rate" else "rest_rate_hz"].iloc[0]
+        axes.set_title(f"Density {fixed:g}" if own == "rate" else f"Rate at rest {fixed:g} Hz")
+    figure.colorbar(scale, ax=panels, location="right", label="Growth exponent", aspect=30)
+    _against_rho(every, frame)
+    _sizes(last, results, sized)
     style.title(
         figure, "The boundary between few sweeps and as many as bins, and the one that a run predicts"
     )
-    bins = results.rows("sweeps_long", run="diagram")
-    cells = int(bins["cells"].iloc[0])
+    cells = int(results.rows("sweeps_long", run="diagram", which="both")["cells"].iloc[0])
     style.caption(
         figure,
-        f"{cells} cells, lag-1 weights N(0, sd²), {frame['seed'].nunique()} networks a square. Colour: "
-        "ln(s'/s) ÷ ln(T'/T) of the sweeps at two lengths, 0 where they do not grow, 1 where they grow as T. "
-        "Number: mean sweeps at the longer. Lines: ρ = 1 (solid) and the largest Lyapunov exponent = 0 "
-        "(dashed), both of one draw at the shorter, means over networks, interpolated. Right: every network.",
+        f"{cells} cells, lag-1 weights N(0, sd²), {frame['seed'].nunique()} networks a square. Colour: the "
+        "growth exponent, ln(s'/s) ÷ ln(T'/T) of the sweeps at two lengths: 0 where they do not grow, 1 "
+        "where they grow as T. Number: mean sweeps at the longer. Lines: ρ = 1 (solid) and largest Lyapunov "
+        "exponent = 0 (dashed), both of one draw at the shorter, means over networks, interpolated. Right: "
+        "every network of both grids; networks a little beyond the boundary, by size, with as many inputs a "
+        "cell: in small ones flips die out by chance.",
     )
     return figure
 
@@ -172,12 +177,29 @@ def _heat(axes: Axes, frame: pd.DataFrame, column: str, scale: mpl.cm.ScalarMapp
         spine.set_visible(False)
 
 
+def _sizes(axes: Axes, results: ResultTables, frame: pd.DataFrame | None) -> None:
+    """The growth exponent over the number of cells."""
+    axes.set_title("By size", pad=14)
+    if frame is None:
+        axes.set_axis_off()
+        return
+    sizes = sorted(frame["cells"].unique())
+    by = [(float(sizes.index(cells)), values(part)) for cells, part in frame.groupby("cells")]
+    rho = results.rows("rho", run="diagram", which="size")["value"]
+    marks.curves(axes, [Curve("", by, COLOURS[0])])
+    marks.guide(axes, AS_BINS, which="y")
+    axes.set_xticks(range(len(sizes)), [tick(cells) for cells in sizes])
+    axes.set_xlim(-0.5, len(sizes) - 0.5)
+    axes.set_xlabel(f"Cells (ρ = {rho.min():.2f} to {rho.max():.2f})")
+    axes.set_ylabel("Growth exponent")
+
+
 def _against_rho(axes: Axes, frame: pd.DataFrame) -> None:
     axes.plot(frame["rho"], frame["exponent"], "o", ms=4, mew=0, alpha=0.45, color=COLOURS[0])
     marks.guide(axes, 1.0, "ρ = 1")
     marks.guide(axes, AS_BINS, which="y")
     axes.set_xlabel("ρ of one run")
-    axes.set_ylabel("Growth exponent of sweeps with T")
+    axes.set_ylabel("Growth exponent")
     axes.set_title("Every network", pad=14)
 
 
@@ -220,9 +242,12 @@ def guard(results: ResultTables) -> Figure:
         for place, run in enumerate(runs):
             frame = results.rows(metric, run=run, dataset="training")
             by = [(float(step), values(part)) for step, part in frame.groupby("step")]
+            means = None
             if metric == "residual":
                 by = [(step, np.maximum(each, STILL)) for step, each in by]
-            drawn.append(Curve(_run_name(run), by, LOOKS[place % len(LOOKS)], MARKERS[place % len(MARKERS)]))
+                means = [marks.ratio_interval(each) for _, each in by]
+            look = LOOKS[place % len(LOOKS)], MARKERS[place % len(MARKERS)]
+            drawn.append(Curve(_run_name(run), by, *look, means=means))
         end = drawn[0].points[-1][0]
         marks.curves(axes, drawn, log=metric == "residual", dodge=0.012 * end)
         axes.set_xlabel("Training step")
@@ -236,8 +261,9 @@ def guard(results: ResultTables) -> Figure:
         figure,
         "One cell at noise 0.7, relaxed pmf, temperature 0.5 → 0.15, evaluated on held-out traces; hard "
         "samples are swept until still. What is maximised is no bound: it is taken at relaxed samples after "
-        "the training's own sweeps. Residuals below 1e-5 are drawn there. The guard scales the causal "
-        f"weights back after every step until ρ is at its limit. {marks.interval_note([cells], 'cell')}",
+        "the training's own sweeps. Residuals: geometric means, those below 1e-5 drawn there. The guard "
+        "scales the causal weights back after every step until ρ is at its limit. "
+        f"{marks.interval_note([cells], 'cell')}",
     )
     return figure
 

@@ -62,10 +62,13 @@ def _share(held: list[bool] | np.ndarray, measured: str, where: str) -> Finding:
 
 
 def points(results: ResultTables) -> pd.DataFrame:
-    """The networks of the phase diagram: `exponent`, `rho` and `lyapunov` in columns."""
+    """The networks of the phase diagram's two grids: `exponent`, `rho` and `lyapunov` in columns."""
     key = ["dataset", "seed"]
     names = ("exponent", "rho", "lyapunov")
-    sides = {name: results.rows(name, run="diagram").set_index(key)["value"] for name in names}
+    sides = {}
+    for name in names:
+        rows = results.rows(name, run="diagram")
+        sides[name] = rows[rows["which"] != "size"].set_index(key)["value"]
     return pd.concat(sides, axis=1, join="inner").reset_index()
 
 

@@ -51,6 +51,7 @@ class Diagram:
         rates_hz: at the law's density.
         bins: two lengths, whose sweeps are compared.
         networks: of every point, those of the study's first seeds.
+        sizes: numbers of cells, with as many inputs a cell as under ``law`` on average, at its own sd.
     """
 
     law: Law
@@ -59,6 +60,7 @@ class Diagram:
     rates_hz: list[float]
     bins: list[int] = field(default_factory=lambda: [250, 1000])
     networks: int = 3
+    sizes: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for key in ("weight_sds", "densities", "rates_hz"):
@@ -66,6 +68,8 @@ class Diagram:
         _check_numbers("bins", self.bins, 50)
         if len(self.bins) != 2:
             raise UserError(f"bins: found {self.bins}, expected two lengths")
+        if self.sizes:
+            _check_numbers("sizes", self.sizes, max(2.0, self.law.density * self.law.cells))
         if self.networks < 1:
             raise UserError(f"networks: found {self.networks}, expected at least 1")
 
@@ -78,6 +82,8 @@ class Diagram:
             for rate in self.rates_hz:
                 if rate != self.law.rate_hz or self.law.density not in self.densities:
                     yield "rate", replace(at, rate_hz=rate)
+        for cells in self.sizes:
+            yield "size", replace(self.law, cells=cells, density=self.law.density * self.law.cells / cells)
 
     def _shared(self, density: float) -> bool:
         return density == self.law.density and self.law.rate_hz in self.rates_hz
@@ -141,7 +147,7 @@ class Convergence(Study):
             assert self.diagram is not None
             told = {"density": law.density, "rest_rate_hz": law.rate_hz, "weight_sd": law.weight_sd}
             for seed in self.seeds[: self.diagram.networks]:
-                dataset = f"sd{law.weight_sd:g}_d{law.density:g}_r{law.rate_hz:g}"
+                dataset = f"n{law.cells}_sd{law.weight_sd:g}_d{law.density:g}_r{law.rate_hz:g}"
                 for metric, value in exponents(law, seed, self.diagram.bins, device):
                     yield _row("diagram", dataset, seed, metric, value, cells=law.cells, which=which, **told)
 
