@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from cases import normal, process
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
 from dfp.core.errors import UserError
@@ -74,6 +76,27 @@ def test_the_matrix_is_that_of_the_definition() -> None:
             expected[:, sender] += torch.stack(changes).mean(0)
     assert torch.allclose(flip_matrix(law, z), expected, atol=1e-12)
     assert branching_ratio(law, z) == pytest.approx(float(torch.linalg.eigvals(expected).abs().max()))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.permutations(range(3)), st.floats(0.0, 8.0))
+def test_the_matrix_follows_the_cells_and_stays_within_its_lags(
+    seed: int, order: list[int], strength: float
+) -> None:
+    """Renamed cells rename rows and columns; a flip flips a cell at most once a lag; no weight, no flip."""
+    rng = generator(seed)
+    taps, weights = strength * normal(rng, 3, 2), strength * normal(rng, 1, 3, 3)
+    drive, z = normal(rng, 1, 20, 3), (normal(rng, 2, 1, 20, 3) > 0.5).double()
+    basis = torch.tensor([[1.0, 0.0, 0.5]]).double()
+
+    def matrix(cells: list[int]) -> Tensor:
+        terms = OwnHistory(taps[cells]), Coupling(weights[:, cells][:, :, cells], basis)
+        return flip_matrix(CausalBernoulli(drive[..., cells], terms), z[..., cells])
+
+    plain = matrix([0, 1, 2])
+    assert torch.allclose(matrix(list(order)), plain[list(order)][:, list(order)], atol=1e-12)
+    assert bool((plain >= 0).all()) and bool((plain <= 3).all())
+    assert strength > 0 or not plain.any()
 
 
 def test_flips_made_with_the_noise_fixed_come_as_often_as_predicted() -> None:

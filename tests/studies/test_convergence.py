@@ -144,6 +144,7 @@ def planted(table: pd.DataFrame, good: bool) -> pd.DataFrame:
         frame.loc[keep, "value"] = (value * spread)[keep]
 
     put(5.0, metric="predicted_growth")
+    put(5.0, metric="predicted_by_lyapunov")
     put(5.5 if good else 9.0, metric="growth")
     put(1.5, metric="rho", run="diagram")
     put(0.4, metric="lyapunov")

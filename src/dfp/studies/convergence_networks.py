@@ -89,12 +89,19 @@ def draw(
     return law.draw(law.noise(1, rng), FixedPoint(), relaxation or Hard())
 
 
+def exponent(process: CausalBernoulli, made: Draw, rng: torch.Generator) -> float:
+    """Largest Lyapunov exponent, nats per bin, from one hard draw."""
+    flips = flip_growth(process, made, FOLLOWED, rng).clamp_min(1e-6).log()
+    return float(flips[-1] - flips[0]) / (FOLLOWED - 1)
+
+
 @torch.no_grad()
 def growth(
     law: Law, seed: int, bins: list[int], draws: int, device: torch.device
 ) -> Iterator[tuple[int, str, float]]:
     """(T, metric, value): mean sweeps over draws at each length, and against the shortest the growth,
-    measured and predicted by ρ of the first draw at the longest T of at most 10,000.
+    measured and predicted by ρ of the first draw at the longest T of at most 10,000; where nothing is looked
+    back to but the last bin, so that a bin is a sweep, by that draw's largest Lyapunov exponent too.
 
     Draws are fewer the longer they are: ``draws`` at the shortest, no fewer than 2.
     """
@@ -102,7 +109,7 @@ def growth(
     lengths = sorted(law.bins or bins)
     reference = max([length for length in lengths if length <= 10_000], default=lengths[0])
     means: dict[int, float] = {}
-    rho = math.nan
+    rho = rate = lyapunov = math.nan
     for place, length in enumerate(lengths):
         count = max(2, draws // 2**place)
         sweeps = []
@@ -112,6 +119,7 @@ def growth(
             if length == reference and not number:
                 rho = branching_ratio(over(process, length), made.z, made.logits)
                 rate = float(made.z.mean()) * FRAME_RATE
+                lyapunov = exponent(process, made, generator(seed, device))
         means[length] = float(np.mean(sweeps))
         yield length, "sweeps", means[length]
     yield reference, "rho", rho
@@ -120,6 +128,8 @@ def growth(
         yield length, "growth", means[length] - means[lengths[0]]
         if rho < 1:
             yield length, "predicted_growth", math.log(length / lengths[0]) / math.log(1 / rho)
+        if process.memory == 1 and lyapunov < 0:
+            yield length, "predicted_by_lyapunov", math.log(length / lengths[0]) / -lyapunov
 
 
 @torch.no_grad()
@@ -132,9 +142,8 @@ def exponents(law: Law, seed: int, bins: list[int], device: torch.device) -> Ite
     second, first, *others = (draw(process, bins[not number], rng) for number, rng in enumerate(rngs))
     sweeps = sum(made.sweeps for made in (first, *others)) / SHORT
     short = over(process, bins[0])
-    flips = flip_growth(short, first, FOLLOWED, generator(seed, device)).clamp_min(1e-6).log()
     yield "rho", branching_ratio(short, first.z, first.logits)
-    yield "lyapunov", float(flips[-1] - flips[0]) / (FOLLOWED - 1)
+    yield "lyapunov", exponent(process, first, generator(seed, device))
     yield "sweeps_short", sweeps
     yield "sweeps_long", float(second.sweeps)
     yield "exponent", math.log(second.sweeps / sweeps) / math.log(bins[1] / bins[0])
