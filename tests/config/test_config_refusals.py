@@ -56,6 +56,10 @@ from dfp.stages.study import make_study
         ),
         (("defaults", "training", "learning_rate"), {"start": -0.1}, "learning_rate: found -0.1"),
         (("defaults", "training", "window"), 5, None),
+        (("defaults", "training", "guard"), {"rho": 0.5}, None),
+        (("defaults", "training", "guard"), 0.5, "guard: found the number 0.5, expected a mapping"),
+        (("defaults", "training", "guard"), {"rho": 1.0}, "guard: rho: found 1, expected a number between 0"),
+        (("defaults", "training", "guard"), {"rhos": 0.5}, "unknown key 'rhos' (did you mean 'rho'?)"),
         (("defaults", "training", "burn_in"), -1, "window, burn_in: found 0, -1"),
         (("defaults", "training", "objective"), {"samples": 3}, "objective: the key 'kind' is missing"),
         (

@@ -107,6 +107,7 @@ class CalciumNetwork(nn.Module):
     basis: Tensor
     off_diagonal: Tensor
     raw_history: nn.Parameter
+    raw_coupling: nn.Parameter
 
     def __init__(
         self, initial: CalciumParameters, frame_rate: float, learn: Collection[str] = (), kernel_bins: int = 0

@@ -67,7 +67,7 @@ class Trainer:
         Keys: step (1 when the first is done), phase, objective, loss (nats per bin, mean over cells),
             loss_per_cell, log_likelihood, log_prior,
         entropy, sweeps, residual, converged, gradient_norm, temperature, learning_rate, seconds (of all steps
-        so far).
+        so far); with a guard rho and guard_scale (see ``Guard``).
 
         Raises:
             NumericalError: at the first loss or gradient that is not finite, with its step.
@@ -139,6 +139,9 @@ class Trainer:
                 f"step {self.step + 1} (phase {number + 1}, {phase.objective.name}): the gradient is {norm}"
             )
         self._optimiser.step(rate)
+        guarded: dict[str, float] = {}
+        if phase.guard is not None:
+            guarded = phase.guard.project(self.model, self.posterior, x, loss.draw, phase.learn_model)
         if phase.learn_model and local >= phase.averaged_from:
             self._average.add()
         if local == phase.steps - 1:
@@ -160,6 +163,7 @@ class Trainer:
             if phase.relaxation == "concrete"
             else math.nan,
             "learning_rate": rate,
+            **guarded,
             "seconds": self._seconds,
         }
 

@@ -16,6 +16,7 @@ from dfp.posteriors.refined import Refined
 from dfp.posteriors.twisted import Twisted
 from dfp.samplers.base import Sampler
 from dfp.samplers.relaxations import Concrete, Hard, MeanField, Relaxation, StraightThrough
+from dfp.training.guard import Guard
 from dfp.training.schedules import Schedule
 
 RELAXATIONS = ("concrete", "hard", "mean_field", "straight_through", "straight_through_sigma")
@@ -39,6 +40,7 @@ class Phase:
         average: share of the phase's last steps over which the model's parameters are averaged at its end; 0
             for the last step's own.
         refinement_steps: for refined posteriors, refinement steps in this phase; None as configured.
+        guard: keeps causal weights subcritical, see ``Guard``; None for none.
     """
 
     objective: Objective
@@ -55,6 +57,7 @@ class Phase:
     learn_model: bool = True
     average: float = 0.0
     refinement_steps: int | None = None
+    guard: Guard | None = None
 
     def __post_init__(self) -> None:
         if self.relaxation not in RELAXATIONS:
@@ -127,12 +130,28 @@ class Phase:
                 f"objective disarm: found with posterior {posterior.name}, whose logits depend on sampled "
                 "spikes; expected the factorised posterior (for others use score_function)"
             )
+        if self.guard is not None:
+            self._check_guard(posterior)
         if isinstance(posterior, Refined):
             self._check_refined(posterior)
         elif self.refinement_steps is not None:
             raise UserError(
                 f"refinement_steps: found {self.refinement_steps} with posterior {posterior.name}, expected "
                 "a refined posterior"
+            )
+
+    def _check_guard(self, posterior: Posterior) -> None:
+        base = posterior.base if isinstance(posterior, Refined) else posterior
+        nonlinear = isinstance(base, Autoregressive) and base.config.nonlinear_hidden
+        if nonlinear or isinstance(base, Twisted):
+            raise UserError(
+                f"guard: found with posterior {posterior.name} and a nonlinear history, whose effect on a "
+                "logit is not one weight; expected linear history and coupling only (or no guard)"
+            )
+        if isinstance(self.objective, WakeSleep):
+            raise UserError(
+                "guard: found with the objective wake_sleep, whose draws are of simulated traces; expected "
+                "another objective (or no guard)"
             )
 
     def _check_refined(self, posterior: Refined) -> None:

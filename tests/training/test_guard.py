@@ -1,0 +1,190 @@
+"""The guard: a projection onto ρ ≤ limit that leaves alone what is below it, and a refusal where it has no
+meaning."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from cases import Family, metrics_of, parameters, traces
+from torch import Tensor
+
+from dfp.config.build import make_phase
+from dfp.core.errors import UserError
+from dfp.core.noise import generator, logistic_noise
+from dfp.distributions.branching import flip_matrix, spectral_radius
+from dfp.models.calcium import CalciumNetwork
+from dfp.objectives.relaxed_pmf import RelaxedPmf
+from dfp.posteriors.base import Posterior
+from dfp.samplers.fixed_point import FixedPoint
+from dfp.samplers.relaxations import Hard
+from dfp.training.guard import Guard
+from dfp.training.loop import Trainer
+from dfp.training.phase import Phase
+
+SMALL = {"window": 2, "hidden": 4}
+X = traces(0, trials=6, bins=60, cells=3, dtype=torch.float32)
+NOISE = logistic_noise((2, 6, 60, 3), generator(1))
+PER_CELL = Family("autoregressive", {"recognition": {**SMALL, "per_cell": True}, "history": 3})
+COUPLED = Family("autoregressive", {"recognition": SMALL, "history": 2, "coupling_lags": 2})
+REFINED = Family("refined", {"of": "autoregressive", "autoregressive": {"recognition": SMALL, "history": 2}})
+
+
+def model(basis: int = 0, learn: tuple[str, ...] = (), strength: float = 0.2) -> CalciumNetwork:
+    return CalciumNetwork(parameters(3, basis=basis, strength=strength), 10.0, learn)
+
+
+def strong(family: Family, sizes: tuple[float, ...] = (-4.0, -4.0, -4.0)) -> Posterior:
+    """Causal weights that inhibit, a size a cell: rates do not saturate, and a flip flips many."""
+    posterior = family.fresh(3)
+    base: Any = getattr(posterior, "base", posterior)
+    with torch.no_grad():
+        for cell, size in enumerate(sizes):
+            base.history[cell] = size
+        if base.config.coupling_lags:
+            base.coupling -= 1.0
+    return posterior
+
+
+def rho(posterior: Posterior, network: CalciumNetwork, guard: Guard, z: Tensor | None = None) -> Tensor:
+    """ρ of the law at its own hard draw, or at z: of each cell, or of all where they are coupled."""
+    base: Any = getattr(posterior, "base", posterior)
+    law = base.condition(X, prior=network.prior(6, 60)).q
+    if z is None:
+        z = law.draw(NOISE[:1], FixedPoint(max_sweeps=guard.sweeps), Hard()).z
+    flips = flip_matrix(law, z)
+    return spectral_radius(flips)[None] if law.couples_cells else flips.diagonal()
+
+
+def hard_draw(posterior: Posterior, network: CalciumNetwork, guard: Guard) -> Any:
+    base: Any = getattr(posterior, "base", posterior)
+    law = base.condition(X, prior=network.prior(6, 60)).q
+    return law.draw(NOISE, FixedPoint(max_sweeps=guard.sweeps), Hard())
+
+
+@pytest.mark.parametrize("family", [PER_CELL, COUPLED, REFINED], ids=str)
+def test_what_is_beyond_the_limit_is_scaled_back_to_it(family: Family) -> None:
+    """ρ at the spikes that it was judged by ends just below the limit, and the weights keep their ratios."""
+    network, posterior = model(), strong(family)
+    with torch.no_grad():
+        largest = float(rho(posterior, network, Guard()).max())
+        guard = Guard(0.5 * largest)
+        draw = hard_draw(posterior, network, guard)
+        before = {name: p.clone() for name, p in posterior.named_parameters()}
+        told = guard.project(network, posterior, X, draw, learn_model=True)
+        after = rho(posterior, network, guard, draw.z[:1])
+    assert told["rho"] == pytest.approx(largest) and 0 < told["guard_scale"] < 1
+    assert 0.97 * guard.rho < float(after.max()) <= guard.rho
+    for name, parameter in posterior.named_parameters():
+        causal = name.endswith(("history", "coupling"))
+        ratio = (parameter / before[name]).detach()
+        if not causal:
+            assert torch.equal(parameter, before[name])
+        elif family is COUPLED:
+            assert torch.allclose(ratio, torch.full_like(ratio, told["guard_scale"]))
+        else:  # a factor a cell
+            assert torch.equal(ratio, ratio[:, :1].expand_as(ratio)) and bool((ratio <= 1).all())
+            assert float(ratio.min()) == pytest.approx(told["guard_scale"])
+
+
+def test_uncoupled_cells_are_scaled_each_by_a_factor_of_their_own() -> None:
+    network, posterior = model(), strong(PER_CELL, (-4.0, -0.1, -4.0))
+    largest = rho(posterior, network, Guard())
+    guard = Guard(0.5 * float(largest[[0, 2]].min()))
+    assert float(largest[1]) < guard.rho
+    before = posterior.history.detach().clone()
+    guard.project(network, posterior, X, hard_draw(posterior, network, guard), learn_model=True)
+    factors = (posterior.history.detach() / before)[:, 0]
+    assert float(factors[1]) == 1.0 and float(factors[[0, 2]].max()) < 1
+
+
+@pytest.mark.parametrize("learned", [True, False])
+def test_the_prior_is_guarded_only_where_it_is_learned(learned: bool) -> None:
+    guard, posterior = Guard(0.3), Family("factorised", {"recognition": SMALL}).fresh(3)
+    network = model(basis=1, learn=("coupling", "history", "bias") if learned else ("bias",), strength=6.0)
+    before = network.raw_coupling.detach().clone(), network.raw_history.detach().clone()
+    with torch.no_grad():
+        draw = posterior.condition(X).pmf.draw(NOISE, FixedPoint(), Hard())
+        told = guard.project(network, posterior, X, draw, learn_model=True)
+        law = network.prior(6, 60)
+        found = float(spectral_radius(flip_matrix(law, draw.z[:1])))
+    assert told == {"rho": 0.0, "guard_scale": 1.0}
+    same = torch.equal(before[0], network.raw_coupling) and torch.equal(before[1], network.raw_history)
+    assert same == (not learned) and (found <= 0.3) == learned
+
+
+def test_weights_tied_to_a_model_that_is_not_learned_are_left_alone() -> None:
+    family = Family("autoregressive", {"recognition": SMALL, "history": 2, "tied_coupling": True})
+    network, posterior = model(basis=1, strength=0.3), strong(family)
+    guard = Guard(0.5 * float(rho(posterior, network, Guard())))
+    before = network.raw_coupling.detach().clone()
+    guard.project(network, posterior, X, hard_draw(posterior, network, guard), learn_model=True)
+    assert torch.equal(before, network.raw_coupling)
+    assert float(posterior.history.detach().min()) > -4.0
+
+
+def phase(**settings: Any) -> Phase:
+    return Phase(RelaxedPmf(2), FixedPoint(), **{"steps": 5, "batch": 4, **settings})
+
+
+def trained(family: Family, guard: Guard | None) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+    network = model(basis=1, learn=("bias", "history", "coupling"))
+    trainer = Trainer(network, family.fresh(3), X, [phase(guard=guard)], seed=0)
+    metrics = metrics_of(trainer)
+    return metrics, {**trainer.posterior.state_dict(), **network.state_dict()}
+
+
+@pytest.mark.parametrize("family", [PER_CELL, COUPLED, Family("factorised", {"recognition": SMALL})], ids=str)
+def test_below_its_limit_a_guard_changes_no_bit(family: Family) -> None:
+    plain, weights = trained(family, None)
+    guarded, same = trained(family, Guard(0.99))
+    assert all(torch.equal(weights[name], same[name]) for name in weights)
+    told = [{key: row.pop(key) for key in ("rho", "guard_scale")} for row in guarded]
+    assert str(plain) == str(guarded)
+    assert all(row["guard_scale"] == 1.0 for row in told)
+    assert not any("rho" in row for row in plain)
+
+
+def test_a_guarded_training_resumes_to_the_bit() -> None:
+    guard = Guard(0.005)
+
+    def make() -> Trainer:
+        return Trainer(model(), COUPLED.fresh(3), X, [phase(guard=guard, steps=8)], seed=0)
+
+    whole, first, second = make(), make(), make()
+    told = metrics_of(whole)
+    assert min(row["guard_scale"] for row in told) < 1
+    metrics_of(first, 4)
+    second.load_state(first.state())
+    assert str(metrics_of(second)) == str(told[4:])
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"rho": 1.5}, "rho: found 1.5, expected a number between 0 and 1"),
+        ({"rho": 0.0}, "rho: found 0, expected a number between 0 and 1"),
+        ({"sweeps": 0}, "sweeps: found 0, expected at least 1"),
+        ({"rhoo": 0.5}, "unknown key 'rhoo'"),
+        ({"rho": "low"}, "found text 'low', expected a number"),
+    ],
+)
+def test_settings_without_meaning_are_refused_with_a_sentence(settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        make_phase({"guard": settings}, "runs.x")
+    assert told in str(refusal.value) and "runs.x.guard" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_combinations_without_meaning_are_refused_with_a_sentence() -> None:
+    nonlinear = Family("autoregressive", {"recognition": SMALL, "nonlinear_hidden": 2}).fresh(3)
+    guarded = phase(guard=Guard())
+    with pytest.raises(UserError, match="guard: found with posterior autoregressive and a nonlinear history"):
+        guarded.check(nonlinear)
+    guarded.check(PER_CELL.fresh(3))
+    asleep = make_phase({"objective": {"kind": "wake_sleep"}, "relaxation": "hard", "guard": {}}, "here")
+    with pytest.raises(UserError, match="guard: found with the objective wake_sleep"):
+        asleep.check(PER_CELL.fresh(3))
+    replace(asleep, guard=None).check(PER_CELL.fresh(3))
