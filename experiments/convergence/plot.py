@@ -56,7 +56,7 @@ def growth(results: ResultTables) -> Figure:
         axes.set_title(text)
         axes.legend(handles=marks.legend_handles(drawn), loc="upper left", fontsize=7.5)
     _differences(rest, results)
-    style.title(figure, "Below ρ = 1 sweeps grow with the logarithm of the length, as one run predicts")
+    style.title(figure, "Below ρ = 1 sweeps grow with the logarithm of the length")
     seeds = [sweeps["seed"].nunique()]
     style.caption(
         figure,
@@ -104,9 +104,9 @@ def _differences(axes: Axes, results: ResultTables) -> None:
     axes.set_xlabel("ρ of one run")
     axes.set_ylabel("Growth, measured − predicted (sweeps)")
     axes.set_title("What the prediction misses")
-    axes.legend(handles=marks.legend_handles(drawn), loc="upper left", fontsize=7.5)
+    axes.legend(handles=marks.legend_handles(drawn), loc="lower left", fontsize=7.5)
     low, high = axes.get_ylim()
-    axes.set_ylim(min(low, -2.6), max(high, 3) + 1.6)
+    axes.set_ylim(min(low, -6.0), max(high, 3.0))
 
 
 def phases(results: ResultTables) -> Figure:
