@@ -454,6 +454,46 @@ def test_indirect_inference_is_judged_in_the_peer_setting(
     assert by_measure["correlation of weights, less that of OASIS, then regression"] == [verdict]
 
 
+@pytest.mark.parametrize(("gibbs", "limit", "found"), [(0.86, 0.86, HOLDS), (0.86, 0.89, FAILS)])
+def test_the_gibbs_posterior_mean_is_held_against_in_the_peer_setting(
+    tmp_path: Path, gibbs: float, limit: float, found: str
+) -> None:
+    """As it was drawn and in the limit of many sweeps; networks that it was not drawn on do not count."""
+    told = {"setting": "noise05"}
+    table = rows("oasis_glm", "weight_correlation", noisy(0.87, 0.001), **told)
+    for run, correlation in (("fixed_point_indirect", 0.857), ("gibbs_posterior", gibbs)):
+        table += rows(run, "weight_correlation", noisy(correlation, 0.001), **told)
+        table += rows(run, "weight_auc", noisy(0.98, 0.0005), **told)
+    table += rows("gibbs_posterior", "weight_limit_correlation", noisy(limit, 0.001, 4), **told)
+    write(tmp_path, "peer_connectivity", table)
+    lines = judged(tmp_path).query("claim == 'G6'")
+    drawn = lines[lines["where"] == "noise 0.5, against the Gibbs posterior mean"]
+    assert drawn["verdict"].tolist() == [HOLDS, HOLDS] and set(drawn["n"]) == {5}
+    many = lines[lines["where"] == "noise 0.5, against its limit of many sweeps"]
+    assert many["verdict"].tolist() == [found] and set(many["n"]) == {4}
+    assert many["value"].astype(float).tolist() == [pytest.approx(0.857 - limit, abs=0.001)]
+
+
+@pytest.mark.parametrize(("gap", "sd", "found"), [(4e-4, 1.01, HOLDS), (4e-4, 1.07, FAILS), (6e-4, 1, FAILS)])
+def test_the_longest_training_of_the_twisted_posterior_is_judged(
+    tmp_path: Path, gap: float, sd: float, found: str
+) -> None:
+    table = []
+    for steps, own in (("2000", 1e-3), ("12000", gap)):
+        told = {"trained": steps, "family": "twisted"}
+        for metric, values in {
+            "gap_per_bin": noisy(own),
+            "count_sd": noisy(2.2 * sd, 0.01),
+            "count_sd_exact": np.full(SEEDS, 2.2),
+            "two_sample_accuracy": noisy(0.504, 0.001),
+        }.items():
+            table += rows(steps, metric, values, **told)
+    write(tmp_path, "ablation_twisted", table)
+    frame = judged(tmp_path)
+    assert overall(frame, "G7") == found
+    assert set(frame.loc[frame["claim"] == "G7", "where"]) == {"one cell, twisted, 12,000 steps"}
+
+
 def test_coupled_cells_are_part_of_c2(tmp_path: Path) -> None:
     told = {"setting": "short"}
     table = rows("fixed_point_short", "weight_correlation", noisy(0.4, 0.001), **told)

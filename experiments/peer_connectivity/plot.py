@@ -11,6 +11,7 @@ from dfp.plotting.tables import ResultTables
 
 NAMES = {
     "fixed_point_indirect": "Autoregressive, fixed point, indirect inference",
+    "gibbs_posterior": "Particle Gibbs, posterior mean",
 }
 LOOKS = {
     name: Look(
@@ -18,6 +19,7 @@ LOOKS = {
     )
     for name, marker, line in (
         ("glm_true_spikes", "D", ":"),
+        ("gibbs_posterior", "^", "-"),
         ("fixed_point", "o", "-"),
         ("factorised", "o", "-"),
         ("fixed_point_indirect", "h", "-"),

@@ -154,6 +154,16 @@ from dfp.stages.study import make_study
             {"methods": ["gibbs_em"], "particles": 1},
             "particles: found 1, expected 0 or at least 2",
         ),
+        (
+            ("peers",),
+            {"methods": ["oasis"], "only": {"oasi": ["panel"]}},
+            "only: found 'oasi' (did you mean 'oasis'?), expected one of the methods oasis",
+        ),
+        (
+            ("peers",),
+            {"methods": ["oasis"], "only": {"oasis": ["panle"]}},
+            "peers.only.oasis: unknown data set 'panle' (did you mean 'panel'?)",
+        ),
         (("datasets",), [], "datasets: found list [], expected a mapping"),
         (("kind",), "simulation", "kind: found 'simulation'"),
         (("steps_scale",), 0, "steps_scale: found 0.0, expected a number above 0"),

@@ -133,6 +133,21 @@ def test_a_network_with_several_seeds_is_a_data_set_for_each(tmp_path: Path) -> 
         load(tmp_path, document)
 
 
+def test_a_peer_is_kept_to_the_data_sets_that_it_is_told(tmp_path: Path) -> None:
+    """By the name of a data set, or of a setting that stands for a data set a seed."""
+    document = changed(
+        "datasets", "net", to={"network": {"kind": "sparse_random", "cells": 3}, "seeds": [4, 7]}
+    )
+    document["runs"]["plain"]["datasets"] = ["panel", "net"]
+    document["peers"] = {"methods": ["oasis_glm", "gibbs_em"], "only": {"gibbs_em": ["net"]}}
+    exp = load(tmp_path, document)
+    assert exp.peers == ["oasis_glm", "gibbs_em"] and exp.peers_on("panel") == ["oasis_glm"]
+    assert exp.peers_on("net_4") == exp.peers_on("net_7") == exp.peers
+    document["peers"]["only"] = {"gibbs_em": ["net_7"], "oasis_glm": ["net_7"]}
+    exp = load(tmp_path, document)
+    assert exp.peers_on("net_4") == [] and exp.peers_on("net_7") == exp.peers
+
+
 def test_a_data_set_extends_another_or_a_shared_one(tmp_path: Path) -> None:
     document = changed("datasets", "other", to={"extends": "panel", "bins": 70})
     document["datasets"]["panel"]["extends"] = "shared"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from dfp.core.errors import UserError
-from dfp.evaluation.connectivity import correlation, weight_metrics
+from dfp.evaluation.connectivity import correlation, limit_correlation, weight_metrics
 
 Array = NDArray[np.float64]
 
@@ -85,3 +85,25 @@ def test_wrong_weights_are_one_sentence(learned: Array, told: str) -> None:
         weight_metrics(learned, TRUTH)
     with pytest.raises(UserError, match="two cells"):
         weight_metrics(np.zeros((1, 1, 1)), np.zeros((1, 1, 1)))
+
+
+def test_the_limit_takes_the_noise_of_the_draws_out() -> None:
+    """40 draws w + ε of 1,560 weights w = 0.8 v + δ: noise of variance 9 / 40 lowers the correlation of their
+    mean by more than 0.05, the limit is that of w (over seeds its sd about that is 0.009)."""
+    rng = np.random.default_rng(3)
+    truth = rng.standard_normal((1, 40, 40))
+    exact = 0.8 * truth + 0.5 * rng.standard_normal(truth.shape)
+    draws = exact + 3.0 * rng.standard_normal((40, *truth.shape))
+    wanted = weight_metrics(exact, truth)["weight_correlation"]
+    measured = weight_metrics(draws.mean(0), truth)["weight_correlation"]
+    assert measured < wanted - 0.05
+    assert limit_correlation(draws, truth) == pytest.approx(wanted, abs=0.027)
+    assert limit_correlation(np.stack([exact] * 3), truth) == pytest.approx(wanted, rel=1e-12)
+
+
+def test_a_limit_that_nothing_tells_of_is_not_a_number() -> None:
+    draws = np.stack([TRUTH, -TRUTH])
+    assert np.isnan(limit_correlation(draws, TRUTH))
+    assert np.isnan(limit_correlation(np.stack([TRUTH] * 2), np.zeros_like(TRUTH)))
+    with pytest.raises(UserError, match="found 1, expected at least 2"):
+        limit_correlation(TRUTH[None], TRUTH)

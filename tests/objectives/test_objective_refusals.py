@@ -15,7 +15,9 @@ from dfp.objectives.logistic_density import LogisticDensity
 from dfp.objectives.multi_sample import MultiSample
 from dfp.objectives.relaxed_pmf import RelaxedPmf
 from dfp.objectives.score_function import ScoreFunction
+from dfp.samplers.compiled import Compiled
 from dfp.samplers.fixed_point import FixedPoint
+from dfp.samplers.newton import Newton
 from dfp.samplers.sequential import Sequential
 from dfp.training.phase import Phase
 
@@ -88,6 +90,14 @@ _REFUSED: list[tuple[str, Callable[[], Any]]] = [
     (
         "differentiating an implicit gradient",
         lambda: Phase(RelaxedPmf(), FixedPoint()).check(refined(of="autoregressive", through=True).fresh()),
+    ),
+    (
+        "differentiating a compiled gradient twice",
+        lambda: Phase(RelaxedPmf(), Compiled()).check(refined(of="autoregressive", through=True).fresh()),
+    ),
+    (
+        "differentiating the gradient of Newton's method twice",
+        lambda: Phase(RelaxedPmf(), Newton()).check(refined(of="autoregressive", through=True).fresh()),
     ),
     (
         "refinement steps without a refinement",

@@ -69,6 +69,7 @@ DOCUMENT = {
         "sweeps": 40,
         "burn_in": 15,
         "prior_sd": 0.7,
+        "only": {"oasis_correlation": ["net_0"]},
     },
     "figures": [],
 }
@@ -91,7 +92,8 @@ def test_a_network_is_one_row_a_metric(made: Path) -> None:
     assert set(tables.runs) == runs
     assert set(tables.table["setting"]) == {"net"} and set(tables.table["dataset"]) == {"net_0", "net_1"}
     learned = tables.rows("weight_correlation")
-    assert set(learned["run"]) == runs - {"truth"} and len(learned) == 16
+    assert set(learned["run"]) == runs - {"truth"} and len(learned) == 15
+    assert set(tables.rows("weight_correlation", run="oasis_correlation")["dataset"]) == {"net_0"}  # `only`
     assert set(tables.rows("weight_slope")["run"]) == runs - {"truth", "oasis_correlation"}
     assert set(tables.rows("m_step_slope")["run"]) == {"factorised", "tied", "truth", "twisted"}
     assert set(tables.rows("m_step_history_1")["run"]) == {"factorised", "tied", "truth", "twisted"}
@@ -115,6 +117,18 @@ def test_the_exact_likelihood_comes_near_the_true_spikes(made: Path) -> None:
         assert (tables.values("weight_correlation", run=method) > true - 0.15).all()
     slopes = {method: tables.values("weight_slope", run=method).mean() for method in PEERS[-2:]}
     assert 0.75 < slopes["gibbs_em"] < 1.4 and slopes["gibbs_posterior"] < slopes["gibbs_em"]
+
+
+def test_a_posterior_mean_tells_how_its_chain_mixed(made: Path) -> None:
+    """25 draws of a chain that hardly remembers: what more sweeps would add to its correlation is little."""
+    tables = ResultTables(made)
+    side = {"run": "gibbs_posterior"}
+    assert tables.values("gibbs_acceptance", **side).between(0.4, 1.0).all()
+    assert tables.values("gibbs_effective_draws", **side).between(4, 40).all()
+    assert tables.values("gibbs_rhat", **side).between(0.9, 1.3).all()
+    gained = tables.values("weight_limit_correlation", **side) - tables.values("weight_correlation", **side)
+    assert gained.between(-0.01, 0.1).all()
+    assert set(tables.rows("weight_limit_correlation")["run"]) == {"gibbs_posterior"}
 
 
 def test_gibbs_sweeps_give_back_what_the_posterior_lost(made: Path) -> None:

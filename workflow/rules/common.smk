@@ -87,9 +87,8 @@ def metrics(wildcards):
     """The metrics of every run of an experiment, and of its peers."""
     name, exp = wildcards.experiment, EXPERIMENTS[wildcards.experiment]
     found = [f"{RESULTS}/{name}/runs/{run}/{dataset}/metrics.csv" for run, dataset in exp.jobs()]
-    if exp.peers:
-        found += [f"{RESULTS}/{name}/peers/{dataset}/metrics.csv" for dataset in exp.scored]
-    return found
+    scored = filter(exp.peers_on, exp.scored)
+    return found + [f"{RESULTS}/{name}/peers/{dataset}/metrics.csv" for dataset in scored]
 
 
 def peer_settings(wildcards):

@@ -114,7 +114,7 @@ rule peers:
         gpu=0,
     params:
         code=code_hash("dfp.stages.peers"),
-        spec=lambda w: EXPERIMENTS[w.experiment].peers,
+        spec=lambda w: EXPERIMENTS[w.experiment].peers_on(w.dataset),
         settings=lambda w, input: f"--settings {input.settings}" if input.settings else "",
     shell:
         "{PYTHON} -m dfp.cli peers --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"

@@ -16,6 +16,7 @@ from dfp.claims import (
     linear_gaussian,
     shrinkage,
     uncertainty,
+    unrolled,
     wall_clock,
 )
 from dfp.claims.base import Claim
@@ -36,6 +37,7 @@ CLAIMS: tuple[Claim, ...] = tuple(
             *linear_gaussian.CLAIMS,
             *shrinkage.CLAIMS,
             *uncertainty.CLAIMS,
+            *unrolled.CLAIMS,
             *wall_clock.CLAIMS,
         ),
         key=lambda claim: claim.id,

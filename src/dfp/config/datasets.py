@@ -52,7 +52,22 @@ def make_datasets(
             if made in entries:
                 raise UserError(f"{told}: found a second data set named '{made}', expected different names")
             entries[made] = entry
+    if peers is not None:
+        _check_peers(peers, entries, where)
     return entries
+
+
+def _check_peers(peers: PeersSpec, entries: Mapping[str, DataEntry], where: str) -> None:
+    """Refuse data sets that a peer is kept to and that are not there."""
+    scored = {name: entry.setting for name, entry in entries.items() if not entry.tuning}
+    known = list(dict.fromkeys([*filter(None, scored.values()), *scored]))
+    for method, names in peers.only.items():
+        for name in names:
+            if name not in known:
+                raise UserError(
+                    f"{where}: peers.only.{method}: unknown data set {name!r}{suggest(name, known)}; known: "
+                    f"{', '.join(known)}"
+                )
 
 
 def read_shared(path: Path) -> dict[str, dict[str, Any]]:

@@ -121,6 +121,12 @@ class Experiment:
         """Names of the peers."""
         return list(self.document.peers.methods) if self.document.peers else []
 
+    def peers_on(self, dataset: str) -> list[str]:
+        """Names of the peers that are scored on a data set."""
+        kept = self.document.peers.only if self.document.peers else {}
+        here = {dataset, self.entries[dataset].setting}
+        return [name for name in self.peers if name not in kept or here & set(kept[name])]
+
     def tuned_on(self, dataset: str) -> str | None:
         """The data set that peers choose their settings on before they are scored on ``dataset``."""
         setting = self.entries[dataset].setting

@@ -125,6 +125,8 @@ class PeersSpec:
         prior_sd: of every weight under ``gibbs_posterior``, logits.
         particles: of the Gibbs methods' paths; 0 takes exact blocks where the calcium response is cut short
             enough for them (17 bins), else 32 particles.
+        only: method → the data sets that it is scored on, by name or setting; all of them where it is not
+            named.
     """
 
     methods: list[str]
@@ -133,8 +135,15 @@ class PeersSpec:
     burn_in: int = 30
     prior_sd: float = 0.6
     particles: int = 0
+    only: dict[str, list[str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name in self.only:
+            if name not in self.methods:
+                raise UserError(
+                    f"only: found {name!r}{suggest(name, self.methods)}, expected one of the methods "
+                    f"{', '.join(self.methods)}"
+                )
         for name in self.methods:
             if name not in PEERS:
                 raise UserError(

@@ -56,6 +56,40 @@ def weight_metrics(learned: NDArray[Any], truth: NDArray[Any], scaled: bool = Tr
     return metrics
 
 
+def limit_correlation(draws: NDArray[Any], truth: NDArray[Any]) -> float:
+    """The correlation with the truth that the mean of endlessly many draws would have.
+
+    The mean m of S draws of a chain is the posterior mean plus Monte Carlo noise, which lowers its
+    correlation with the truth v. The noise of the first and of the second half of the draws, with means m₁
+    and m₂, is nearly independent, so that cov(m₁, m₂) over the weights estimates the variance without it:
+
+        ``cov(m, v) / √(cov(m₁, m₂) var(v))``
+
+    (Spearman's correction for attenuation, 1904). Over all ordered pairs of different cells. Where halves
+    still share noise it is too small, by less than for m itself.
+
+    Args:
+        draws: ``(S, R, N, N)``, S ≥ 2, in the order of the chain; an odd last draw counts in m alone.
+        truth: ``(R, N, N)``.
+
+    Returns:
+        NaN where the halves have nothing in common or the true weights are all alike.
+
+    Raises:
+        UserError: for fewer draws, or what ``weight_metrics`` refuses.
+    """
+    if len(draws) < 2:
+        raise UserError(f"draws: found {len(draws)}, expected at least 2")
+    half = len(draws) // 2
+    parts = (draws[:half], draws[half : 2 * half], draws)
+    first, second, mean = (_off_diagonal(np.mean(part, axis=0), truth)[0] for part in parts)
+    v = _off_diagonal(draws[0], truth)[1]
+    shared, spread = np.cov(first, second)[0, 1], np.var(v, ddof=1)
+    if not (shared > 0 and spread > 0):
+        return float("nan")
+    return float(np.cov(mean, v)[0, 1] / np.sqrt(shared * spread))
+
+
 def correlation(w: Array, v: Array) -> float:
     """Pearson's correlation of two arrays ``(n,)``; 0 where either is constant."""
     # A constant array does not give exact zeros below, since its mean is rounded.

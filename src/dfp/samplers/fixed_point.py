@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from dfp.core.draw import Draw
 from dfp.core.errors import UserError
 from dfp.samplers.base import CausalProcess, Sampler
+from dfp.samplers.implicit import with_gradient
 from dfp.samplers.relaxations import Relaxation
 
 
@@ -27,7 +28,8 @@ class FixedPoint(Sampler):
             for no change at all, whatever the tolerance.
         max_sweeps: cap when sweeping until still; None allows T + 1, which always suffices.
         gradient: ``"implicit"`` solves the adjoint equation λ = g + Jᵀλ at the solution (J the Jacobian of
-            one sweep; strictly causal, hence nilpotent), with memory that does not grow with the sweeps;
+            one sweep; strictly causal, hence nilpotent) in reverse time, with memory that does not grow with
+            the sweeps (``samplers.implicit``);
             ``"unrolled"`` backpropagates through every sweep. With exactly K sweeps it is always unrolled:
             the K-step map is what is then differentiated. Straight-through values are still before their
             gradients are, so unrolled then gives the gradient of the sweeps made, implicit that of the
@@ -68,7 +70,7 @@ class FixedPoint(Sampler):
             return self._unrolled(process, noise, relaxation, cap, still)
         with torch.no_grad():
             solved = self._unrolled(process, noise, relaxation, cap, still)
-        return _implicit(process, solved, relaxation, self.tolerance) if differentiate else solved
+        return with_gradient(process, solved, relaxation, self.tolerance) if differentiate else solved
 
     @staticmethod
     def _unrolled(
@@ -90,51 +92,3 @@ class FixedPoint(Sampler):
             if residual <= still or process.memory == 0:
                 break
         return Draw(z, logits, noise, sweep, residual, converged=residual <= max(still, 0.0))
-
-
-def _implicit(process: CausalProcess, solved: Draw, relaxation: Relaxation, tolerance: float) -> Draw:
-    """Attach the gradient of the solution by the implicit function theorem.
-
-    z = f(z, φ) gives dL/dφ = λᵀ ∂f/∂φ with λ = g + (∂f/∂z)ᵀ λ, g = ∂L/∂z. ∂f/∂z is strictly causal, so
-    sweeping λ ends after at most T sweeps; it stops when the largest change falls below ``tolerance``
-    relative to the largest entry. The values stay those of ``solved``, so that ``z = relax(logits, noise)``
-    and the residual hold for what is returned.
-    """
-    at = solved.z.detach().requires_grad_()
-    image = relaxation(process.logits(at), solved.noise)
-    z = image.view_as(image)
-    if not image.requires_grad:
-        return solved
-    cap = z.shape[2] + 1
-
-    def solve(grad: Tensor) -> Tensor:
-        adjoint = grad
-        for _ in range(cap):
-            (pulled,) = torch.autograd.grad(image, at, adjoint, retain_graph=True)
-            moved = grad + pulled
-            change, scale = (moved - adjoint).abs().amax(), moved.abs().amax()
-            adjoint = moved
-            if bool(change <= 1e-2 * tolerance * scale):
-                break
-        return adjoint
-
-    if process.memory:
-        z.register_hook(solve)
-    return replace(solved, z=_attach(z, solved.z), logits=_attach(process.logits(z), solved.logits))
-
-
-class _Attach(torch.autograd.Function):
-    """The second argument's values with the first one's gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, carrier: Tensor, values: Tensor) -> Tensor:
-        return values.view_as(values)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        return grad, None
-
-
-def _attach(carrier: Tensor, values: Tensor) -> Tensor:
-    attached: Tensor = _Attach.apply(carrier, values)
-    return attached

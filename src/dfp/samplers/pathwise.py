@@ -16,6 +16,9 @@ from dfp.samplers.threads import in_threads
 
 Array = np.ndarray[Any, Any]
 
+#: own history, coupling and its basis; more weights than these are those of hidden units
+_PLAIN = 3
+
 
 def can_relax(noise: Tensor, relaxation: Relaxation) -> bool:
     """Whether ``relaxed`` knows this relaxation, and all gradients that are asked for."""
@@ -27,63 +30,92 @@ def can_relax(noise: Tensor, relaxation: Relaxation) -> bool:
 
 def relaxed(recursion: Recursion, noise: Tensor, relaxation: Relaxation) -> tuple[Tensor, Tensor]:
     """Values and logits ``(S, B, T, N)``, differentiable once in every tensor of ``recursion``."""
-    z, logits = _Relaxed.apply(noise, relaxation, recursion.hidden is not None, *recursion.tensors)
-    return z, logits
+    z, logits = solve(recursion, noise, relaxation)
+    if not torch.is_grad_enabled():
+        return z, logits
+    return attach(recursion, z, logits, slope_of(relaxation, z, logits))
 
 
-class _Relaxed(torch.autograd.Function):
-    """Forward: the recursion. Backward: its adjoint in reverse time, exact after one pass, as the Jacobian is
-    strictly causal; what is kept for it is the sample, and the hidden units where there are some.
+def solve(recursion: Recursion, noise: Tensor, relaxation: Relaxation) -> tuple[Tensor, Tensor]:
+    """Values and logits ``(S, B, T, N)`` in one compiled pass over the bins, without gradient."""
+    from dfp.samplers.kernels.relaxed import forward
+
+    drive, *weights = (tensor.detach() for tensor in recursion.tensors)
+    noise = noise.detach()
+    own, across, basis, inward, outward = _laid_out(weights, noise)
+    z, logits = (torch.empty(noise.shape, dtype=noise.dtype) for _ in range(2))
+    given = (
+        as_array(drive if drive.dim() == 4 else drive[None]), as_array(noise), own, across, basis, inward,
+        _context(weights, noise), outward, as_array(temperatures(relaxation, noise)),
+        float(relaxation.stochastic),
+    )  # fmt: skip
+    written = (z.numpy(), logits.numpy())
+    in_threads(lambda first, last: forward(*given, first, last, *written), noise)
+    # the same but for rounding: z = relax(logits, noise) holds exactly
+    return relaxation(logits, noise).detach(), logits
+
+
+def slope_of(relaxation: Relaxation, z: Tensor, logits: Tensor) -> Tensor:
+    """``dz/du`` at values z of ``logits``, ``(S, B, T, N)``."""
+    if isinstance(relaxation, Concrete):
+        return z * (1 - z) / relaxation.temperature
+    if isinstance(relaxation, MeanField):
+        return z * (1 - z)
+    if isinstance(relaxation, StraightThrough) and relaxation.reading == "literal":
+        return torch.ones_like(z)
+    spiking = torch.sigmoid(logits)
+    return spiking * (1 - spiking)
+
+
+def attach(recursion: Recursion, z: Tensor, logits: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
+    """``z`` and ``logits`` ``(S, B, T, N)``, however they were come by, with the gradient of the recursion at
+    z, whose ``dz/du`` is ``slopes``. What is kept for it is z and the slopes, whatever the number of sweeps.
+    """
+    found: tuple[Tensor, Tensor] = _Adjoint.apply(z, logits, slopes.detach(), *recursion.tensors)
+    return found
+
+
+class _Adjoint(torch.autograd.Function):
+    """Backward: the adjoint in reverse time, exact after one pass, as the Jacobian is strictly causal. The
+    hidden units, H numbers for each value, are computed again and not kept.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, noise: Tensor, relaxation: Relaxation, has_hidden: bool, *tensors: Tensor
+        ctx: Any, z: Tensor, logits: Tensor, slopes: Tensor, *tensors: Tensor
     ) -> tuple[Tensor, Tensor]:
-        from dfp.samplers.kernels.relaxed import forward
-
-        drive, *weights = tensors
-        laid = _laid_out(weights, has_hidden, noise)
-        z, logits = torch.empty_like(noise), torch.empty_like(noise)
-        units = noise.new_empty(*noise.shape, laid[-1].shape[1])
-        context = weights[4] if has_hidden else noise.new_empty(*noise.shape[1:], 0)
-        own, across, basis, inward, outward = laid
-        given = (
-            as_array(drive if drive.dim() == 4 else drive[None]), as_array(noise), own, across, basis, inward,
-            as_array(context), outward, as_array(temperatures(relaxation, noise)),
-            float(relaxation.stochastic),
-        )  # fmt: skip
-        written = (z.numpy(), logits.numpy(), units.numpy())
-        in_threads(lambda first, last: forward(*given, first, last, *written), noise)
-        z = relaxation(logits, noise)  # the same but for rounding: z = relax(logits, noise) holds exactly
-        ctx.save_for_backward(z, logits, units, *tensors)
-        ctx.relaxation, ctx.has_hidden = relaxation, has_hidden
-        return z, logits
+        ctx.save_for_backward(z, slopes, *tensors)
+        return z.view_as(z), logits.view_as(logits)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_z: Tensor, grad_logits: Tensor) -> tuple[Tensor | None, ...]:
-        from dfp.samplers.kernels.relaxed import backward
+        from dfp.samplers.kernels.relaxed import backward, hidden_units
 
-        z, logits, units, drive, *weights = ctx.saved_tensors
-        own, across, basis, inward, outward = _laid_out(weights, ctx.has_hidden, z)
-        slope = slope_of(ctx.relaxation, z, logits)
-        adjoint = torch.empty_like(z)
+        z, slopes, drive, *weights = ctx.saved_tensors
+        own, across, basis, inward, outward = _laid_out(weights, z)
+        context = _context(weights, z)
+        adjoint = torch.empty(z.shape, dtype=z.dtype)
         sent = z.new_empty(*z.shape[:3], across.shape[0], z.shape[3])
+        units = z.new_empty(*z.shape, outward.shape[1])
+        given = tuple(as_array(tensor) for tensor in (grad_z, grad_logits, slopes, z))
         parts: list[Array] = []
+        write_units: Any = hidden_units
+        write: Any = backward
 
         def work(first: int, last: int) -> None:
             parts.append(np.zeros_like(own))
-            backward(
-                as_array(grad_z), as_array(grad_logits), slope.numpy(), as_array(z), own, across, basis,
-                inward, outward, units.numpy(), first, last, adjoint.numpy(), sent.numpy(), parts[-1],
+            write_units(given[3], inward, context, first, last, units.numpy())
+            write(
+                *given, own, across, basis, inward, outward, units.numpy(), first, last, adjoint.numpy(),
+                sent.numpy(), parts[-1],
             )  # fmt: skip
 
         in_threads(work, z)
         found: list[Tensor | None] = [reduced(adjoint, drive)]
         found.append(torch.from_numpy(np.sum(parts, 0).T.copy()))
         found += coupling_gradients(adjoint, sent, z, weights[1], weights[2], ctx.needs_input_grad[5:7])
-        if ctx.has_hidden:
+        if len(weights) > _PLAIN:
             found += _hidden_gradients(adjoint, units, z, weights[3], weights[5])
         return (None, None, None, *found)
 
@@ -93,15 +125,20 @@ def as_array(tensor: Tensor) -> Array:
     return np.ascontiguousarray(tensor.detach().numpy())
 
 
-def _laid_out(weights: list[Tensor], has_hidden: bool, like: Tensor) -> tuple[Array, ...]:
+def _laid_out(weights: list[Tensor], like: Tensor) -> tuple[Array, ...]:
     """Own taps ``(L, N)``, W ``(R, N from, N to)``, basis, inward ``(L, N, H)``, outward ``(N, H)``."""
-    own, across, basis = weights[:3]
+    own, across, basis = weights[:_PLAIN]
     cells = own.shape[0]
     inward, outward = like.new_zeros(cells, 0, 0), like.new_zeros(cells, 0)
-    if has_hidden:
+    if len(weights) > _PLAIN:
         inward, outward = weights[3], weights[5]
     parts = (own.t(), across.transpose(1, 2), basis, inward.transpose(0, 1), outward)
     return tuple(as_array(part) for part in parts)
+
+
+def _context(weights: list[Tensor], like: Tensor) -> Array:
+    """What the hidden units are told, ``(B, T, N, H)``, H = 0 without any."""
+    return as_array(weights[4] if len(weights) > _PLAIN else like.new_empty(*like.shape[1:], 0))
 
 
 def temperatures(relaxation: Relaxation, noise: Tensor) -> Tensor:
@@ -112,18 +149,6 @@ def temperatures(relaxation: Relaxation, noise: Tensor) -> Tensor:
     elif isinstance(relaxation, Concrete):
         value = relaxation.temperature
     return torch.as_tensor(value, dtype=noise.dtype, device=noise.device).expand(noise.shape[-1])
-
-
-def slope_of(relaxation: Relaxation, z: Tensor, logits: Tensor) -> Tensor:
-    """``dz/du``, ``(S, B, T, N)``."""
-    if isinstance(relaxation, Concrete):
-        return z * (1 - z) / relaxation.temperature
-    if isinstance(relaxation, MeanField):
-        return z * (1 - z)
-    if isinstance(relaxation, StraightThrough) and relaxation.reading == "literal":
-        return torch.ones_like(z)
-    spiking = torch.sigmoid(logits)
-    return spiking * (1 - spiking)
 
 
 def reduced(gradient: Tensor, like: Tensor) -> Tensor:

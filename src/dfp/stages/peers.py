@@ -16,8 +16,9 @@ from dfp.config import Experiment, load_experiment
 from dfp.core.errors import UserError
 from dfp.core.files import read_json, write_json
 from dfp.data.dataset import Dataset
-from dfp.evaluation.connectivity import weight_metrics
-from dfp.evaluation.gibbs.learning import em, weight_posterior
+from dfp.evaluation.connectivity import limit_correlation, weight_metrics
+from dfp.evaluation.gibbs.chains import diagnostics
+from dfp.evaluation.gibbs.learning import WeightPosterior, em, weight_posterior
 from dfp.evaluation.peers.networks import Deconvolved, NetworkEstimate, PeerSettings, estimate, tune
 from dfp.evaluation.peers.oasis import oasis_deconvolve
 from dfp.stages.aggregate import write_table
@@ -49,16 +50,17 @@ def peers(
     exp = load_experiment(experiment, scale, overrides)
     loaded = Dataset.load(data)
     tables = []
-    if "oasis" in exp.peers:
+    here = exp.peers_on(dataset)
+    if "oasis" in here:
         tables.append(_told(_oasis(loaded, data), exp, dataset, "oasis"))
-    network = on_networks(exp)
-    fits = {method: _gibbs(method, exp, loaded) for method in exp.peers if method in GIBBS}
+    network = [method for method in on_networks(exp) if method in here]
+    fits = {method: _gibbs(method, exp, loaded) for method in here if method in GIBBS}
     if network:
         chosen = _read_settings(settings, network, data)
         fits |= {method: partial(estimate, method, loaded, chosen[method]) for method in network}
     if fits:
         weights = []
-        for method in (name for name in exp.peers if name in fits):
+        for method in (name for name in here if name in fits):
             table, found = _network(fits[method], loaded)
             tables.append(_told(table, exp, dataset, method))
             compared = weights_table(found.coupling, loaded.start.coupling)
@@ -139,9 +141,26 @@ def _gibbs(method: str, exp: Experiment, data: Dataset) -> Callable[[], NetworkE
         drawn = weight_posterior(
             data, spec.sweeps - spec.burn_in, spec.burn_in, 0, spec.prior_sd, particles=spec.particles
         )
-        return NetworkEstimate(drawn.coupling.mean(0), drawn.history.mean(0), drawn.bias.mean(0), scaled=True)
+        means = (drawn.coupling.mean(0), drawn.history.mean(0), drawn.bias.mean(0))
+        return NetworkEstimate(*means, scaled=True, facts=_mixing(drawn, data))
 
     return fit
+
+
+def _mixing(drawn: WeightPosterior, data: Dataset) -> dict[str, float]:
+    """How far a chain of weights has come: ``gibbs_rhat`` and ``gibbs_effective_draws``, medians over the
+    weights; ``gibbs_acceptance``, mean over cells; ``weight_limit_correlation``, see ``limit_correlation``.
+    """
+    found = {"gibbs_acceptance": float(drawn.acceptance.mean())}
+    apart = ~np.eye(drawn.coupling.shape[2], dtype=bool)
+    weights = drawn.coupling[:, :, apart]
+    if len(weights) >= 4 and np.ptp(weights, axis=0).any():
+        rhat, size = diagnostics(weights[None])
+        found |= {"gibbs_rhat": float(np.nanmedian(rhat)), "gibbs_effective_draws": float(np.nanmedian(size))}
+    if len(weights) >= 2:
+        limit = limit_correlation(drawn.coupling, data.start.coupling)
+        found |= {"weight_limit_correlation": limit} if np.isfinite(limit) else {}
+    return found
 
 
 def _network(fit: Callable[[], NetworkEstimate], data: Dataset) -> tuple[pd.DataFrame, NetworkEstimate]:
@@ -150,6 +169,7 @@ def _network(fit: Callable[[], NetworkEstimate], data: Dataset) -> tuple[pd.Data
     found = fit()
     values = {"peer_seconds": time.perf_counter() - started}
     values |= weight_metrics(found.coupling, data.start.coupling, scaled=found.scaled)
+    values |= found.facts
     if found.history is not None:
         errors = (found.history - data.start.history).mean(0)
         values |= {f"history_bias_{lag + 1}": float(error) for lag, error in enumerate(errors)}

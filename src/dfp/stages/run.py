@@ -94,7 +94,7 @@ def _run_one(exp: Experiment, folder: Path, device: str, wandb: str, overrides: 
             evaluate(checkpoint, data, metrics, device)
         tables.append(metrics)
     tuned: set[str] = set()
-    for dataset in exp.scored if exp.peers else ():
+    for dataset in filter(exp.peers_on, exp.scored):
         tables.append(folder / "peers" / dataset / "metrics.csv")
         tuning, chosen = exp.tuned_on(dataset), None
         if tuning:

@@ -10,7 +10,7 @@ may make use of them or not: what pays is chosen on the tuning network as well.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -103,13 +103,15 @@ class PeerSettings:
 class NetworkEstimate:
     """Weights ``(R, N, N)`` with a zero diagonal; ``history (N, Lh)`` and ``bias (N,)`` in logits or None.
 
-    ``scaled`` tells whether the weights are logits; correlations are not.
+    ``scaled`` tells whether the weights are logits; correlations are not. ``facts``: what else is to be told
+    of how they were found, by name.
     """
 
     coupling: Array
     history: Array | None
     bias: Array | None
     scaled: bool
+    facts: dict[str, float] = field(default_factory=dict)
 
 
 class Deconvolved:

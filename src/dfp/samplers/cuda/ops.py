@@ -62,15 +62,13 @@ def relaxed_bins(
 ) -> tuple[Tensor, Tensor]:
     """Relaxed values and logits ``(S, B, T, N)``; see ``launch.relaxed``."""
     z, logits = noise.new_empty(noise.shape), noise.new_empty(noise.shape)
-    trials, bins, cells = noise.shape[1:]
     given: tuple[Any, ...] = (
         as_array(drive if drive.dim() == 4 else drive[None]), as_array(noise), as_array(own.t()),
         as_array(weights.transpose(1, 2)), as_array(basis), *_no_units(noise), as_array(temperature),
         float(heard),
     )  # fmt: skip
-    units = np.zeros((noise.shape[0], trials, bins, cells, 0), given[1].dtype)
     kernel: Any = forward
-    in_threads(lambda first, last: kernel(*given, first, last, z.numpy(), logits.numpy(), units), noise)
+    in_threads(lambda first, last: kernel(*given, first, last, z.numpy(), logits.numpy()), noise)
     return z, logits
 
 

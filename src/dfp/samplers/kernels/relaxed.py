@@ -12,6 +12,35 @@ Array = np.ndarray[Any, Any]
 
 
 @njit(cache=True, nogil=True)
+def unit(z: Array, inward: Array, context: Array, s: int, b: int, t: int, n: int, h: int) -> float:
+    """``tanh(context[t, n, h] + Σ_τ A[n, τ, h] z[t − τ, n])``."""
+    inside = context[b, t, n, h]
+    for lag in range(min(inward.shape[0], t)):
+        inside += inward[lag, n, h] * z[s, b, t - 1 - lag, n]
+    return math.tanh(inside)
+
+
+@njit(cache=True, nogil=True)
+def hidden_units(
+    z: Array,  # (S, B, T, N)
+    inward: Array,  # (L'', N, H)
+    context: Array,  # (B, T, N, H)
+    first: int,
+    last: int,
+    units: Array,  # (S, B, T, N, H), written
+) -> None:
+    """Of chains ``first`` to ``last``."""
+    if units.shape[4] == 0:
+        return
+    for chain in range(first, last):
+        s, b = chain // z.shape[1], chain % z.shape[1]
+        for t in range(z.shape[2]):
+            for n in range(z.shape[3]):
+                for h in range(units.shape[4]):
+                    units[s, b, t, n, h] = unit(z, inward, context, s, b, t, n, h)
+
+
+@njit(cache=True, nogil=True)
 def forward(
     drive: Array,  # (S or 1, B, T, N)
     noise: Array,  # (S, B, T, N)
@@ -27,7 +56,6 @@ def forward(
     last: int,
     z: Array,  # (S, B, T, N), written
     logits: Array,  # (S, B, T, N), written
-    units: Array,  # (S, B, T, N, H), written: tanh(...)
 ) -> None:
     """Chains ``first`` to ``last`` of the S·B there are."""
     trials, bins, cells = noise.shape[1], noise.shape[2], noise.shape[3]
@@ -55,11 +83,7 @@ def forward(
                             total[n] += weights[r, j, n] * seen[j]
             for n in range(cells if outward.shape[1] else 0):
                 for h in range(outward.shape[1]):
-                    inside = context[b, t, n, h]
-                    for lag in range(min(inward.shape[0], t)):
-                        inside += inward[lag, n, h] * z[s, b, t - 1 - lag, n]
-                    units[s, b, t, n, h] = math.tanh(inside)
-                    total[n] += outward[n, h] * units[s, b, t, n, h]
+                    total[n] += outward[n, h] * unit(z, inward, context, s, b, t, n, h)
             for n in range(cells):
                 logits[s, b, t, n] = total[n]
                 latent = total[n] + heard * noise[s, b, t, n]
