@@ -226,9 +226,8 @@ def test_a_posterior_that_cannot_be_joined_is_conditioned_on_all_trials(
     objective = WakeSleep(samples=2, dreams=3, indirect=True)
 
     def total() -> float:
-        return float(
-            training_loss(problem(network, x), posterior, objective, FixedPoint(), Hard(), generator(0)).total
-        )
+        setting = problem(network, x)
+        return training_loss(setting, posterior, objective, FixedPoint(), Hard(), generator(0)).total.item()
 
     known = total()
     asked = []

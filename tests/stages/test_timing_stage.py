@@ -18,7 +18,7 @@ from dfp.evaluation.gibbs.learning import weight_posterior
 from dfp.plotting.tables import ResultTables
 from dfp.stages.timing import timing
 from dfp.stages.timing_races import time_to
-from dfp.stages.timing_steps import Case, measure
+from dfp.stages.timing_steps import WAYS, Case, measure
 
 NETWORK = {"kind": "sparse_random", "cells": 3, "density": 0.5, "weight_sd": 1.0, "rate_hz": 4}
 DOCUMENT: dict[str, Any] = {
@@ -124,10 +124,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_size_is_a_row_a_round(made: Path) -> None:
     tables = ResultTables(made)  # refuses rows that are there twice
     draws = tables.rows("seconds_per_draw", measured="sampling")
-    assert len(draws) == 3 * 2 * 2 and (draws["value"] > 0).all()
+    assert len(draws) == len(WAYS) * 2 * 2 and (draws["value"] > 0).all()
     assert set(draws["bins"]) == {20, 40} and set(draws["chains"]) == {2}
     steps = tables.rows("seconds_per_step", measured="training")
-    assert set(steps["cells"]) == {1, 3} and len(steps) == 3 * 2 * 2
+    assert set(steps["cells"]) == {1, 3} and len(steps) == len(WAYS) * 2 * 2
     assert set(tables.rows("seconds_per_step", measured="families")["run"]) == {"fixed_point", "sequential"}
     sweeps = tables.rows("sweeps_mean", measured="sampling", family="fixed_point")
     assert ((sweeps["value"] >= 1) & (sweeps["value"] <= sweeps["bins"] + 1)).all()
