@@ -31,7 +31,7 @@ from dfp.core.noise import generator, logistic_noise
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.terms import CausalTerm, Coupling, OwnHistory
 from dfp.samplers.base import CausalProcess
-from dfp.samplers.compiled import hard
+from dfp.samplers.bins import hard
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.grid import linear_taps
 from dfp.samplers.recursion import Recursion

@@ -21,7 +21,7 @@ from cases import normal, process
 
 from dfp.core.noise import generator, logistic_noise
 from dfp.distributions.causal_bernoulli import CausalBernoulli
-from dfp.samplers.compiled import hard
+from dfp.samplers.bins import hard
 from dfp.samplers.grid import linear_taps
 from dfp.samplers.recursion import Recursion
 

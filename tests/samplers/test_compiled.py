@@ -18,8 +18,9 @@ from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.terms import Coupling, OwnHistory
 from dfp.samplers import auto as auto_module
 from dfp.samplers.auto import Auto, expected_seconds
+from dfp.samplers.bins import hard
 from dfp.samplers.chunked import Chunked, in_chunks
-from dfp.samplers.compiled import Compiled, hard
+from dfp.samplers.compiled import Compiled
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.grid import on_grid, taps_of
 from dfp.samplers.relaxations import Concrete, Hard

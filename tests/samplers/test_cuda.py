@@ -17,7 +17,8 @@ from torch import Tensor
 
 from dfp.core.noise import generator, logistic_noise
 from dfp.distributions.causal_bernoulli import CausalBernoulli
-from dfp.samplers.compiled import Compiled, hard
+from dfp.samplers.bins import hard
+from dfp.samplers.compiled import Compiled
 from dfp.samplers.cuda import ops
 from dfp.samplers.cuda.draw import can_fuse, fused
 from dfp.samplers.grid import linear_taps

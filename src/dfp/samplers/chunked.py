@@ -11,7 +11,7 @@ from torch import Tensor
 from dfp.core.draw import Draw
 from dfp.core.errors import UserError
 from dfp.samplers.base import CausalProcess, Sampler
-from dfp.samplers.compiled import HAS_NUMBA, laid_out
+from dfp.samplers.bins import HAS_NUMBA, laid_out
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.grid import taps_of
 from dfp.samplers.recursion import Recursion

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from dfp.core.draw import Draw
 from dfp.samplers.base import CausalProcess, Sampler
-from dfp.samplers.grid import Taps, taps_of
+from dfp.samplers.bins import HAS_NUMBA, hard
 from dfp.samplers.pathwise import can_relax, relaxed
 from dfp.samplers.recursion import Recursion
 from dfp.samplers.relaxations import Hard, Relaxation
 from dfp.samplers.sequential import Sequential
-from dfp.samplers.threads import in_threads
 
 #: hard samples without history of more cell-bins than these are drawn by the loop too: one pass over memory
 LOOP_ABOVE = 20_000
-HAS_NUMBA = find_spec("numba") is not None
 HAS_TRITON = find_spec("triton") is not None
 
 
@@ -78,27 +76,3 @@ def _on_cuda(recursion: Recursion, noise: Tensor, relaxation: Relaxation) -> tup
     from dfp.samplers.cuda.draw import can_fuse, fused
 
     return fused(recursion, noise, relaxation) if can_fuse(recursion, noise, relaxation) else None
-
-
-def hard(recursion: Recursion, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Spikes and logits ``(S, B, T, N)`` of ``recursion`` with ``noise``."""
-    return bin_by_bin(taps_of(recursion), recursion.drive.detach(), noise)
-
-
-def bin_by_bin(taps: Taps, drive: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """The same of weights on the grid and a drive ``(B, T, N)`` or ``(S, B, T, N)``."""
-    from dfp.samplers.kernels.hard import draw_bins
-
-    kernel: Any = draw_bins
-    given, z, logits = laid_out(taps, drive, noise)
-    in_threads(lambda first, last: kernel(*given, first, last, z.numpy(), logits.numpy()), noise)
-    return z, logits
-
-
-def laid_out(taps: Taps, drive: Tensor, noise: Tensor) -> tuple[tuple[Any, ...], Tensor, Tensor]:
-    """What the kernels of hard samples take first, and room for spikes and logits."""
-    given = (
-        (drive if drive.dim() == 4 else drive[None]).contiguous().numpy(),
-        noise.detach().contiguous().numpy(), *taps.arrays, taps.memory,
-    )  # fmt: skip
-    return given, torch.empty(noise.shape, dtype=noise.dtype), torch.empty(noise.shape, dtype=noise.dtype)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dfp.core.draw import Draw
 from dfp.samplers.base import CausalProcess
-from dfp.samplers.compiled import HAS_NUMBA
+from dfp.samplers.bins import HAS_NUMBA
 from dfp.samplers.pathwise import attach, can_relax, slope_of
 from dfp.samplers.recursion import Recursion
 from dfp.samplers.relaxations import Relaxation

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfp.samplers.compiled import bin_by_bin
+from dfp.samplers.bins import bin_by_bin
 from dfp.samplers.grid import Array, Taps
 from dfp.samplers.kernels.relaxed import backward, forward
 from dfp.samplers.pathwise import as_array
