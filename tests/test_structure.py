@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,28 @@ def test_the_table_has_every_room() -> None:
 
 def test_imports_run_one_way() -> None:
     assert violations(PACKAGE, floors()) == []
+
+
+def circle(package: Path) -> list[str]:
+    """Modules that import each other in a circle, in functions too; none is right."""
+    try:
+        TopologicalSorter({one: direct_imports(one, package) - {one} for one in modules(package)}).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_modules_import_each_other_in_a_circle(tmp_path: Path) -> None:
+    assert circle(PACKAGE) == []
+    package = tmp_path / "dfp"
+    package.mkdir()
+    for name, text in {
+        "__init__": "",
+        "a": "from dfp.b import x\n",
+        "b": "def late():\n    import dfp.a\n",
+    }.items():
+        (package / f"{name}.py").write_text(text)
+    assert set(circle(package)) == {"dfp.a", "dfp.b"}
 
 
 @pytest.mark.parametrize(
