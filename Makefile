@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 SNAKEMAKE := $(BIN)/snakemake -j$(JOBS)
 SHELL := /bin/bash
 
-.PHONY: help env all smoke ablations report test lint dashboards unlock clean
+.PHONY: help env all smoke ablations report test lint benchmarks dashboards unlock clean
 .DEFAULT_GOAL := help
 
 help: ## these lines
@@ -46,6 +46,14 @@ lint: $(STAMP) ## ruff, mypy and snakefmt
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow/rules
+
+benchmarks: $(STAMP) ## samplers, gradients and training steps against the clock, into results/benchmarks (leave the machine alone)
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/samplers.py results/benchmarks/samplers.csv --threads 1 2
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/samplers.py --check 1e9
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/relaxed_gradients.py results/benchmarks/relaxed_gradients.csv
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training_step.py results/benchmarks/training_step.csv
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training_step.py results/benchmarks/training_step_long.csv \
+	  --sizes 100_cells_long --runs factorised fixed_point compiled sequential --steps 5
 
 dashboards: $(STAMP) ## the training curves in the terminal; no account, no server
 	@[ -d wandb ] || { echo "make: found no folder 'wandb', expected runs there (make all makes them)" >&2; exit 2; }

@@ -23,6 +23,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from dfp.core.files import atomic_path
 from dfp.core.noise import generator
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.terms import CausalTerm, Coupling, OwnHistory
@@ -172,7 +173,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     table = pd.DataFrame([*times(options.rounds), *sweeps(), *kept()])
-    table.assign(**environment()).to_csv(options.out, index=False)
+    with atomic_path(options.out) as part:
+        table.assign(**environment()).to_csv(part, index=False)
     print(table.to_string(index=False))
 
 

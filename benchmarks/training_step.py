@@ -29,6 +29,7 @@ import torch
 
 import dfp.training.loop as loop
 from dfp.config.build import make_phase, make_posterior, posteriors, samplers
+from dfp.core.files import atomic_path
 from dfp.core.memory import keep_freed_memory
 from dfp.core.noise import generator
 from dfp.data.dataset import Dataset
@@ -121,7 +122,10 @@ DREAMS = {"kind": "wake_sleep", "samples": 1, "dreams": 4, "lead": 20}
 #: posterior and phase of every kind of run; settings of `connectivity` and `shrinkage`
 RUNS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "factorised": ({"kind": "factorised"}, RELAXED),
-    "fixed_point": ({"kind": "autoregressive", "history": 10}, RELAXED),
+    **{
+        sampler: ({"kind": "autoregressive", "history": 10}, {**RELAXED, "sampler": {"kind": sampler}})
+        for sampler in ("fixed_point", "compiled", "sequential")
+    },
     "score_function": (
         {"kind": "autoregressive", "history": 10},
         {**HARD, "objective": {"kind": "score_function", "samples": 4}},
@@ -144,7 +148,7 @@ SIZES: dict[str, dict[str, int]] = {
     "100_cells_long": {"cells": 100, "batch": 1, "window": 10_000},
 }
 #: settings of the recognition network
-RECOGNITION: dict[str, dict[str, Any]] = {"plain": {}, "blocked": {"blocked": True}}
+RECOGNITION: dict[str, dict[str, Any]] = {"plain": {"blocked": False}, "blocked": {}}
 #: what is left out unless named: large
 UNASKED = ("100_cells_long",)
 
@@ -266,7 +270,8 @@ def main() -> None:
     for key in ("device", "cpu", "cores", "python", "torch", "commit"):
         if key in machine:
             frame[key] = str(machine[key])
-    frame.to_csv(asked.out, index=False, float_format="%.5g")
+    with atomic_path(asked.out) as part:
+        frame.to_csv(part, index=False, float_format="%.5g")
     table = pd.DataFrame(losses)
     if asked.losses:
         table.to_csv(asked.losses, index=False)

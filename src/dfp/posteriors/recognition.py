@@ -35,7 +35,7 @@ class RecognitionConfig:
     cross_channels: int = 0
     per_cell: bool = False
     initial_rate: float = 0.1
-    blocked: bool = False
+    blocked: bool = True
 
     def __post_init__(self) -> None:
         for name, lowest in (("window", 0), ("hidden", 1), ("cross_channels", 0)):
