@@ -151,19 +151,25 @@ def before_gibbs(results: ResultTables) -> Iterator[Finding]:
     """(Time that Gibbs sampling of spikes and weights together takes to the fixed point's final correlation
     of the weights) ÷ (the fixed point's own time to it) above 1, paired by network; where Gibbs never gets
     there, all of its time is taken, which is too little. Geometric mean with its 95% interval."""
-    frame = results.rows("reached", race="network", level="network_fixed_point")
-    whole = results.rows("race_seconds", race="network")
-    needed = results.rows("seconds_to_level", race="network", level="network_fixed_point")
+    yield than_gibbs(results, "network", "network_fixed_point", "fixed_point")
+
+
+def than_gibbs(results: ResultTables, race: str, level: str, family: str) -> Finding:
+    """The finding of a race: Gibbs sampling against ``family``, to the final value of the run ``level``."""
+    frame = results.rows("reached", race=race, level=level)
+    whole = results.rows("race_seconds", race=race)
+    needed = results.rows("seconds_to_level", race=race, level=level)
     keys = ["dataset", "seed"]
     sides = {}
-    for family in ("gibbs_posterior", "fixed_point"):
-        found = needed[needed["family"] == family].set_index(keys)["value"]
-        every = whole[whole["family"] == family].set_index(keys)["value"]
-        sides[family] = found.reindex(every.index).fillna(every)
-    ratio = (sides["gibbs_posterior"] / sides["fixed_point"]).dropna()
+    for name in ("gibbs_posterior", family):
+        found = needed[needed["family"] == name].set_index(keys)["value"]
+        every = whole[whole["family"] == name].set_index(keys)["value"]
+        sides[name] = found.reindex(every.index).fillna(every)
+    ratio = (sides["gibbs_posterior"] / sides[family]).dropna()
     gibbs = frame[frame["family"] == "gibbs_posterior"]["value"]
     there = f"{int(gibbs.sum())} of {len(gibbs)} networks reached"
-    yield judged(ratio, 1.0, "time to the same correlation, Gibbs ÷ fixed point", there)
+    name = style.family_name(family)
+    return judged(ratio, 1.0, f"time to the same correlation, Gibbs ÷ {name}", there)
 
 
 CLAIMS = (
