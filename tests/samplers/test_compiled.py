@@ -101,7 +101,7 @@ def test_lists_of_targets_and_full_matrices_are_the_same_bits(monkeypatch: pytes
 
 
 def test_threads_do_not_change_a_bit() -> None:
-    q = network(2000, 10, 0.3, trials=5)
+    q = network(2000, 10, 0.3, trials=7)  # enough to be shared out
     noise = noise_for(q, 1)
     threads = torch.get_num_threads()
     try:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 #: fewer cell-bins than these are drawn on one thread
-SHARED_ABOVE = 20_000
+SHARED_ABOVE = 100_000
 
 
 def in_threads(work: Callable[[int, int], None], noise: Tensor) -> None:
@@ -21,5 +22,10 @@ def in_threads(work: Callable[[int, int], None], noise: Tensor) -> None:
     if len(edges) == 2:
         work(*edges)
         return
-    with ThreadPoolExecutor(len(edges) - 1) as pool:
-        list(pool.map(work, edges[:-1], edges[1:]))
+    list(_pool(len(edges) - 1).map(work, edges[:-1], edges[1:]))
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that wait for the next draw: to start them anew takes as long as a draw of a million bins."""
+    return ThreadPoolExecutor(threads)

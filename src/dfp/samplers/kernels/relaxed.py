@@ -68,9 +68,15 @@ def forward(
         for t in range(bins):
             for n in range(cells):
                 total[n] = drive[d, b, t, n]
-            for lag in range(min(own.shape[0], t)):
-                for n in range(cells):
-                    total[n] += own[lag, n] * z[s, b, t - 1 - lag, n]
+            if cells == 1:  # the same sum, without a loop of one turn within that of the lags
+                alone = total[0]
+                for lag in range(min(own.shape[0], t)):
+                    alone += own[lag, 0] * z[s, b, t - 1 - lag, 0]
+                total[0] = alone
+            else:
+                for lag in range(min(own.shape[0], t)):
+                    for n in range(cells):
+                        total[n] += own[lag, n] * z[s, b, t - 1 - lag, n]
             for r in range(weights.shape[0]):
                 for n in range(cells):
                     seen[n] = 0
@@ -119,9 +125,15 @@ def backward(
         for t in range(bins - 1, -1, -1):
             for n in range(cells):
                 total[n] = grad_z[s, b, t, n]
-            for lag in range(min(own.shape[0], bins - 1 - t)):
-                for n in range(cells):
-                    total[n] += own[lag, n] * adjoint[s, b, t + 1 + lag, n]
+            if cells == 1:
+                alone = total[0]
+                for lag in range(min(own.shape[0], bins - 1 - t)):
+                    alone += own[lag, 0] * adjoint[s, b, t + 1 + lag, 0]
+                total[0] = alone
+            else:
+                for lag in range(min(own.shape[0], bins - 1 - t)):
+                    for n in range(cells):
+                        total[n] += own[lag, n] * adjoint[s, b, t + 1 + lag, n]
             for r in range(weights.shape[0]):
                 for lag in range(min(basis.shape[1], bins - 1 - t)):
                     for n in range(cells):
@@ -134,9 +146,14 @@ def backward(
                         total[n] += inward[lag, n, h] * through
             for n in range(cells):
                 adjoint[s, b, t, n] = grad_logits[s, b, t, n] + slope[s, b, t, n] * total[n]
-            for lag in range(min(own.shape[0], t)):
-                for n in range(cells):
-                    grad_own[lag, n] += adjoint[s, b, t, n] * z[s, b, t - 1 - lag, n]
+            if cells == 1:
+                alone = adjoint[s, b, t, 0]
+                for lag in range(min(own.shape[0], t)):
+                    grad_own[lag, 0] += alone * z[s, b, t - 1 - lag, 0]
+            else:
+                for lag in range(min(own.shape[0], t)):
+                    for n in range(cells):
+                        grad_own[lag, n] += adjoint[s, b, t, n] * z[s, b, t - 1 - lag, n]
             for r in range(weights.shape[0]):
                 for j in range(cells):
                     gathered = z.dtype.type(0)
