@@ -40,13 +40,17 @@ def races(results: ResultTables, titles: Mapping[str, str]) -> Figure:
         style.log_axis(axes, "x")
     marks.legend_beside(figure, drawn)
     style.title(figure, "Trainings against the clock")
-    style.caption(
-        figure,
-        "Mean over seeds (band: 95% interval of the mean); ELBOs from hard samples of held-out traces, "
-        "evaluation off the clock. Dashed: extrapolated from measured steps of the sequential training along "
-        "the curve of the fixed point, which draws the same samples. Gibbs: mean of the weights over the "
-        f"later half of its draws. {where(results)}",
-    )
+    notes = ["Mean over seeds (band: 95% interval of the mean), evaluation off the clock."]
+    if (curves["metric"] == "elbo_per_bin").any():
+        notes.append("ELBOs from hard samples of held-out traces.")
+    if curves["extrapolated"].any():
+        notes.append(
+            "Dashed: extrapolated from measured steps of the sequential training along the curve of the fixed "
+            "point, which draws the same samples."
+        )
+    if (curves["family"] == "gibbs_posterior").any():
+        notes.append("Gibbs: mean of the weights over the later half of its draws.")
+    style.caption(figure, " ".join([*notes, where(results)]))
     return figure
 
 
@@ -67,4 +71,4 @@ def where(results: ResultTables) -> str:
     """Device and threads, as a sentence."""
     row = results.table.iloc[0]
     told = style.setting(["device", "threads"], [row["device"], style.number(row["threads"])])
-    return f"Measured alone on the machine: {told}."
+    return f"Competitors in turn on one machine: {told}."
