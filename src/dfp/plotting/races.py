@@ -45,8 +45,8 @@ def races(results: ResultTables, titles: Mapping[str, str]) -> Figure:
         notes.append("ELBOs from hard samples of held-out traces.")
     if curves["extrapolated"].any():
         notes.append(
-            "Dashed: extrapolated from measured steps of the sequential training along the curve of the fixed "
-            "point, which draws the same samples."
+            "Dashed: extrapolated from measured steps of the sequential training along the curve of the "
+            "fixed point, which draws the same samples."
         )
     if (curves["family"] == "gibbs_posterior").any():
         notes.append("Gibbs: mean of the weights over the later half of its draws.")

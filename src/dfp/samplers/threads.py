@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 #: fewer cell-bins than these are drawn on one thread
-SHARED_ABOVE = 100_000
+SHARED_ABOVE = 20_000
 
 
 def in_threads(work: Callable[[int, int], None], noise: Tensor) -> None:
