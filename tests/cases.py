@@ -17,7 +17,13 @@ from dfp.config.build import posteriors
 from dfp.config.parse import build
 from dfp.core.noise import generator
 from dfp.distributions.causal_bernoulli import CausalBernoulli
-from dfp.distributions.terms import CausalTerm, Coupling, NonlinearHistory, OwnHistory
+from dfp.distributions.terms import (
+    CausalTerm,
+    Coupling,
+    LowRankCoupling,
+    NonlinearHistory,
+    OwnHistory,
+)
 from dfp.models.calcium import CalciumNetwork, CalciumParameters
 from dfp.objectives.base import Problem
 from dfp.objectives.relaxed_pmf import RelaxedPmf
@@ -27,7 +33,7 @@ from dfp.training.loop import Trainer
 from dfp.training.step import bound_for
 
 ALL_PARAMETERS = CalciumParameters.names
-KINDS = ("own_history", "coupled", "nonlinear", "all_terms")
+KINDS = ("own_history", "coupled", "nonlinear", "all_terms", "low_rank")
 
 
 def normal(rng: torch.Generator, *shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -57,6 +63,9 @@ def process(
     if kind in ("coupled", "all_terms"):
         basis = torch.rand(2, max(1, lags - 1), generator=rng, dtype=dtype)
         terms.append(Coupling(leaf(2, cells, cells), basis))
+    if kind == "low_rank":
+        basis = torch.rand(2, max(1, lags - 1), generator=rng, dtype=dtype)
+        terms.append(LowRankCoupling(leaf(2, cells, 1), leaf(2, 1, cells), basis))
     if kind in ("nonlinear", "all_terms"):
         groups = 1 if seed % 2 else cells
         terms.append(NonlinearHistory(leaf(groups, lags, 3), leaf(trials, bins, cells, 3), leaf(groups, 3)))

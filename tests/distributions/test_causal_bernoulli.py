@@ -82,6 +82,7 @@ def test_memory_and_coupling_are_those_of_the_terms() -> None:
         "coupled": (3, True),
         "nonlinear": (4, False),
         "all_terms": (4, True),
+        "low_rank": (3, True),
         "none": (0, False),
     }
 

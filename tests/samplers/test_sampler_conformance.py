@@ -95,7 +95,7 @@ def test_hard_samples_are_exactly_the_sequential_ones_in_single_precision(name: 
 @pytest.mark.parametrize("relaxation", RELAXATIONS, ids=str)
 def test_relaxed_samples_agree_within_tolerance(name: str, relaxation: Relaxation) -> None:
     for number in range(24):
-        q, noise = case(number, KINDS[number % 4])
+        q, noise = case(number, KINDS[number % len(KINDS)])
         found, expected = (
             drawn(q, noise, sampler(name), relaxation),
             drawn(q, noise, Sequential(), relaxation),
@@ -130,7 +130,7 @@ def test_gradients_are_those_of_backpropagation_through_time(name: str, relaxati
     the drive and in every tensor of every term.
     """
     for number in range(16):
-        q, noise = case(number, KINDS[number % 4])
+        q, noise = case(number, KINDS[number % len(KINDS)])
         if noise.shape[2] > 15:  # products of more Jacobians than that may pass what float64 resolves
             noise, q = noise[:, :, :15], shortened(q, 15)
         expected = gradients(q, noise, Sequential(), relaxation)
@@ -207,7 +207,7 @@ def test_a_drive_may_differ_between_samples(name: str) -> None:
 def test_exactly_k_sweeps_make_the_first_k_bins_right(relaxation: Relaxation) -> None:
     wrong_beyond = 0
     for number in range(12):
-        q = process(KINDS[number % 4], number, trials=2, bins=10, cells=2, strength=3.0)
+        q = process(KINDS[number % len(KINDS)], number, trials=2, bins=10, cells=2, strength=3.0)
         noise = logistic_noise((3, 2, 10, 2), generator(number), torch.float64)
         expected = drawn(q, noise, Sequential(), relaxation).z
         for sweeps in range(1, 11):
@@ -264,7 +264,7 @@ def test_relaxed_sweeps_stop_at_the_tolerance_and_tell_the_residual() -> None:
 @pytest.mark.parametrize("relaxation", [Concrete(0.4), MeanField()], ids=str)
 def test_implicit_and_unrolled_gradients_agree(relaxation: Relaxation) -> None:
     for number in range(12):
-        q = process(KINDS[number % 4], 40 + number, trials=2, bins=10, cells=2)
+        q = process(KINDS[number % len(KINDS)], 40 + number, trials=2, bins=10, cells=2)
         noise = logistic_noise((2, 2, 10, 2), generator(number), torch.float64)
         both = [
             gradients(q, noise, FixedPoint(tolerance=1e-13, gradient=how), relaxation)
@@ -297,7 +297,7 @@ def test_gradients_at_the_default_tolerance_are_good_enough_to_train_with() -> N
     backpropagation through time, relative to the largest entry.
     """
     for number in range(60):
-        q, noise = case(number, KINDS[number % 4])
+        q, noise = case(number, KINDS[number % len(KINDS)])
         relaxation = Concrete((1.0, 0.5, 0.15)[number % 3])
         expected, found = (gradients(q, noise, how, relaxation) for how in (Sequential(), FixedPoint()))
         scale = max(float(g.abs().max()) for g in expected)
@@ -326,7 +326,7 @@ def test_values_are_the_same_with_and_without_gradients(
     gradient: str, relaxation: Relaxation, cap: int | None
 ) -> None:
     for number in range(8):
-        q, noise = case(number, KINDS[number % 4])
+        q, noise = case(number, KINDS[number % len(KINDS)])
         how = FixedPoint(max_sweeps=cap, gradient=gradient)
         recorded, plain = q.draw(noise, how, relaxation), drawn(q, noise, how, relaxation)
         assert recorded.z.requires_grad

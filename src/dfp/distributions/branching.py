@@ -21,7 +21,7 @@ from torch import Tensor
 from dfp.core.draw import Draw
 from dfp.core.errors import UserError
 from dfp.distributions.causal_bernoulli import CausalBernoulli
-from dfp.distributions.terms import Coupling, OwnHistory
+from dfp.distributions.terms import Coupling, LowRankCoupling, OwnHistory
 
 #: bins of a draw that expectations are taken over, evenly spread, and values held at once
 ROWS = 4000
@@ -37,6 +37,8 @@ def lag_weights(process: CausalBernoulli) -> Tensor:
     cells = process.drive.shape[-1]
     total = process.drive.new_zeros(process.memory, cells, cells)
     for term in process.terms:
+        if isinstance(term, LowRankCoupling):
+            term = term.full
         if isinstance(term, OwnHistory):
             own = torch.diag_embed(term.taps.detach().expand(cells, -1).t())
         elif isinstance(term, Coupling):

@@ -125,6 +125,52 @@ class Coupling(CausalTerm):
 
 
 @dataclass(frozen=True)
+class LowRankCoupling(CausalTerm):
+    """``Σ_r Σ_k U[r, i, k] Σ_j V[r, k, j] (φ_r * z_j)[t]``: a ``Coupling`` with W_r = U_r V_r of rank K.
+
+    Cells speak through K channels; all bins at once then cost K · N in place of N² a bin and function.
+    Compiled samplers take W itself, so that its sums stay exact.
+
+    Args:
+        left: U, ``(R, N, K)``, in logits.
+        right: V, ``(R, K, N)``.
+        basis: ``(R, L)``; lag 1 is ``basis[:, 0]``.
+    """
+
+    left: Tensor
+    right: Tensor
+    basis: Tensor
+    couples_cells = True
+
+    @property
+    def memory(self) -> int:
+        return int(self.basis.shape[1])
+
+    @property
+    def full(self) -> Coupling:
+        """The same with all weights written out."""
+        return Coupling(self.left @ self.right, self.basis)
+
+    @property
+    def effort(self) -> Effort:
+        functions, channels = self.right.shape[:2]
+        return Effort(3 * functions, functions * (self.memory + 2 * channels))
+
+    def __call__(self, z: Tensor) -> Tensor:
+        total = torch.zeros_like(z)
+        for left, right, taps in zip(self.left, self.right, self.basis, strict=True):
+            total = total + causal_filter(z, taps[None], offset=1) @ right.t() @ left.t()
+        return total
+
+    def step(self, window: Tensor, t: int) -> Tensor:
+        features = torch.einsum("sblj,rl->rsbj", window, self.basis.flip(1))
+        return torch.einsum("rsbj,rkj,rik->sbi", features, self.right, self.left)
+
+    def lower(self, cells: int, parts: Parts) -> bool:
+        return self.full.lower(cells, parts)
+
+
+@dataclass(frozen=True)
 class NonlinearHistory(CausalTerm):
     """``w · tanh(context[t] + Σ_τ A[τ] z[t − τ])``: a small network of the trace around t and the cell's own
     last spikes.
