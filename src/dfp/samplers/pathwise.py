@@ -10,11 +10,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dfp.core.filters import causal_filter
+from dfp.samplers.grid import Array
 from dfp.samplers.recursion import Recursion
 from dfp.samplers.relaxations import Concrete, MeanField, Relaxation, StraightThrough
 from dfp.samplers.threads import in_threads
-
-Array = np.ndarray[Any, Any]
 
 #: own history, coupling and its basis; more weights than these are those of hidden units
 _PLAIN = 3
