@@ -170,3 +170,10 @@ def test_a_rank_correlation_sees_order_only_and_its_interval_covers() -> None:
     assert np.isnan(rank_correlation_interval([1, 1, 1], [1, 2, 3])).all()
     with pytest.raises(ValueError, match="as many of each"):
         rank_correlation_interval([1, 2, 3], [1, 2])
+
+
+def test_the_interval_of_a_rank_correlation_by_hand() -> None:
+    """Two swapped neighbours of five: ρ = 1 − 6 · 4 / (5 · 24) = 0.8, half-width 1.96 √((1 + 0.32) / 2)."""
+    half = stats.norm.ppf(0.975) * np.sqrt(0.66)
+    expected = (0.8, np.tanh(np.arctanh(0.8) - half), np.tanh(np.arctanh(0.8) + half))
+    assert rank_correlation_interval([1, 2, 3, 4, 5], [2, 1, 4, 3, 5]) == pytest.approx(expected, abs=1e-12)
