@@ -178,6 +178,18 @@ def test_sound_estimators_pass() -> None:
     assert set(table[table["run"] == "disarm"]["family"]) == {"factorised"}
 
 
+def test_no_ratio_is_told_to_a_gradient_that_vanishes() -> None:
+    """∇θ where q is the prior: zero but for rounding, of a factorised q not; elsewhere all is told."""
+    table = pd.DataFrame(tiny(points=["near", "prior"]).rows(CPU))
+    ratios = table[table["metric"] == "relative_sd"]
+    told = set(ratios[["family", "point", "part"]].itertuples(index=False, name=None))
+    every = set(table[["family", "point", "part"]].itertuples(index=False, name=None))
+    assert {key for key in every - told if key[2] != "both"} == {("autoregressive", "prior", "theta")}
+    for factorised in (False, True):
+        theta = panel(point="prior", factorised=factorised).exact[:, -3:]
+        assert (float(theta.abs().max()) < 1e-14) == (not factorised)
+
+
 def _one_bin_late(to_go: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def planted(self: ScoreFunction, reward: Tensor, independent: bool) -> Tensor:
         return to_go(self, reward, independent) - reward
