@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
-from cases import normal, process
+from cases import Family, model, normal, process, traces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -16,6 +17,7 @@ from dfp.core.errors import UserError
 from dfp.core.noise import generator
 from dfp.data.networks import sparse_random
 from dfp.data.stability import simulate_logits, spectral_radius
+from dfp.distributions import branching
 from dfp.distributions.branching import (
     branching_ratio,
     flip_growth,
@@ -46,8 +48,8 @@ def hard(law: CausalBernoulli, seed: int, samples: int = 1) -> tuple[Tensor, Ten
     return law.draw(noise, FixedPoint(), Hard()).z, noise
 
 
-def test_lag_weights_are_what_a_spike_adds_to_a_logit() -> None:
-    law = network(6)
+@pytest.mark.parametrize("law", [network(6), process("low_rank", 1, 1, 6, 4)], ids=["full", "low rank"])
+def test_lag_weights_are_what_a_spike_adds_to_a_logit(law: CausalBernoulli) -> None:
     silent = torch.zeros(1, 1, 6, 4, dtype=torch.float64)
     weights = lag_weights(law)
     for sender in range(4):
@@ -58,24 +60,34 @@ def test_lag_weights_are_what_a_spike_adds_to_a_logit() -> None:
         assert not added[4:].any() and not added[:2].any()
 
 
-def test_the_matrix_is_that_of_the_definition() -> None:
+@pytest.mark.parametrize("kind", ["own_history", "coupled", "low_rank", "nonlinear", "all_terms"])
+def test_the_matrix_is_that_of_the_definition(kind: str) -> None:
     """Every bin's spike flipped one at a time; the change of the probabilities, added up."""
-    law = network(40)
-    z, _ = hard(law, 1)
-    u = law.logits(z)
-    expected = torch.zeros(4, 4, dtype=torch.float64)
-    for sender in range(4):
-        # two lags have different numbers of bins that they can be seen in
-        for lag in (1, 2):
+    law = process(kind, 4, trials=2, bins=20, cells=3)
+    with torch.no_grad():
+        z, _ = hard(law, 1, samples=2)
+        u = law.logits(z)
+        expected = torch.zeros(3, 3, dtype=torch.float64)
+        # lags have different numbers of bins that they can be seen in
+        for sender, lag in itertools.product(range(3), range(1, law.memory + 1)):
             changes = []
-            for t in range(40 - lag):
+            for t in range(20 - lag):
                 flipped = z.clone()
-                flipped[0, 0, t, sender] = 1 - z[0, 0, t, sender]
+                flipped[:, :, t, sender] = 1 - z[:, :, t, sender]
                 changed = torch.sigmoid(law.logits(flipped)) - torch.sigmoid(u)
-                changes.append(changed[0, 0, t + lag].abs())
+                changes.append(changed[:, :, t + lag].abs().mean((0, 1)))
             expected[:, sender] += torch.stack(changes).mean(0)
+    assert float(expected.max()) > 0.1
     assert torch.allclose(flip_matrix(law, z), expected, atol=1e-12)
     assert branching_ratio(law, z) == pytest.approx(float(torch.linalg.eigvals(expected).abs().max()))
+
+
+def test_cells_of_many_hidden_units_are_taken_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    law = process("all_terms", 3, cells=4, bins=12)
+    z, _ = hard(law, 5, samples=2)
+    whole = flip_matrix(law, z)
+    monkeypatch.setattr(branching, "_CHUNK", 100)
+    assert torch.allclose(flip_matrix(law, z), whole, atol=1e-14)
 
 
 @settings(max_examples=25, deadline=None)
@@ -179,7 +191,13 @@ def test_without_causal_terms_nothing_flips() -> None:
     assert branching_ratio(law, torch.zeros(1, 1, 10, 2)) == 0.0
 
 
-def test_a_term_without_weights_is_refused_with_a_sentence() -> None:
+def test_what_has_no_numbers_is_refused_with_a_sentence() -> None:
+    silent = torch.zeros(1, 2, 8, 2, dtype=torch.float64)
     law = process("nonlinear", 0)
-    with pytest.raises(UserError, match="found the term NonlinearHistory, expected own history and coupling"):
-        branching_ratio(law, torch.zeros(1, 2, 8, 2, dtype=torch.float64))
+    for ratio in (lambda: lag_weights(law), lambda: relaxed_ratio(law, silent, 0.5)):
+        with pytest.raises(UserError, match=r"found a nonlinear history, whose effect .* is not one weight"):
+            ratio()
+    x = traces(0, trials=2, bins=8)
+    twisted = Family("twisted", {"history": 2, "hidden": 3}).trained().condition(x, None, model().prior(2, 8))
+    with pytest.raises(UserError, match="found the terms Twist, expected own histories, couplings and"):
+        branching_ratio(twisted.pmf, silent)

@@ -43,6 +43,15 @@ def test_a_joined_posterior_is_that_of_all_trials(family: Family) -> None:
         assert swapped is not None and not torch.allclose(swapped.logits(z), whole.logits(z))
 
 
+def test_a_coupling_of_low_rank_is_joined() -> None:
+    """What does not depend on the trial stays, the drive of the trials follows one another."""
+    whole = process("low_rank", 1, trials=5, bins=7)
+    both = joined(whole.with_drive(whole.drive[:2]), whole.with_drive(whole.drive[2:]))
+    assert both is not None and both.terms == whole.terms
+    z = whole.draw(whole.noise(3, generator(1)), Sequential(), Hard()).z
+    assert torch.equal(both.logits(z), whole.logits(z))
+
+
 def test_a_term_of_an_unknown_kind_is_not_joined() -> None:
     @dataclass(frozen=True)
     class Gated(CausalTerm):

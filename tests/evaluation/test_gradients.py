@@ -17,7 +17,8 @@ from dfp.core.errors import UserError
 from dfp.core.noise import generator
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.terms import OwnHistory
-from dfp.evaluation.gradients import Estimate, Moments, exact_elbo, independent_copies
+from dfp.evaluation.exact.enumerated import enumerated_elbo
+from dfp.evaluation.gradients import Estimate, Moments, independent_copies
 from dfp.evaluation.intervals import z_threshold
 from dfp.models.calcium import CalciumNetwork
 from dfp.objectives.base import Problem
@@ -55,26 +56,33 @@ def by_hand(network: CalciumNetwork, x: np.ndarray, drive: np.ndarray, taps: np.
 @given(st.integers(0, 1000))
 def test_the_elbo_is_that_of_every_path_by_hand(seed: int) -> None:
     network, setting, drive, taps = small(seed)
-    found = exact_elbo(setting, CausalBernoulli(drive, (OwnHistory(taps),))).detach()
+    found = enumerated_elbo(setting, CausalBernoulli(drive, (OwnHistory(taps),))).detach()
     for cell in range(2):
         x, own = setting.x[0, :, cell].numpy(), drive[0, :, cell].numpy()
-        assert float(found[cell]) == pytest.approx(
+        assert float(found[0, cell]) == pytest.approx(
             by_hand(network, x, own, taps[cell].numpy(), cell), abs=1e-10
         )
 
 
+def test_trials_and_coupled_cells_are_enumerated_too() -> None:
+    """Trials as they are alone; cells of a network as one group, their sum where none is coupled."""
+    network, _, _, _ = small(0)
+    own, x = process("own_history", 0, 2, 3, 2), traces(0, 2, 3, 2)
+    both = enumerated_elbo(problem(network, x, independent=True), own)
+    for trial in range(2):
+        alone = problem(network, x[trial : trial + 1], independent=True)
+        found = enumerated_elbo(alone, own.with_drive(own.drive[trial : trial + 1]))
+        assert torch.allclose(both[trial], found[0], atol=1e-12)
+    together = enumerated_elbo(problem(network, x, independent=False), own)
+    assert torch.allclose(together, both.sum(1, keepdim=True), atol=1e-12)
+
+
 def test_what_cannot_be_enumerated_is_refused() -> None:
     network, setting, _, _ = small(0)
-    coupled = process("coupled", 0, 1, 3, 2)
-    own = process("own_history", 0, 1, 3, 2)
     with pytest.raises(UserError, match="found coupled cells, expected"):
-        exact_elbo(setting, coupled)
-    with pytest.raises(UserError, match="found coupled cells, expected"):
-        exact_elbo(problem(network, setting.x, independent=False), own)
-    with pytest.raises(UserError, match="found 2 trials, expected 1"):
-        exact_elbo(problem(network, setting.x.expand(2, -1, -1), independent=True), own)
+        enumerated_elbo(setting, process("coupled", 0, 1, 3, 2))
     with pytest.raises(UserError, match="expected at most 20"):
-        exact_elbo(
+        enumerated_elbo(
             problem(network, traces(0, 1, 21, 2), independent=True), process("own_history", 0, 1, 21, 2)
         )
 

@@ -114,6 +114,28 @@ def test_threads_do_not_change_a_bit() -> None:
     assert all(torch.equal(found[0].logits, other.logits) for other in found[1:])
 
 
+def test_gradients_of_several_threads_are_those_of_one() -> None:
+    """Every thread adds to a sum of its own: two that add to one lose what they write at the same time."""
+    q = process("all_terms", 2, trials=4, bins=400, cells=5, strength=0.8, lags=8)
+    noise = noise_for(q, 4)
+
+    def gradients() -> list[Tensor]:
+        draw = Compiled().draw(q, noise, Concrete(0.5))
+        return list(torch.autograd.grad((draw.z * noise).sum(), leaves(q), allow_unused=True))
+
+    threads = torch.get_num_threads()
+    expected = gradients()
+    try:
+        torch.set_num_threads(4)
+        found = [gradients() for _ in range(40)]
+    finally:
+        torch.set_num_threads(threads)
+    for each in found:
+        for ours, first, one in zip(each, found[0], expected, strict=True):
+            assert torch.equal(ours, first)
+            assert torch.allclose(ours, one, rtol=1e-9, atol=1e-9)
+
+
 def test_in_double_precision_the_eager_samplers_agree_bit_for_bit() -> None:
     q = network(5000, 20, 0.3, dtype=torch.float64)
     noise = noise_for(q, 1)

@@ -19,7 +19,7 @@ from dfp.config import load_experiment
 from dfp.config.build import make_phase
 from dfp.core.errors import NumericalError, UserError
 from dfp.core.noise import generator
-from dfp.evaluation.gradients import exact_elbo
+from dfp.evaluation.exact.enumerated import enumerated_elbo
 from dfp.objectives.score_function import ScoreFunction
 from dfp.plotting import style
 from dfp.plotting.tables import ResultTables
@@ -109,7 +109,7 @@ def test_every_copy_has_the_gradient_of_its_cell(factorised: bool) -> None:
     """All copies of a cell, each with its own leaves, against differences of the exact bound."""
     own = panel(factorised=factorised)
     side = Copies(own, 3)
-    rows = side.rows(torch.autograd.grad(exact_elbo(side.problem, side.q).sum(), side.unknowns))
+    rows = side.rows(torch.autograd.grad(enumerated_elbo(side.problem, side.q).sum(), side.unknowns))
     assert rows.shape == (3, 6, sum(own.sizes.values()))
     assert torch.allclose(rows, own.exact.expand(3, -1, -1), rtol=1e-12)
     step = 1e-6
@@ -120,7 +120,7 @@ def test_every_copy_has_the_gradient_of_its_cell(factorised: bool) -> None:
             target = drive[0, coordinate] if coordinate < 4 else taps[:, coordinate - 4]
             target += sign * step
             moved = Copies(dataclasses.replace(own, drive=drive, taps=taps), 1)
-            ends.append(exact_elbo(moved.problem, moved.q).detach())
+            ends.append(enumerated_elbo(moved.problem, moved.q).detach())
         assert torch.allclose((ends[0] - ends[1]) / (2 * step), own.exact[:, coordinate], atol=1e-7)
 
 
@@ -176,6 +176,18 @@ def test_sound_estimators_pass() -> None:
     assert found["unbiased"].all() and (found["value"] < 1).all()
     assert set(found["run"]) == {"score_function", "disarm"}
     assert set(table[table["run"] == "disarm"]["family"]) == {"factorised"}
+
+
+def test_no_ratio_is_told_to_a_gradient_that_vanishes() -> None:
+    """∇θ where q is the prior: zero but for rounding, of a factorised q not; elsewhere all is told."""
+    table = pd.DataFrame(tiny(points=["near", "prior"]).rows(CPU))
+    ratios = table[table["metric"] == "relative_sd"]
+    told = set(ratios[["family", "point", "part"]].itertuples(index=False, name=None))
+    every = set(table[["family", "point", "part"]].itertuples(index=False, name=None))
+    assert {key for key in every - told if key[2] != "both"} == {("autoregressive", "prior", "theta")}
+    for factorised in (False, True):
+        theta = panel(point="prior", factorised=factorised).exact[:, -3:]
+        assert (float(theta.abs().max()) < 1e-14) == (not factorised)
 
 
 def _one_bin_late(to_go: Callable[..., Tensor]) -> Callable[..., Tensor]:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from cases import Family, metrics_of, parameters, traces
+from cases import Family, families, metrics_of, normal, parameters, traces
+from cases import model as model_of_two
 from torch import Tensor
 
 from dfp.config.build import make_phase
@@ -17,6 +18,7 @@ from dfp.core.noise import generator, logistic_noise
 from dfp.distributions.branching import flip_matrix, spectral_radius
 from dfp.models.calcium import CalciumNetwork
 from dfp.objectives.relaxed_pmf import RelaxedPmf
+from dfp.objectives.score_function import ScoreFunction
 from dfp.posteriors.base import Posterior
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.relaxations import Hard
@@ -179,12 +181,71 @@ def test_settings_without_meaning_are_refused_with_a_sentence(settings: dict[str
 
 
 def test_combinations_without_meaning_are_refused_with_a_sentence() -> None:
-    nonlinear = Family("autoregressive", {"recognition": SMALL, "nonlinear_hidden": 2}).fresh(3)
-    guarded = phase(guard=Guard())
-    with pytest.raises(UserError, match="guard: found with posterior autoregressive and a nonlinear history"):
-        guarded.check(nonlinear)
-    guarded.check(PER_CELL.fresh(3))
-    asleep = make_phase({"objective": {"kind": "wake_sleep"}, "relaxation": "hard", "guard": {}}, "here")
-    with pytest.raises(UserError, match="guard: found with the objective wake_sleep"):
-        asleep.check(PER_CELL.fresh(3))
-    replace(asleep, guard=None).check(PER_CELL.fresh(3))
+    twisted = Family("twisted", {"recognition": SMALL, "history": 2, "hidden": 3}).fresh(3)
+    hard = replace(phase(guard=Guard()), objective=ScoreFunction(2), relaxation="hard")
+    with pytest.raises(UserError, match="guard: found with posterior twisted, whose causal weights no"):
+        hard.check(twisted)
+    replace(hard, guard=None).check(twisted)
+    hard.check(PER_CELL.fresh(3))
+
+
+@pytest.mark.parametrize("family", families(pmf=True), ids=str)
+def test_a_posterior_names_what_multiplies_its_terms(family: Family) -> None:
+    """Half the parameters, half of what past spikes add to the logits; the model's own terms aside."""
+    posterior = family.trained(2).unrefined
+    named = posterior.causal_parameters()
+    prior = model_of_two(2, basis=1).prior(2, 5)
+    x = traces(0, bins=5)
+    with torch.no_grad():
+        if named is None:
+            assert family.name == "twisted"
+            return
+        z = (normal(generator(1), 3, 2, 5, 2) > 0).double()
+
+        def added() -> list[Tensor]:
+            law = posterior.condition(x, prior=prior).pmf
+            return [term(z) for term in law.terms if not any(term is other for other in prior.terms)]
+
+        whole = added()
+        assert len(whole) == len(named)
+        for parameter in named:
+            parameter *= 0.5
+        assert all(torch.allclose(half, one / 2) for half, one in zip(added(), whole, strict=True))
+
+
+@pytest.mark.parametrize("per_cell", [True, False])
+@pytest.mark.parametrize("history", [0, 2])
+def test_a_nonlinear_history_is_scaled_back_too(per_cell: bool, history: int) -> None:
+    """ρ of hidden units, with a readout a cell or one for all, which then has one factor."""
+    recognition = {**SMALL, "per_cell": per_cell}
+    settings = {"recognition": recognition, "history": history, "nonlinear_hidden": 3, "nonlinear_history": 2}
+    posterior: Any = Family("autoregressive", settings).fresh(3)
+    with torch.no_grad():
+        posterior.inward *= 3
+        posterior.outward += 4
+        posterior.history -= 2
+        network, before = model(), posterior.outward.detach().clone()
+        largest = float(rho(posterior, network, Guard()).max())
+        guard = Guard(0.5 * min(largest, 1.0))
+        draw = hard_draw(posterior, network, guard)
+        told = guard.project(network, posterior, X, draw, learn_model=True)
+        after = float(rho(posterior, network, guard, draw.z[:1]).max())
+    assert told["rho"] == pytest.approx(largest) and 0 < told["guard_scale"] < 1
+    assert 0.9 * guard.rho < after <= guard.rho
+    ratio = posterior.outward.detach() / before
+    assert torch.equal(ratio, ratio[:, :1].expand_as(ratio))
+    assert float(ratio.min()) == pytest.approx(told["guard_scale"])
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"samples": 0, "dreams": 3}, {"indirect": True}, {"lead": 7}], ids=str
+)
+def test_wake_sleep_is_guarded_at_the_noise_of_what_it_drew(settings: dict[str, Any]) -> None:
+    asleep = make_phase(
+        {"objective": {"kind": "wake_sleep", **settings}, "relaxation": "hard", "guard": {"rho": 0.05},
+         "steps": 4, "batch": 5, "learning_rate": {"start": 0.01}}, "here",
+    )  # fmt: skip
+    posterior = strong(COUPLED)
+    told = metrics_of(Trainer(model(basis=1, learn=("bias", "coupling")), posterior, X, [asleep], seed=0))
+    assert told[0]["rho"] > 0.3 and told[0]["guard_scale"] < 0.5
+    assert all(row["rho"] < 0.06 for row in told[1:])  # no more than what a step adds

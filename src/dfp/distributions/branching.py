@@ -17,11 +17,12 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from dfp.core.draw import Draw
 from dfp.core.errors import UserError
 from dfp.distributions.causal_bernoulli import CausalBernoulli
-from dfp.distributions.terms import Coupling, LowRankCoupling, OwnHistory
+from dfp.samplers.recursion import Hidden, Recursion
 
 #: bins of a draw that expectations are taken over, evenly spread, and values held at once
 ROWS = 4000
@@ -32,62 +33,119 @@ def lag_weights(process: CausalBernoulli) -> Tensor:
     """What a spike of cell j adds to the logit of cell i τ bins later: ``(L, N, N)``, ``[τ − 1, i, j]``.
 
     Raises:
-        UserError: for terms other than own history and coupling, whose effect is not one number a pair.
+        UserError: for a law that is no ``Recursion``, or one with hidden units, where a spike's effect
+            depends on the other spikes.
     """
-    cells = process.drive.shape[-1]
-    total = process.drive.new_zeros(process.memory, cells, cells)
-    for term in process.terms:
-        if isinstance(term, LowRankCoupling):
-            term = term.full
-        if isinstance(term, OwnHistory):
-            own = torch.diag_embed(term.taps.detach().expand(cells, -1).t())
-        elif isinstance(term, Coupling):
-            own = torch.einsum("rl,rij->lij", term.basis, term.weights.detach())
-        else:
-            raise UserError(
-                f"branching: found the term {type(term).__name__}, expected own history and coupling only"
-            )
-        total[: len(own)] += own
+    recursion = _numbers(process)
+    if recursion.hidden is not None:
+        raise UserError(
+            "branching: found a nonlinear history, whose effect on a logit is not one weight, expected own "
+            "history and coupling only"
+        )
+    return _linear(recursion)
+
+
+def _numbers(process: CausalBernoulli) -> Recursion:
+    found = process.recursion()
+    if found is None:
+        named = ", ".join(type(term).__name__ for term in process.terms)
+        raise UserError(
+            f"branching: found the terms {named}, expected own histories, couplings and at most one "
+            "nonlinear history"
+        )
+    return found
+
+
+def _linear(recursion: Recursion) -> Tensor:
+    """``(L, N, N)``, own history on the diagonal; without what hidden units add."""
+    own, across = recursion.own.detach(), recursion.coupling_taps().detach().transpose(1, 2)
+    cells = own.shape[0]
+    total = own.new_zeros(max(own.shape[1], len(across)), cells, cells)
+    total[: len(across)] = across
+    total.diagonal(dim1=1, dim2=2)[: own.shape[1]] += own.t()
     return total
 
 
 def flip_matrix(process: CausalBernoulli, z: Tensor, logits: Tensor | None = None) -> Tensor:
     """``A_ij``, the flips of cell i in the next sweep after one flip of cell j, float64 ``(N, N)``.
 
-    Exact in expectation over the noise given the spikes before; averaged over an even selection of bins.
+    Exact in expectation over the noise given the spikes before; averaged over an even selection of bins. Of
+    a nonlinear history the hidden units are computed again with the spike and without it.
 
     Args:
         z: one draw, ``(S, B, T, N)``; relaxed values are taken as they are (a flip then is from 0 to 1).
         logits: those of z, ``process.logits(z)`` unless given.
 
     Raises:
-        UserError: as ``lag_weights``.
+        UserError: for a law that is no ``Recursion``.
     """
     with torch.no_grad():
-        return _flips(lag_weights(process), z, process.logits(z) if logits is None else logits)
+        return _flips(_numbers(process), z, process.logits(z) if logits is None else logits)
 
 
-def _flips(weights: Tensor, z: Tensor, logits: Tensor) -> Tensor:
-    lags, cells = weights.shape[:2]
+def _flips(recursion: Recursion, z: Tensor, logits: Tensor) -> Tensor:
+    weights, hidden = _linear(recursion), recursion.hidden
+    cells = weights.shape[1]
     total = torch.zeros(cells, cells, dtype=torch.float64, device=z.device)
     u, past = logits.detach().flatten(0, 1), z.detach().flatten(0, 1)  # (S·B, T, N)
+    lags = len(weights) if hidden is None else max(len(weights), hidden.inward.shape[1])
     for lag in range(1, min(lags, u.shape[1] - 1) + 1):
-        to, of = weights[lag - 1].nonzero(as_tuple=True)
-        now, before = _rows(u[:, lag:]), _rows(past[:, :-lag])
+        rows = _rows(u.shape[0], u.shape[1], lag, z.device)
+        now, before = u[rows[0], rows[1]], past[rows[0], rows[1] - lag]
+        across = weights[lag - 1] if lag <= len(weights) else weights.new_zeros(cells, cells)
+        if hidden is not None:  # of a cell's own flips the hidden units hear too
+            total.diagonal().add_(_own_flips(across.diagonal(), hidden, lag, past, rows, now))
+            across = across - across.diagonal().diag()
+        to, of = across.nonzero(as_tuple=True)
         step = max(1, _CHUNK // len(now))
         for k in range(0, len(to), step):
             i, j = to[k : k + step], of[k : k + step]
-            w = weights[lag - 1, i, j]
+            w = across[i, j]
             without = now[:, i] - w * before[:, j]
             flips = (torch.sigmoid(without + w) - torch.sigmoid(without)).abs()
             total.index_put_((i, j), flips.mean(0, dtype=torch.float64), accumulate=True)
     return total
 
 
-def _rows(values: Tensor) -> Tensor:
-    """An even selection of at most ``ROWS`` rows of ``(S·B, T, N)``, ``(M, N)``."""
-    flat = values.flatten(0, 1)
-    return flat[:: math.ceil(len(flat) / ROWS)]
+def _own_flips(
+    own: Tensor, hidden: Hidden, lag: int, past: Tensor, rows: tuple[Tensor, Tensor], now: Tensor
+) -> Tensor:
+    """Flips of each cell by one of its own ``lag`` bins before, through own history and hidden units.
+
+    Args:
+        own: ``(N,)``, the own history's weight at that lag.
+        past: ``(S·B, T, N)``.
+        rows: chain and bin of the M rows that are looked at.
+        now: their logits, ``(M, N)``.
+
+    Returns:
+        Float64 ``(N,)``.
+    """
+    chain, t = rows
+    reach, units = hidden.inward.shape[1:]
+    at = t[:, None] + reach - torch.arange(1, reach + 1, device=past.device)
+    found = []
+    for cells in torch.arange(past.shape[2], device=past.device).split(max(1, _CHUNK // (len(t) * units))):
+        inward, outward = hidden.inward.detach()[cells], hidden.outward.detach()[cells]
+        context = hidden.context.detach()[chain % len(hidden.context), t][:, cells]
+        windows = pad(past[..., cells], (0, 0, reach, 0))[chain[:, None], at]  # (M, L, cells)
+        inside = context + torch.einsum("mln,nlh->mnh", windows, inward)
+        heard = inward[:, lag - 1] if lag <= reach else torch.zeros_like(outward)
+        before = past[chain, t - lag][:, cells]
+        spiking = []
+        for value in (0.0, 1.0):
+            moved = torch.tanh(inside + heard * (value - before)[..., None]) - torch.tanh(inside)
+            u = now[:, cells] + own[cells] * (value - before) + (moved * outward).sum(-1)
+            spiking.append(torch.sigmoid(u))
+        found.append((spiking[1] - spiking[0]).abs().mean(0, dtype=torch.float64))
+    return torch.cat(found)
+
+
+def _rows(chains: int, bins: int, lag: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Chain and bin of an even selection of at most ``ROWS`` bins with a past of ``lag`` bins."""
+    each = bins - lag
+    chosen = torch.arange(0, chains * each, math.ceil(chains * each / ROWS), device=device)
+    return chosen // each, lag + chosen % each
 
 
 def spectral_radius(matrix: Tensor) -> Tensor:
@@ -100,7 +158,7 @@ def branching_ratio(process: CausalBernoulli, z: Tensor, logits: Tensor | None =
     """ρ, the spectral radius of ``flip_matrix``; 0 without causal terms. Below 1 a flip dies out.
 
     Raises:
-        UserError: as ``lag_weights``.
+        UserError: as ``flip_matrix``.
     """
     return float(spectral_radius(flip_matrix(process, z, logits)))
 

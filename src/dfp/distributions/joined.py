@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from dfp.distributions.causal_bernoulli import CausalBernoulli
-from dfp.distributions.terms import CausalTerm, Coupling, NonlinearHistory, OwnHistory
+from dfp.distributions.terms import CausalTerm, Coupling, LowRankCoupling, NonlinearHistory, OwnHistory
 from dfp.distributions.twist import Twist
 
 
@@ -26,7 +26,7 @@ def joined(first: CausalBernoulli, second: CausalBernoulli) -> CausalBernoulli |
 
 def _joined_term(one: CausalTerm, other: CausalTerm) -> CausalTerm | None:
     match one, other:
-        case (OwnHistory(), OwnHistory()) | (Coupling(), Coupling()):
+        case (OwnHistory(), OwnHistory()) | (Coupling(), Coupling()) | (LowRankCoupling(), LowRankCoupling()):
             return one  # the same for every trial
         case NonlinearHistory(), NonlinearHistory():
             return replace(one, context=torch.cat([one.context, other.context]))

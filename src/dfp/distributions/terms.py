@@ -8,11 +8,12 @@ must agree: ``term(z)[:, :, t] == term.step(z[:, :, t−memory:t], t)``.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from dfp.core.errors import UserError
 from dfp.core.filters import causal_filter
 from dfp.samplers.base import Effort
 from dfp.samplers.recursion import Hidden
@@ -53,6 +54,14 @@ class CausalTerm(ABC):
         values ``(S, B, memory, N)``, most recent last.
         """
 
+    def times(self, factor: Tensor) -> CausalTerm:
+        """This term times ``factor``, ``(N,)``, one for each cell's logits, or ``(1,)``.
+
+        Raises:
+            UserError: for a kind of term that does not know how.
+        """
+        raise UserError(f"found the term {type(self).__name__}, expected one that can be multiplied")
+
     def lower(self, cells: int, parts: Parts) -> bool:
         """Add this term's numbers to ``parts``; False where they are of no form that those can hold."""
         return False
@@ -81,6 +90,9 @@ class OwnHistory(CausalTerm):
 
     def step(self, window: Tensor, t: int) -> Tensor:
         return torch.einsum("sbln,ln->sbn", window, self.taps.flip(1).t().expand(-1, window.shape[-1]))
+
+    def times(self, factor: Tensor) -> OwnHistory:
+        return replace(self, taps=self.taps * factor[:, None])
 
     def lower(self, cells: int, parts: Parts) -> bool:
         parts.own.append(self.taps.expand(cells, -1))
@@ -118,6 +130,9 @@ class Coupling(CausalTerm):
     def step(self, window: Tensor, t: int) -> Tensor:
         features = torch.einsum("sblj,rl->rsbj", window, self.basis.flip(1))
         return torch.einsum("rsbj,rij->sbi", features, self.weights)
+
+    def times(self, factor: Tensor) -> Coupling:
+        return replace(self, weights=self.weights * factor[:, None])
 
     def lower(self, cells: int, parts: Parts) -> bool:
         parts.coupling.append((self.weights, self.basis))
@@ -166,6 +181,9 @@ class LowRankCoupling(CausalTerm):
         features = torch.einsum("sblj,rl->rsbj", window, self.basis.flip(1))
         return torch.einsum("rsbj,rkj,rik->sbi", features, self.right, self.left)
 
+    def times(self, factor: Tensor) -> LowRankCoupling:
+        return replace(self, left=self.left * factor[:, None])
+
     def lower(self, cells: int, parts: Parts) -> bool:
         return self.full.lower(cells, parts)
 
@@ -204,6 +222,9 @@ class NonlinearHistory(CausalTerm):
 
     def step(self, window: Tensor, t: int) -> Tensor:
         return self._readout(self._hidden(window.transpose(2, 3)) + self.context[:, t])
+
+    def times(self, factor: Tensor) -> NonlinearHistory:
+        return replace(self, outward=self.outward * factor[:, None])
 
     def lower(self, cells: int, parts: Parts) -> bool:
         parts.hidden.append(

@@ -8,39 +8,11 @@ import torch
 from torch import Tensor
 
 from dfp.core.errors import UserError
-from dfp.distributions.causal_bernoulli import CausalBernoulli
-from dfp.distributions.enumeration import all_paths
-from dfp.objectives.base import Problem
 
 #: a coordinate whose draws differ by less than this times its size is the same in every draw
 _STILL = 1e-12
 #: and is right when it differs from the exact one by less than this times the gradient's norm
 _ROUNDING = 1e-9
-
-
-def exact_elbo(problem: Problem, q: CausalBernoulli) -> Tensor:
-    """``Σ_z q(z) Σ_t [log p(x[t], z[t] | z[<t]) − log q(z[t] | z[<t])]`` of one trial, by enumeration.
-
-    Args:
-        problem: independent cells, x ``(1, T, N)``; every cell's 2^T paths are enumerated on their own.
-        q: posterior of that trial, without coupling.
-
-    Returns:
-        ``(N,)`` nats, with gradient.
-
-    Raises:
-        UserError: for coupled cells, several trials, or T beyond what ``all_paths`` enumerates.
-    """
-    trials, bins, cells = problem.x.shape
-    if not problem.independent or q.couples_cells:
-        raise UserError("exact gradient: found coupled cells, expected cells that share nothing")
-    if trials != 1:
-        raise UserError(f"exact gradient: found {trials} trials, expected 1")
-    paths = all_paths(bins, 1, problem.x.dtype).to(problem.x.device).expand(-1, -1, -1, cells)
-    log_q = q.log_prob(paths)
-    joint = problem.model.log_likelihood(problem.x, paths) + problem.model.prior(1, bins).log_prob(paths)
-    reward = ((joint - log_q) * problem.weights).sum((1, 2))
-    return (log_q.sum((1, 2)).exp() * reward).sum(0)
 
 
 @dataclass(frozen=True)

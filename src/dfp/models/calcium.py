@@ -173,6 +173,11 @@ class CalciumNetwork(nn.Module):
             terms.append(Coupling(self.value("coupling"), self.basis))
         return CausalBernoulli(self.value("bias").expand(trials, bins, self.cells), tuple(terms))
 
+    def causal_parameters(self) -> tuple[nn.Parameter, ...]:
+        """What multiplies each term of ``prior(...)``, in their order, as ``Posterior.causal_parameters``."""
+        found = (self.raw_history,) if self.raw_history.shape[1] else ()
+        return (*found, self.raw_coupling) if self.couples_cells else found
+
     def fluorescence(self, z: Tensor) -> Tensor:
         """Noise-free fluorescence ``baseline + amplitude · (k * z)``, ``(S, B, T, N)``."""
         calcium = causal_filter(z, self.kernel(z.shape[-2]), offset=0)

@@ -105,3 +105,8 @@ class Autoregressive(Posterior):
             context = torch.einsum("btnf,nfh->btnh", features, self.from_trace.expand(x.shape[-1], -1, -1))
             terms.append(NonlinearHistory(self.inward, context, self.outward))
         return Conditioned(CausalBernoulli(drive, tuple(terms)))
+
+    def causal_parameters(self) -> tuple[nn.Parameter, ...]:
+        found = [self.history] if self.config.history else []
+        found += [self.coupling] if self.config.coupling_lags else []
+        return (*found, self.outward) if self.config.nonlinear_hidden else tuple(found)

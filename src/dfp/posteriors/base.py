@@ -94,6 +94,20 @@ class Posterior(nn.Module, ABC):
             prior: the model's law of the spikes; used by posteriors tied to it only, and required by them.
         """
 
+    def causal_parameters(self) -> tuple[nn.Parameter, ...] | None:
+        """What multiplies each causal term of q, in the order of ``condition(...).pmf.terms``, the terms that
+        are the prior's own left out: a parameter times c is that term times c.
+
+        Their first dimension is the cell, or 1 where cells share it. None where no parameter multiplies a
+        term, or a family does not say: its causal weights can then not be guarded.
+        """
+        return None
+
+    @property
+    def unrefined(self) -> Posterior:
+        """The family whose answer is refined; of others, itself."""
+        return self
+
     #: whether q gives spikes a probability, ``Conditioned.pmf``; if not, it is a law of latents alone
     has_pmf: ClassVar[bool] = True
 

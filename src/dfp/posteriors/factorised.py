@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.posteriors.base import Bound, Conditioned, Posterior, TraceSummary
@@ -36,3 +36,6 @@ class Factorised(Posterior):
         self, x: Tensor, bound: Bound | None = None, prior: CausalBernoulli | None = None
     ) -> Conditioned:
         return Conditioned(CausalBernoulli(self.recognition.logits(x)))
+
+    def causal_parameters(self) -> tuple[nn.Parameter, ...]:
+        return ()

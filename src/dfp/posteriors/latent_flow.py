@@ -257,6 +257,9 @@ class LatentFlow(Posterior):
         layers = tuple(self._layers(number, start, told) for number, start in enumerate(starts))
         return Conditioned(FlowedLatents(drive, layers, self.config.length))
 
+    def causal_parameters(self) -> tuple[nn.Parameter, ...]:
+        return ()
+
     def _layers(self, first: int, start: int, told: Tensor) -> Layers:
         """Every other flow from ``first`` on, from what the features say, ``(B, N, K, 3, T)``: vectors first,
         then numbers.

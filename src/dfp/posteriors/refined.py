@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dfp.core.ascent import Ascent
 from dfp.core.errors import UserError, suggest
@@ -97,6 +97,13 @@ class Refined(Posterior):
                 return StraightThrough("sigma")
             case _:
                 return Concrete(self.temperature)
+
+    def causal_parameters(self) -> tuple[nn.Parameter, ...] | None:
+        return self.base.causal_parameters()
+
+    @property
+    def unrefined(self) -> Posterior:
+        return self.base
 
     def condition(
         self, x: Tensor, bound: Bound | None = None, prior: CausalBernoulli | None = None

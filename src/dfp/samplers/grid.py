@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -82,28 +82,31 @@ class Taps:
         )  # fmt: skip
 
 
+def dense_taps(own: Tensor, dense: Tensor, trials: int, bins: int) -> Taps:
+    """Of taps on the grid alone, ``(N, L)`` and ``(L', N from, N to)``, without lists and hidden units."""
+    cells, none = own.shape[0], np.zeros(0, np.int64)
+    return Taps(
+        _wide(own.t()), _wide(dense), none, none, np.zeros((0, 0)),
+        np.zeros((0, cells, 0)), np.zeros((trials, bins, cells, 0)), np.zeros((cells, 0)),
+    )  # fmt: skip
+
+
 def taps_of(recursion: Recursion) -> Taps:
     """The weights of ``recursion`` on the grid."""
-    trials, bins, cells = recursion.drive.shape[-3:]
     own, across = linear_taps(recursion)
+    found = dense_taps(own, across, *recursion.drive.shape[-3:-1])
     present = (across != 0).any(0)
-    starts, targets = np.zeros(0, np.int64), np.zeros(0, np.int64)
-    sparse = np.zeros((0, 0))
     if across.numel() and float(present.double().mean()) < SPARSE_BELOW:
-        targets = present.nonzero()[:, 1].numpy().copy()
         starts = np.concatenate([[0], present.sum(1).cumsum(0).numpy()]).astype(np.int64)
-        sparse = np.ascontiguousarray(across[:, present].numpy())
-        across = across[:0]
-    inward = np.zeros((0, cells, 0))
-    context, outward = np.zeros((trials, bins, cells, 0)), np.zeros((cells, 0))
+        targets = present.nonzero()[:, 1].numpy().copy()
+        sparse = _wide(across[:, present])
+        found = replace(found, dense=found.dense[:0], starts=starts, targets=targets, sparse=sparse)
     if recursion.hidden is not None:
         hidden = recursion.hidden
-        inward = np.ascontiguousarray(on_grid(hidden.inward, 1).transpose(0, 1).numpy())
+        inward = _wide(on_grid(hidden.inward, 1).transpose(0, 1))
         context, outward = _wide(hidden.context), _wide(hidden.outward)
-    return Taps(
-        np.ascontiguousarray(own.t().numpy()), np.ascontiguousarray(across.numpy()),
-        starts, targets, sparse, inward, context, outward,
-    )  # fmt: skip
+        found = replace(found, inward=inward, context=context, outward=outward)
+    return found
 
 
 def _wide(tensor: Tensor) -> Array:

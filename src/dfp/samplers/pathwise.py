@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from dfp.core.filters import causal_filter
-from dfp.samplers.grid import Array
+from dfp.samplers.passes import forward_pass, laid_out, reverse_pass
 from dfp.samplers.recursion import Recursion
 from dfp.samplers.relaxations import Concrete, MeanField, Relaxation, StraightThrough
-from dfp.samplers.threads import in_threads
-
-#: own history, coupling and its basis; more weights than these are those of hidden units
-_PLAIN = 3
 
 
 def can_relax(noise: Tensor, relaxation: Relaxation) -> bool:
@@ -37,21 +32,12 @@ def relaxed(recursion: Recursion, noise: Tensor, relaxation: Relaxation) -> tupl
 
 def solve(recursion: Recursion, noise: Tensor, relaxation: Relaxation) -> tuple[Tensor, Tensor]:
     """Values and logits ``(S, B, T, N)`` in one compiled pass over the bins, without gradient."""
-    from dfp.samplers.kernels.relaxed import forward
-
-    drive, *weights = (tensor.detach() for tensor in recursion.tensors)
-    noise = noise.detach()
-    own, across, basis, inward, outward = _laid_out(weights, noise)
-    z, logits = (torch.empty(noise.shape, dtype=noise.dtype) for _ in range(2))
-    given = (
-        as_array(drive if drive.dim() == 4 else drive[None]), as_array(noise), own, across, basis, inward,
-        _context(weights, noise), outward, as_array(temperatures(relaxation, noise)),
-        float(relaxation.stochastic),
-    )  # fmt: skip
-    written = (z.numpy(), logits.numpy())
-    in_threads(lambda first, last: forward(*given, first, last, *written), noise)
+    drive, own, weights, basis, *hidden = (tensor.detach() for tensor in recursion.tensors)
+    given = laid_out(own, weights, basis, hidden, noise)
+    warmth = temperatures(relaxation, noise)
+    _, logits = forward_pass(given, drive, noise, warmth, relaxation.stochastic)
     # the same but for rounding: z = relax(logits, noise) holds exactly
-    return relaxation(logits, noise).detach(), logits
+    return relaxation(logits, noise.detach()).detach(), logits
 
 
 def slope_of(relaxation: Relaxation, z: Tensor, logits: Tensor) -> Tensor:
@@ -89,55 +75,12 @@ class _Adjoint(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_z: Tensor, grad_logits: Tensor) -> tuple[Tensor | None, ...]:
-        from dfp.samplers.kernels.relaxed import backward, hidden_units
-
-        z, slopes, drive, *weights = ctx.saved_tensors
-        own, across, basis, inward, outward = _laid_out(weights, z)
-        context = _context(weights, z)
-        adjoint = torch.empty(z.shape, dtype=z.dtype)
-        sent = z.new_empty(*z.shape[:3], across.shape[0], z.shape[3])
-        units = z.new_empty(*z.shape, outward.shape[1])
-        given = tuple(as_array(tensor) for tensor in (grad_z, grad_logits, slopes, z))
-        parts: list[Array] = []
-        write_units: Any = hidden_units
-        write: Any = backward
-
-        def work(first: int, last: int) -> None:
-            parts.append(np.zeros_like(own))
-            write_units(given[3], inward, context, first, last, units.numpy())
-            write(
-                *given, own, across, basis, inward, outward, units.numpy(), first, last, adjoint.numpy(),
-                sent.numpy(), parts[-1],
-            )  # fmt: skip
-
-        in_threads(work, z)
-        found: list[Tensor | None] = [reduced(adjoint, drive)]
-        found.append(torch.from_numpy(np.sum(parts, 0).T.copy()))
-        found += coupling_gradients(adjoint, sent, z, weights[1], weights[2], ctx.needs_input_grad[5:7])
-        if len(weights) > _PLAIN:
-            found += _hidden_gradients(adjoint, units, z, weights[3], weights[5])
-        return (None, None, None, *found)
-
-
-def as_array(tensor: Tensor) -> Array:
-    """Contiguous, without its gradient."""
-    return np.ascontiguousarray(tensor.detach().numpy())
-
-
-def _laid_out(weights: list[Tensor], like: Tensor) -> tuple[Array, ...]:
-    """Own taps ``(L, N)``, W ``(R, N from, N to)``, basis, inward ``(L, N, H)``, outward ``(N, H)``."""
-    own, across, basis = weights[:_PLAIN]
-    cells = own.shape[0]
-    inward, outward = like.new_zeros(cells, 0, 0), like.new_zeros(cells, 0)
-    if len(weights) > _PLAIN:
-        inward, outward = weights[3], weights[5]
-    parts = (own.t(), across.transpose(1, 2), basis, inward.transpose(0, 1), outward)
-    return tuple(as_array(part) for part in parts)
-
-
-def _context(weights: list[Tensor], like: Tensor) -> Array:
-    """What the hidden units are told, ``(B, T, N, H)``, H = 0 without any."""
-    return as_array(weights[4] if len(weights) > _PLAIN else like.new_empty(*like.shape[1:], 0))
+        z, slopes, drive, own, weights, basis, *hidden = ctx.saved_tensors
+        found = reverse_pass(laid_out(own, weights, basis, hidden, z), grad_z, grad_logits, slopes, z)
+        wanted = ctx.needs_input_grad[5:7]
+        across = coupling_gradients(found.logits, found.sent, z, weights, basis, wanted)
+        inside = _hidden_gradients(found.logits, found.units, z, hidden[0], hidden[2]) if hidden else []
+        return (None, None, None, reduced(found.logits, drive), found.own, *across, *inside)
 
 
 def temperatures(relaxation: Relaxation, noise: Tensor) -> Tensor:

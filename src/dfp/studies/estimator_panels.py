@@ -14,8 +14,9 @@ from torch import Tensor
 from dfp.core.noise import generator, logistic_noise
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.terms import OwnHistory
+from dfp.evaluation.exact.enumerated import enumerated_elbo
 from dfp.evaluation.exact.one_cell import ExactPosterior, cell_parameters
-from dfp.evaluation.gradients import Estimate, Moments, exact_elbo, independent_copies
+from dfp.evaluation.gradients import Estimate, Moments, independent_copies
 from dfp.models.calcium import CalciumNetwork, CalciumParameters
 from dfp.objectives.base import Problem
 from dfp.samplers.relaxations import Hard
@@ -74,7 +75,7 @@ class Panel:
     def exact(self) -> Tensor:
         """``∇ELBO``, nats, ``(I, D)``, by enumeration of all paths."""
         side = Copies(self, 1)
-        found = torch.autograd.grad(exact_elbo(side.problem, side.q).sum(), side.unknowns)
+        found = torch.autograd.grad(enumerated_elbo(side.problem, side.q).sum(), side.unknowns)
         return side.rows(found)[0]
 
 

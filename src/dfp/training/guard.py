@@ -12,11 +12,8 @@ from dfp.core.draw import Draw
 from dfp.core.errors import UserError
 from dfp.distributions.branching import flip_matrix, spectral_radius
 from dfp.distributions.causal_bernoulli import CausalBernoulli
-from dfp.distributions.terms import CausalTerm, Coupling, OwnHistory
 from dfp.models.calcium import CalciumNetwork
-from dfp.posteriors.autoregressive import Autoregressive
 from dfp.posteriors.base import Posterior
-from dfp.posteriors.refined import Refined
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.relaxations import Hard
 
@@ -34,7 +31,8 @@ class Guard:
     converged without bound (tens of nats per bin), which outweighs any fixed penalty, and below the limit a
     projection leaves the gradient as it is. ρ is taken at hard spikes of the new weights on the step's noise,
     not at the step's own draw: after too few sweeps that one is no sample of the law, and told 0.3 where the
-    law was at 1.8. Cells that nothing couples are each scaled by a factor of their own. *Our choice.*
+    law was at 1.8. Cells that neither a coupling nor a parameter joins are each scaled by a factor of their
+    own. *Our choice.*
 
     Attributes:
         rho: the limit, in (0, 1). What K sweeps leave of a flip is ρ^K: with few, take it low.
@@ -58,70 +56,66 @@ class Guard:
 
         Args:
             x: the step's traces, ``(B, T, N)``.
-            draw: the step's draw, its noise ``(S, B, T, N)``; of its samples the first is used.
+            draw: the step's draw, of which the first sample's noise is used; of as many trials and bins as
+                x has, see ``_like``.
 
         Returns:
             ``rho``, the posterior's (largest, of cells that nothing couples) before it was scaled, and
             ``guard_scale``, its (smallest) factor; 0 and 1 for a posterior without causal weights.
         """
-        shape = x.shape[0], x.shape[1]
-        free = {
-            name: parameter
-            for name, parameter in (("history", model.raw_history), ("coupling", model.raw_coupling))
-            if learn_model and parameter.requires_grad and parameter.numel()
-        }
-        told, z = {"rho": 0.0, "guard_scale": 1.0}, draw.z[:1].detach()
-        base = posterior.base if isinstance(posterior, Refined) else posterior
-        if isinstance(base, Autoregressive):
-            law = base.condition(x, prior=model.prior(*shape)).pmf
-            z = law.draw(draw.noise[:1], FixedPoint(max_sweeps=self.sweeps), Hard()).z
-            own: list[Tensor | None] = [base.history] if base.config.history else []
-            own += [base.coupling] if base.config.coupling_lags else []
-            own += [free.get("coupling")] if len(law.terms) > len(own) else []  # tied to the model's
+        prior = model.prior(*x.shape[:2])
+        learned = [p if learn_model and p.requires_grad else None for p in model.causal_parameters()]
+        noise, z = (_like(part, x) for part in (draw.noise, draw.z))
+        told = {"rho": 0.0, "guard_scale": 1.0}
+        base = posterior.unrefined
+        law = base.condition(x, prior=prior).pmf if base.has_pmf else None
+        if law is not None and law.terms:
+            z = law.draw(noise, FixedPoint(max_sweeps=self.sweeps), Hard()).z
+            tied = {id(term): parameter for term, parameter in zip(prior.terms, learned, strict=True)}
+            rest = iter(base.causal_parameters() or ())
+            own = [tied[id(term)] if id(term) in tied else next(rest) for term in law.terms]
             told = self._project(law, own, z)
-        if free:
-            named = ["history"] if model.raw_history.numel() else []
-            named += ["coupling"] if model.couples_cells else []
-            self._project(model.prior(*shape), [free.get(name) for name in named], z)
+        if any(parameter is not None for parameter in learned):
+            self._project(model.prior(*x.shape[:2]), learned, z)
         return told
 
     def _project(self, law: CausalBernoulli, own: Sequence[Tensor | None], z: Tensor) -> dict[str, float]:
         """Multiply the parameters of the terms of ``law``, ``own`` in their order (None: left alone). Where
         no factor brings ρ below the limit, because a term that is left alone is beyond it, nothing is done.
         """
-        rho = _rho(law, z)
+        alone = not law.couples_cells and all(p is None or len(p) == z.shape[-1] for p in own)
+        rho = _rho(law, z, alone)
         factor = torch.ones_like(rho)
         if bool((rho > self.rho).any()):
             low, high = torch.zeros_like(rho), torch.ones_like(rho)
             for _ in range(HALVINGS):
                 factor = 0.5 * (low + high)
-                beyond = _rho(_times(law, own, factor), z) > self.rho
+                beyond = _rho(_times(law, own, factor), z, alone) > self.rho
                 low, high = torch.where(beyond, low, factor), torch.where(beyond, factor, high)
             factor = torch.where((rho > self.rho) & (low > 0), low, torch.ones_like(low))
             for parameter in own:
                 if parameter is not None:
-                    parameter.mul_(_along(factor, parameter))
+                    factors = factor.to(parameter.dtype)
+                    parameter.mul_(factors.reshape(-1, *([1] * (parameter.dim() - 1))))
         return {"rho": float(rho.max()), "guard_scale": float(factor.min())}
 
 
-def _rho(law: CausalBernoulli, z: Tensor) -> Tensor:
-    """ρ of the law at z, ``(1,)``, or ``(N,)`` where nothing couples the cells."""
+def _like(drawn: Tensor, x: Tensor) -> Tensor:
+    """The first sample of ``drawn`` ``(S, B', T', N)`` as the trials and bins of x, ``(1, B, T, N)``: a step
+    may draw simulated trials beside the recorded ones or in their place, with bins before them.
+    """
+    which = torch.arange(len(x), device=x.device) % drawn.shape[1]
+    return drawn[:1, which, drawn.shape[2] - x.shape[1] :].detach()
+
+
+def _rho(law: CausalBernoulli, z: Tensor, alone: bool) -> Tensor:
+    """ρ of the law at z, ``(1,)``, or of each cell, ``(N,)``, where they are scaled alone."""
     flips = flip_matrix(law, z)
-    return spectral_radius(flips)[None] if law.couples_cells else flips.diagonal()
+    return flips.diagonal() if alone else spectral_radius(flips)[None]
 
 
 def _times(law: CausalBernoulli, own: Sequence[Tensor | None], factor: Tensor) -> CausalBernoulli:
-    """``law`` with the weights of its terms multiplied, but for those without a parameter."""
-    terms: list[CausalTerm] = []
-    for term, parameter in zip(law.terms, own, strict=True):
-        if parameter is not None and isinstance(term, OwnHistory):
-            term = OwnHistory(term.taps * _along(factor, term.taps))
-        elif parameter is not None and isinstance(term, Coupling):
-            term = Coupling(term.weights * _along(factor, term.weights), term.basis)
-        terms.append(term)
-    return law.with_terms(terms)
-
-
-def _along(factor: Tensor, weights: Tensor) -> Tensor:
-    """``(1,)`` or ``(N,)`` in the shape and precision that multiplies ``(N, L)`` or ``(R, N, N)``."""
-    return factor.to(weights.dtype).reshape(-1, *([1] * (weights.dim() - 1)))
+    """``law`` with its terms multiplied, but for those without a parameter."""
+    factors = factor.to(law.drive.dtype)
+    both = zip(law.terms, own, strict=True)
+    return law.with_terms(term if parameter is None else term.times(factors) for term, parameter in both)

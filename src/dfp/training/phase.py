@@ -141,17 +141,10 @@ class Phase:
             )
 
     def _check_guard(self, posterior: Posterior) -> None:
-        base = posterior.base if isinstance(posterior, Refined) else posterior
-        nonlinear = isinstance(base, Autoregressive) and base.config.nonlinear_hidden
-        if nonlinear or isinstance(base, Twisted):
+        if posterior.causal_parameters() is None:
             raise UserError(
-                f"guard: found with posterior {posterior.name} and a nonlinear history, whose effect on a "
-                "logit is not one weight; expected linear history and coupling only (or no guard)"
-            )
-        if isinstance(self.objective, WakeSleep):
-            raise UserError(
-                "guard: found with the objective wake_sleep, whose draws are of simulated traces; expected "
-                "another objective (or no guard)"
+                f"guard: found with posterior {posterior.name}, whose causal weights no parameter "
+                "multiplies; expected a posterior with history or coupling of its own (or no guard)"
             )
 
     def _check_refined(self, posterior: Refined) -> None:
@@ -178,7 +171,7 @@ class Phase:
 
 def _has_terms(posterior: Posterior) -> bool:
     """Whether a posterior is known to have causal terms; of others, DisARM's loss tells."""
-    base = posterior.base if isinstance(posterior, Refined) else posterior
+    base = posterior.unrefined
     if isinstance(base, Autoregressive):
         config = base.config
         terms = (config.history, config.coupling_lags, config.tied_coupling, config.nonlinear_hidden)

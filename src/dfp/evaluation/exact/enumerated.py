@@ -106,6 +106,22 @@ def tree_elbo(q: CausalBernoulli, paths: Tensor, log_p: Tensor, independent: boo
     return value[0]
 
 
+def enumerated_elbo(problem: Problem, q: CausalBernoulli) -> Tensor:
+    """``Σ_z q(z) (log p(x, z) − log q(z))`` of whole trials, ``(B, G)`` nats, with gradient.
+
+    Raises:
+        UserError: for windows with a burn-in, a q that couples the cells of a panel, or T·C beyond what
+            ``all_paths`` enumerates.
+    """
+    if bool((problem.weights != 1).any()):
+        raise UserError("enumerated_elbo: found a burn-in, expected whole trials")
+    if problem.independent and q.couples_cells:
+        raise UserError("enumerated_elbo: found coupled cells, expected cells that share nothing")
+    paths = paths_of(problem.x, problem.independent)
+    log_p = log_joint(problem.model, problem.x, paths, problem.independent)
+    return tree_elbo(q, paths, log_p, problem.independent)
+
+
 def chained_elbo(model: Model, q: CausalBernoulli, x: Tensor, independent: bool) -> Tensor:
     """The same bound by another route, ``(B, G)`` nats: bin by bin, with q's incremental step.
 
@@ -150,7 +166,7 @@ class EnumeratedElbo(Objective):
     trials only, and so not among the objectives that an experiment can name.
 
     Raises:
-        UserError: for windows with a burn-in.
+        UserError: as ``enumerated_elbo``.
     """
 
     samples: int = 1
@@ -169,13 +185,10 @@ class EnumeratedElbo(Objective):
         rng: torch.Generator,
     ) -> Loss:
         """The loss, nats per bin; sampler and generator are not used."""
-        if bool((problem.weights != 1).any()):
-            raise UserError("objective enumerated_elbo: found a burn-in, expected whole trials")
-        paths = paths_of(problem.x, problem.independent)
-        log_p = log_joint(problem.model, problem.x, paths, problem.independent)
         bins, cells = problem.x.shape[1:]
-        elbo = tree_elbo(pmf_of(q), paths, log_p, problem.independent).mean(0) / bins
+        elbo = enumerated_elbo(problem, pmf_of(q)).mean(0) / bins
         total = -elbo.sum()
         shares = -elbo.detach() if problem.independent else (total.detach() / cells).expand(cells)
+        paths = paths_of(problem.x, problem.independent)
         still = torch.zeros_like(paths)
         return Loss(total, shares, {}, Draw(paths, still, still, sweeps=0, residual=0.0, converged=True))

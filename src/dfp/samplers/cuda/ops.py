@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import torch
 from torch import Tensor
 
 from dfp.samplers.bins import bin_by_bin
-from dfp.samplers.grid import Array, Taps
-from dfp.samplers.kernels.relaxed import backward, forward
-from dfp.samplers.pathwise import as_array
-from dfp.samplers.threads import in_threads
+from dfp.samplers.grid import dense_taps
+from dfp.samplers.passes import forward_pass, laid_out, reverse_pass
 
 #: cells of a chunked draw whose cells are coupled: one program holds them all (*choice*, not measured)
 COUPLED_CELLS = 128
@@ -25,12 +20,7 @@ def hard_bins(noise: Tensor, drive: Tensor, own: Tensor, dense: Tensor) -> tuple
     """Spikes and logits ``(S, B, T, N)`` of taps on the grid: ``own`` ``(N, L)``, ``dense`` ``(L', N from,
     N to)``, float64; the same bits on every device.
     """
-    trials, bins, cells = noise.shape[1:]
-    none = np.zeros(0, np.int64)
-    taps = Taps(
-        np.ascontiguousarray(own.t().numpy()), as_array(dense), none, none, np.zeros((0, 0)),
-        np.zeros((0, cells, 0)), np.zeros((trials, bins, cells, 0)), np.zeros((cells, 0)),
-    )  # fmt: skip
+    taps = dense_taps(own, dense, noise.shape[1], noise.shape[2])
     return bin_by_bin(taps, drive, noise)
 
 
@@ -61,15 +51,7 @@ def relaxed_bins(
     heard: bool,
 ) -> tuple[Tensor, Tensor]:
     """Relaxed values and logits ``(S, B, T, N)``; see ``launch.relaxed``."""
-    z, logits = noise.new_empty(noise.shape), noise.new_empty(noise.shape)
-    given: tuple[Any, ...] = (
-        as_array(drive if drive.dim() == 4 else drive[None]), as_array(noise), as_array(own.t()),
-        as_array(weights.transpose(1, 2)), as_array(basis), *_no_units(noise), as_array(temperature),
-        float(heard),
-    )  # fmt: skip
-    kernel: Any = forward
-    in_threads(lambda first, last: kernel(*given, first, last, z.numpy(), logits.numpy()), noise)
-    return z, logits
+    return forward_pass(laid_out(own, weights, basis, (), noise), drive, noise, temperature, heard)
 
 
 @relaxed_bins.register_kernel("cuda")
@@ -112,21 +94,8 @@ def adjoint_bins(
     basis: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The adjoint of ``relaxed_bins``; see ``launch.adjoint``."""
-    solved, sent = z.new_empty(z.shape), z.new_empty(*z.shape[:3], len(weights), z.shape[3])
-    across, laid = as_array(weights.transpose(1, 2)), as_array(own.t())
-    inward, _, outward = _no_units(z)
-    units = np.zeros((*z.shape, 0), laid.dtype)
-    parts: list[Array] = []
-
-    def work(first: int, last: int) -> None:
-        parts.append(np.zeros_like(laid))
-        backward(
-            as_array(grad_z), as_array(grad_logits), as_array(slope), as_array(z), laid, across,
-            as_array(basis), inward, outward, units, first, last, solved.numpy(), sent.numpy(), parts[-1],
-        )  # fmt: skip
-
-    in_threads(work, z)
-    return solved, sent, torch.from_numpy(np.sum(parts, 0).T.copy())
+    found = reverse_pass(laid_out(own, weights, basis, (), z), grad_z, grad_logits, slope, z)
+    return found.logits, found.sent, found.own
 
 
 @adjoint_bins.register_kernel("cuda")
@@ -157,14 +126,3 @@ def _(
 ) -> tuple[Tensor, Tensor, Tensor]:
     sent = z.new_empty(*z.shape[:3], weights.shape[0], z.shape[3])
     return z.new_empty(z.shape), sent, own.new_empty(own.shape)
-
-
-def _no_units(like: Tensor) -> tuple[Array, ...]:
-    """Inward, context and outward weights of no hidden units."""
-    trials, bins, cells = like.shape[1:]
-    dtype = like.detach().numpy().dtype
-    return (
-        np.zeros((0, cells, 0), dtype),
-        np.zeros((trials, bins, cells, 0), dtype),
-        np.zeros((cells, 0), dtype),
-    )
