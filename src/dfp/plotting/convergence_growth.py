@@ -76,9 +76,9 @@ def predictors(results: ResultTables, within: float, labels: dict[str, str]) -> 
         figure,
         f"Left: bins that each sweep of one run of {bins:,} bins changes, on noise that no measured run has; "
         "lines: e^(−λ k), from the first sweep on that changes a fifth or fewer. Others: growth of the "
-        "sweeps from the shortest T to every longer one; predicted by ln(T ratio) ÷ ln(1/ρ), ÷ −Lyapunov exponent "
-        f"(where the memory is one bin), ÷ λ. Shaded: ±{within:g} sweeps; arrows: predicted beyond the axis; "
-        "networks with ρ ≥ 1, of which ρ predicts nothing, are left out of its panel. "
+        "sweeps from the shortest T to every longer one; predicted by ln(T ratio) ÷ ln(1/ρ), ÷ −Lyapunov "
+        f"exponent (where the memory is one bin), ÷ λ. Shaded: ±{within:g} sweeps; arrows: predicted beyond "
+        "the axis; networks with ρ ≥ 1, of which ρ predicts nothing, are left out of its panel. "
         f"{marks.interval_note(seeds, 'network')}",
     )
     return figure
