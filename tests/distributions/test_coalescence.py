@@ -16,7 +16,7 @@ from torch import Tensor
 from dfp.core.errors import UserError
 from dfp.core.noise import generator
 from dfp.data.networks import sparse_random
-from dfp.distributions.branching import branching_ratio
+from dfp.distributions.branching import branching_ratio, lag_weights
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.coalescence import Changes, changes, pair_rate, tail_rate
 from dfp.distributions.terms import Coupling, OwnHistory
@@ -113,8 +113,27 @@ def test_one_cell_that_sees_one_bin_back_has_the_branching_ratio() -> None:
     assert tail_rate(changes(law, noise)) == pytest.approx(-math.log(expected), rel=0.08)
 
 
+def one_at_a_time(law: CausalBernoulli, weights: Tensor, rng: torch.Generator, copies: int = 3000) -> float:
+    """Flips that a flip causes a bin later, each followed in a copy of the run that differs by it alone."""
+    cells, every = len(weights), torch.arange(copies)
+    noise = [law.with_drive(law.drive[:, :1]).noise(copies, rng)[:, 0, 0] for _ in range(60)]
+    bias, logs = law.drive[0, 0], []
+    x = torch.zeros(copies, cells, dtype=torch.float64)
+    flipped = torch.randint(cells, (copies,), generator=rng)
+    for number, drawn in enumerate(noise):
+        u = x @ weights.T + bias
+        moved = u + (1 - 2 * x[every, flipped])[:, None] * weights[:, flipped].T
+        now = (u + drawn > 0).double()
+        run, cell = ((moved + drawn > 0).double() != now).nonzero(as_tuple=True)
+        chosen = torch.randint(len(run), (copies,), generator=rng)
+        x, flipped = now[run[chosen]], cell[chosen]
+        logs += [math.log(len(run) / copies)] if number >= 15 else []
+    return math.exp(float(np.mean(logs)))
+
+
 def test_flips_that_meet_undo_each_other_where_many_live_at_a_time() -> None:
-    """Twenty cells of four inputs each: e^(−λ) is ρ where ρ is small, and far below it near 1."""
+    """Twenty cells of four inputs each: e^(−λ) is ρ where ρ is small, and far below it near 1. Flips followed
+    one at a time are as many as ρ says, so that what ρ leaves out is that they meet."""
     found = []
     for weight_sd in (1.0, 3.0):
         made = sparse_random(20, np.random.default_rng(100), density=0.2, weight_sd=weight_sd, rate_hz=3.0)
@@ -124,7 +143,9 @@ def test_flips_that_meet_undo_each_other_where_many_live_at_a_time() -> None:
         )
         law = CausalBernoulli(torch.as_tensor(made.bias).expand(1, 5000, 20), terms)
         z = law.draw(law.noise(1, generator(7)), FixedPoint(), Hard()).z
-        found.append((branching_ratio(law, z), math.exp(-pair_rate(law, generator(8), bins=120))))
+        ratio = branching_ratio(law, z)
+        assert one_at_a_time(law, lag_weights(law)[0], generator(9)) == pytest.approx(ratio, rel=0.04)
+        found.append((ratio, math.exp(-pair_rate(law, generator(8), bins=120))))
     (low, small), (high, large) = found
     assert small == pytest.approx(low, rel=0.06) and 0.3 < low < 0.5
     assert large < 0.9 * high and 0.9 < high < 1.05

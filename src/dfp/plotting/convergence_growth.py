@@ -21,6 +21,8 @@ PANELS = {
     "predicted_by_tail": "By the tail of one run",
 }
 KEY = ["dataset", "bins", "seed"]
+#: sweeps that the axes of growth start at
+LOWEST = 0.4
 #: whose colours single cells take
 CELLS = ("factorised", "logistic_flow", "twisted")
 
@@ -106,9 +108,8 @@ def _tails(axes: Axes, results: ResultTables, look: dict[str, Any]) -> None:
 def _against(axes: Axes, frame: pd.DataFrame, within: float, look: dict[str, Any], top: float) -> None:
     """Each network a small point, each law and length a large one with both means' intervals; beyond the axis
     an arrow at its edge."""
-    low = 0.4
-    line = np.geomspace(low, top, 200)
-    axes.fill_between(line, np.maximum(line - within, 1e-3), line + within, color="#ececec", lw=0, zorder=0)
+    line = np.geomspace(LOWEST, top, 200)
+    axes.fill_between(line, np.maximum(line - within, LOWEST), line + within, color="#ececec", lw=0, zorder=0)
     axes.plot(line, line, color=style.GUIDE, lw=1, zorder=1)
     for name, colour in look.items():
         own = frame[frame["dataset"] == name]
@@ -123,11 +124,12 @@ def _against(axes: Axes, frame: pd.DataFrame, within: float, look: dict[str, Any
             **told,
         )
         beyond = own["measured"][~inside]
-        axes.plot(np.full(len(beyond), top), beyond, marker=">", ms=4, alpha=0.7, clip_on=False, **told)
+        if len(beyond):
+            axes.plot(np.full(len(beyond), top), beyond, marker=">", ms=4, alpha=0.7, clip_on=False, **told)
         for _, part in own.groupby("bins"):
             _mean(axes, part, colour, _marker(name), top)
-    axes.set_xlim(low, top)
-    axes.set_ylim(low, top)
+    axes.set_xlim(LOWEST, top)
+    axes.set_ylim(LOWEST, top)
     for which in ("x", "y"):
         style.log_axis(axes, which)
 
@@ -136,7 +138,7 @@ def _mean(axes: Axes, part: pd.DataFrame, colour: Any, marker: str, top: float) 
     x, *across = marks.interval(part["predicted"])
     y, *along = marks.interval(part["measured"])
     bar = {"color": colour, "lw": 1.8, "solid_capstyle": "butt", "zorder": 3}
-    axes.plot(np.minimum(across, top), [y, y], **bar)
-    axes.plot([min(x, top)] * 2, along, **bar)
+    axes.plot(np.clip(across, LOWEST, top), [y, y], **bar)
+    axes.plot([min(x, top)] * 2, np.clip(along, LOWEST, top), **bar)
     if x <= top:
         axes.plot(x, y, marker=marker, ms=6, color=colour, mec="white", mew=0.8, zorder=4)
