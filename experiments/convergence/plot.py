@@ -63,8 +63,8 @@ def growth(results: ResultTables) -> Figure:
     style.caption(
         figure,
         "Left, middle: mean sweeps of a draw; dashed: from the shortest T on by ln(T ratio) ÷ ln(1/ρ), ρ of "
-        "one draw of each network (legend: their mean). Right: growth from the shortest T, measured − "
-        f"predicted; shaded: ±2 sweeps. {marks.interval_note(seeds, 'network')}",
+        "one draw of each network with ρ < 1 (legend: mean of all). Right: growth from the shortest T, "
+        f"measured − predicted; shaded: ±2 sweeps. {marks.interval_note(seeds, 'network')}",
     )
     return figure
 

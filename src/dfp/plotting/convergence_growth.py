@@ -22,7 +22,7 @@ PANELS = {
 }
 KEY = ["dataset", "bins", "seed"]
 #: sweeps that the axes of growth start at
-LOWEST = 0.4
+LOWEST = 0.8
 #: whose colours single cells take
 CELLS = ("factorised", "logistic_flow", "twisted")
 
@@ -76,7 +76,7 @@ def predictors(results: ResultTables, within: float, labels: dict[str, str]) -> 
     seeds = [results.rows("growth", run="growth")["seed"].nunique()]
     style.caption(
         figure,
-        f"Left: bins that each sweep of one run of {bins:,} bins changes, on noise that no measured run has; "
+        f"Left: bins that each sweep of one run of {bins:,} bins changes, its noise that of no measured run; "
         "lines: e^(−λ k), from the first sweep on that changes a fifth or fewer. Others: growth of the "
         "sweeps from the shortest T to every longer one; predicted by ln(T ratio) ÷ ln(1/ρ), ÷ −Lyapunov "
         f"exponent (where the memory is one bin), ÷ λ. Shaded: ±{within:g} sweeps; arrows: predicted beyond "
@@ -99,6 +99,7 @@ def _tails(axes: Axes, results: ResultTables, look: dict[str, Any]) -> None:
                 axes.plot(
                     rows["step"], rows["value"], marker=marker, ls=line, color=colour, ms=3, lw=1.2, mew=0
                 )
+    axes.set_ylim(0.5 * results.rows("changing", run="growth")["value"].min(), 1.5)
     style.log_axis(axes, "y")
     axes.set_xlabel("Sweep")
     axes.set_ylabel("Share of the bins that it changes")
