@@ -99,7 +99,7 @@ CLAIMS = (
     ),
     Claim(
         "G11",
-        "With wrong calcium constants indirect inference is still more accurate than its rivals told the same",
+        "With wrong calcium constants indirect inference is still more accurate than rivals told the same",
         GOAL,
         EXPERIMENT,
         still_ahead,

@@ -9,8 +9,8 @@ from typing import Any
 
 from dfp.config.networks import check_network
 from dfp.config.parse import build, convert, merge
-from dfp.config.read import read_yaml
 from dfp.config.peers import PeersSpec
+from dfp.config.read import read_yaml
 from dfp.config.schema import RecordingsSpec, SimulationSpec
 from dfp.core.errors import UserError, suggest
 

@@ -31,7 +31,9 @@ class Told:
     spread: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.factor) and self.factor > 0 and np.isfinite(self.spread) and self.spread >= 0):
+        if not (
+            np.isfinite(self.factor) and self.factor > 0 and np.isfinite(self.spread) and self.spread >= 0
+        ):
             raise UserError(
                 f"factor, spread: found {self.factor:g}, {self.spread:g}, expected a factor above 0 and a "
                 "spread of at least 0"

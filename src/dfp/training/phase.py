@@ -34,9 +34,9 @@ class Phase:
         steps: Adam steps.
         learning_rate: of the posterior, by step.
         model_learning_rate: of the model's learned parameters, relative to the posterior's.
-        constants_learning_rate: of the calcium constants among them, relative to the posterior's; None: as the
-            other parameters. They enter the likelihood of every frame, most of them as logarithms, and want
-            a lower rate than the weights.
+        constants_learning_rate: of the calcium constants among them, relative to the posterior's; None: as
+            the other parameters. They enter the likelihood of every frame, most of them as logarithms, and
+            want a lower rate than the weights.
         batch, window, burn_in: see ``Windows``.
         clip: largest gradient norm (of each cell's own parameters in a panel); 0 for none.
         learn_model: learn the model's parameters in this phase.
