@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dfp.plotting import marks, style
-from dfp.plotting.marks import Curve
-from dfp.plotting.over import Look, Panel, values
+from dfp.plotting.marks import Curve, Group
+from dfp.plotting.over import Look, Panel, change, rows_of, values
 from dfp.plotting.tables import MissingResult, ResultTables
 
 RIGHT = "right"
@@ -27,10 +27,14 @@ LOOKS = {
     "relaxed": Look("Fixed point, relaxed pmf", style.colour("fixed_point"), "o"),
     "oasis_glm": Look("OASIS, then regression", style.colour("oasis_glm"), "D"),
 }
+SETTING = (
+    "Twenty coupled cells, noise 0.4, rise 0.1 s; a seed is a network. The traces are the same; one constant "
+    "at a time is told wrong, for all cells alike or (±10% a cell) for each cell by a factor of its own."
+)
 MEASURES = (
     Panel("weight_correlation", style.METRICS["weight_correlation"]),
     Panel("weight_slope", style.METRICS["weight_slope"], (1.0, "unshrunk")),
-    Panel("history_bias_1", style.METRICS["history_bias_1"], (0.0, "truth")),
+    Panel("history_bias_1", "History, lag 1 (logits)\n(learned − true)", (0.0, "truth")),
 )
 
 
@@ -49,7 +53,7 @@ def tick(told: str) -> str:
     return TICKS.get(told, f"× {told.split()[-1]}")
 
 
-def column(axes: Axes, frame: pd.DataFrame, told: Sequence[str], looks: dict[str, Look]) -> list[Curve]:
+def column(frame: pd.DataFrame, told: Sequence[str], looks: dict[str, Look]) -> list[Curve]:
     """One panel: a curve a method over what was told; a value that lies on no line has one of its own."""
     places = {name: float(place) for place, name in enumerate(told)}
     drawn = []
@@ -76,71 +80,91 @@ def draw(axes: Axes, drawn: Sequence[Curve], told: Sequence[str]) -> None:
     axes.set_xlim(-0.5, len(told) - 0.5)
 
 
-def misspecified(results: ResultTables) -> Figure:
-    """Correlation, slope and history error over what was told of each constant."""
-    frames = [rows(results, panel.metric) for panel in MEASURES]
+def panels(results: ResultTables, measures: Sequence[Panel], title: str, caption: str) -> Figure:
+    """A row a measure, a column a constant, a curve a method over what was told.
+
+    A measure with a ``base`` is drawn as its change from there, paired by network.
+    """
+    frames = [rows(results, panel.metric) for panel in measures]
     looks = {name: look for name, look in LOOKS.items() if (frames[0]["by"] == name).any()}
     figure = style.figure(12.5, 8.2)
     widths = [len(told) for _, told in CONSTANTS.values()]
-    grid = figure.subplots(len(MEASURES), len(CONSTANTS), width_ratios=widths, sharey="row", sharex="col")
+    grid = figure.subplots(len(measures), len(CONSTANTS), width_ratios=widths, sharey="row", sharex="col")
     everything: list[Curve] = []
-    for line, (panel, frame) in zip(grid, zip(MEASURES, frames, strict=True), strict=True):
-        for axes, (title, told) in zip(line, CONSTANTS.values(), strict=True):
+    for line, (panel, frame) in enumerate(zip(measures, frames, strict=True)):
+        if panel.base is not None:
+            frame = change(frame, "told", panel.base, ["by"])
+        for place, (heading, told) in enumerate(CONSTANTS.values()):
+            axes = grid[line, place]
             present = [name for name in told if (frame["told"] == name).any()]
-            drawn = column(axes, frame, present, looks)
+            drawn = column(frame, present, looks)
             draw(axes, drawn, present)
             everything += drawn
             if panel.guide is not None:
-                text = panel.guide[1] if axes is line[-1] else ""
-                marks.guide(axes, panel.guide[0], text, which="y")
-            if line is grid[-1]:
-                axes.set_xlabel(title)
-        line[0].set_ylabel(panel.label)
+                marks.guide(
+                    axes, panel.guide[0], panel.guide[1] if place == len(widths) - 1 else "", which="y"
+                )
+            if line == 0:
+                axes.set_title(heading)
+        grid[line, 0].set_ylabel(panel.label)
     marks.legend_beside(figure, [curve for curve in everything if curve.points])
-    style.title(figure, "What wrong calcium constants do to the weights, and learning them with the weights")
+    style.title(figure, title)
     counts = [count for curve in everything for count in curve.counts]
-    style.caption(
-        figure,
-        "Twenty coupled cells, noise 0.4, rise 0.1 s; a seed is a network. The traces are the same; one "
-        "constant at a time is told wrong, for all cells alike or (±10% a cell) for each cell by a factor of "
-        "its own. Green: amplitude, decay and noise are learned from there. " + marks.interval_note(counts),
-    )
+    style.caption(figure, f"{caption} {marks.interval_note(counts)}")
     return figure
 
 
+def misspecified(results: ResultTables) -> Figure:
+    """Correlation, slope and history error over what was told of each constant."""
+    return panels(
+        results,
+        MEASURES,
+        "What wrong calcium constants do to the weights, and learning them with the weights",
+        f"{SETTING} Green: amplitude, decay and noise are learned from what is told.",
+    )
+
+
+def changes(results: ResultTables) -> Figure:
+    """The same, each network less itself with the same method told the right constants."""
+    measures = [
+        Panel(panel.metric, f"{name}, wrong − right", (0.0, "as right"), base=RIGHT)
+        for panel, name in zip(MEASURES, ("Correlation", "Slope", "History, lag 1 (logits)"), strict=True)
+    ]
+    return panels(
+        results,
+        measures,
+        "What wrong calcium constants change, network by network",
+        f"{SETTING} Differences from the same method told the right constants, paired by network.",
+    )
+
+
 def constants(results: ResultTables) -> Figure:
-    """What is left of a wrong constant once it is learned."""
-    figure = style.figure(10.5, 3.7)
-    panels = figure.subplots(1, 3, sharey=True)
-    drawn: list[Curve] = []
+    """What is left of a wrong constant once it is learned, beside what was told."""
     learned = rows(results, "weight_correlation").query("by == 'constants_learned'")
     told = [name for _, names in CONSTANTS.values() for name in names if (learned["told"] == name).any()]
     told = list(dict.fromkeys([RIGHT, *told]))
     if len(told) < 2:
         raise MissingResult(f"{results.path}: no run that learns constants told wrong, which a figure needs")
-    for axes, name in zip(panels, CONSTANTS, strict=True):
+    panels = []
+    for name in CONSTANTS:
         frame = rows(results, f"{name}_off")
-        for by, shift in (("indirect", -0.12), ("constants_learned", 0.12)):
-            own = frame[frame["by"] == by]
-            look = LOOKS[by]
-            points = [
-                (place + shift, 100 * values(own[own["told"] == key])) for place, key in enumerate(told)
-            ]
-            points = [(place, found) for place, found in points if len(found)]
-            text = "as told" if by == "indirect" else "learned, from what is told"
-            drawn.append(Curve(text, points, look.colour, look.marker, ""))
-        marks.curves(axes, drawn[-2:])
-        axes.set_xticks(range(len(told)), [tick_of(key) for key in told], rotation=45, ha="right")
-        axes.set_title(f"{name.capitalize()}")
-    panels[0].set_ylabel("Mean error over cells (%)")
-    panels[0].set_ylim(bottom=0.0)
-    marks.legend_beside(figure, drawn)
-    style.title(figure, "Amplitude, decay and noise learned with the weights")
-    counts = [count for curve in drawn for count in curve.counts]
+        groups = []
+        for by, what in (("indirect", "as told"), ("constants_learned", "learned")):
+            for key in told:
+                part = frame[(frame["by"] == by) & (frame["told"] == key)]
+                found = 100 * values(part)
+                groups.append(Group(f"{tick_of(key)}: {what}", found, LOOKS[by].colour, LOOKS[by].marker))
+        groups = [group for key in range(len(told)) for group in groups[key :: len(told)]]
+        panels.append((Panel(name, f"{name.capitalize()}, error (%)", (0.0, "")), groups))
+    figure = style.figure(10.5, 1.7 + 0.36 * 2 * len(told))
+    for _ in rows_of(figure, panels, len(panels)):
+        pass
+    style.title(figure, "Amplitude, decay and noise, as told and learned with the weights")
+    counts = [len(group.values) for _, groups in panels for group in groups]
     style.caption(
         figure,
-        "100 · |ln(value ÷ true)|, averaged over the cells of a network. Horizontal axis: what is told "
-        "wrong; all three constants are learned. " + marks.interval_note(counts),
+        "100 · |ln(value ÷ true)|, averaged over the cells of a network. A row: what is told wrong. Learned: "
+        "all three constants at once, by indirect inference. " + marks.interval_note(counts),
     )
     return figure
 
@@ -155,4 +179,8 @@ def tick_of(told: str) -> str:
 
 def figures(results: ResultTables) -> dict[str, Figure]:
     """Every figure of the experiment."""
-    return {"misspecified": misspecified(results), "constants": constants(results)}
+    return {
+        "misspecified": misspecified(results),
+        "changes": changes(results),
+        "constants": constants(results),
+    }
