@@ -153,7 +153,7 @@ def misspecified(seeds: int, generator: np.random.Generator) -> pd.DataFrame:
         ("constants_learned", "factorised", 0.8),
         ("relaxed", "fixed_point", 0.72),
     ):
-        for told in TOLD if method != "constants_learned" else (*TOLD[:2], *TOLD[3:6]):
+        for told in TOLD if method != "constants_learned" else (*TOLD[:2], *TOLD[3:5]):
             values = {**weight_values(correlation), **off}
             run = f"{method}_{told.replace('.', '').replace(' ', '_')}"
             found += rows(values, seeds, generator, run=run, method=method, family=family, told=told)
