@@ -35,6 +35,7 @@ MEASURES = (
     Panel("weight_correlation", style.METRICS["weight_correlation"]),
     Panel("weight_slope", style.METRICS["weight_slope"], (1.0, "unshrunk")),
     Panel("history_bias_1", "History, lag 1 (logits)\n(learned − true)", (0.0, "truth")),
+    Panel("history_off_1", "History, lag 1 (logits)\n|learned − true|"),
 )
 
 
@@ -87,7 +88,7 @@ def panels(results: ResultTables, measures: Sequence[Panel], title: str, caption
     """
     frames = [rows(results, panel.metric) for panel in measures]
     looks = {name: look for name, look in LOOKS.items() if (frames[0]["by"] == name).any()}
-    figure = style.figure(12.5, 8.2)
+    figure = style.figure(12.5, 2.6 * len(measures) + 0.4)
     widths = [len(told) for _, told in CONSTANTS.values()]
     grid = figure.subplots(len(measures), len(CONSTANTS), width_ratios=widths, sharey="row", sharex="col")
     everything: list[Curve] = []
@@ -128,7 +129,9 @@ def changes(results: ResultTables) -> Figure:
     """The same, each network less itself with the same method told the right constants."""
     measures = [
         Panel(panel.metric, f"{name}, wrong − right", (0.0, "as right"), base=RIGHT)
-        for panel, name in zip(MEASURES, ("Correlation", "Slope", "History, lag 1 (logits)"), strict=True)
+        for panel, name in zip(
+            MEASURES, ("Correlation", "Slope", "History, lag 1 (logits)", "|Error| of it"), strict=True
+        )
     ]
     return panels(
         results,

@@ -154,7 +154,7 @@ def misspecified(seeds: int, generator: np.random.Generator) -> pd.DataFrame:
         ("relaxed", "fixed_point", 0.72),
     ):
         for told in TOLD if method != "constants_learned" else (*TOLD[:2], *TOLD[3:5]):
-            values = {**weight_values(correlation), **off}
+            values = {**weight_values(correlation), **off, "history_off_1": 2.6}
             run = f"{method}_{told.replace('.', '').replace(' ', '_')}"
             found += rows(values, seeds, generator, run=run, method=method, family=family, told=told)
     for told in TOLD:

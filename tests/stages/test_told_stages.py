@@ -36,7 +36,7 @@ DOCUMENT: dict[str, Any] = {
     "defaults": {
         "posterior": {"kind": "factorised"},
         "recognition": {"window": 2, "hidden": 4},
-        "model": {"learn": ["bias"], "start": "data", "told": {"noise": 1}},
+        "model": {"learn": ["bias", "history"], "start": "data", "told": {"noise": 1}},
         # so low a rate that what is learned stays where it starts, to five digits
         "training": {"steps": 1, "batch": 2, "window": 100, "learning_rate": {"start": 1e-6}},
         "evaluation": {"samples": 2, "iwae_samples": 2, "examples": 0},
@@ -47,7 +47,10 @@ DOCUMENT: dict[str, Any] = {
             "decay 2": {"model": {"told": {"decay": 2.0}}},
             "varied": {"model": {"told": {"amplitude": VARIED}}},
         },
-        "constants": {"fixed": {}, "learned": {"model": {"learn": ["bias", "amplitude", "decay"]}}},
+        "constants": {
+            "fixed": {},
+            "learned": {"model": {"learn": ["bias", "history", "amplitude", "decay"]}},
+        },
     },
     "peers": {
         "methods": ["glm_true_spikes", "oasis_correlation"],
@@ -111,3 +114,13 @@ def test_peers_are_told_the_same_and_scored_on_the_truth(made: Path) -> None:
     assert set(tables.rows("weight_correlation", run="oasis_correlation_decay_2")["told"]) == {"decay 2"}
     # nothing reaches the regression on the true spikes
     assert [name for name in tables.runs if name.startswith("glm")] == ["glm_true_spikes"]
+
+
+def test_errors_of_cells_do_not_cancel_in_what_is_off(made: Path) -> None:
+    """The history is learned from 0 for a step of 1e-6: what is off is the true history's size."""
+    path = made / "data" / "net_0.npz"
+    truth = Dataset.load(path).start.history
+    fitted = load(made / "runs" / "right_fixed" / "net_0" / "checkpoint.pt", torch.device("cpu"))
+    found = ResultTables(made).rows("history_off_1", run="right_fixed", dataset="net_0")["value"]
+    assert found.tolist() == [pytest.approx(float(np.abs(truth[:, 0]).mean()), abs=1e-4)]
+    assert np.abs(fitted.model.parameters_now().history).max() < 1e-4

@@ -17,7 +17,8 @@ def parameter_metrics(fitted: Fitted, data: Dataset) -> list[Row]:
     """Learned minus true, per cell: ``rate_bias`` (logits), ``history_bias_1``, … (logits); relative for
     ``amplitude_bias``, ``noise_bias``, ``rise_bias`` and ``decay_bias``; ``baseline_bias`` in units of the
     amplitude. For constants that were told also ``amplitude_off``, …: ``|ln(value ÷ true)|``
-    of what the model ends with."""
+    of what the model ends with, and with them ``history_off_1``, …: ``|learned − true|``, in which the errors
+    of cells do not cancel."""
     learned, truth = fitted.model.parameters_now(), data.start
     rows: list[Row] = []
     for n in range(truth.cells):
@@ -26,7 +27,10 @@ def parameter_metrics(fitted: Fitted, data: Dataset) -> list[Row]:
             found["rate_bias"] = learned.bias[n] - truth.bias[n]
         if "history" in fitted.model.learned:
             for lag in range(truth.history.shape[1]):
-                found[f"history_bias_{lag + 1}"] = learned.history[n, lag] - truth.history[n, lag]
+                error = learned.history[n, lag] - truth.history[n, lag]
+                found[f"history_bias_{lag + 1}"] = error
+                if fitted.spec.model.told:
+                    found[f"history_off_{lag + 1}"] = abs(error)
         for name in CONSTANTS:
             if truth.rise[n] == 0.0 and name == "rise":
                 continue
