@@ -424,6 +424,58 @@ def test_a_correlation_below_that_of_gibbs_is_told(tmp_path: Path) -> None:
     assert set(measured["verdict"]) == {FAILS}
 
 
+def told_wrong(
+    correlation: float = 0.8, history: float = 0.1, learned: float = 0.1, left: float = 0.01
+) -> list[dict[str, object]]:
+    """Indirect inference told a wrong amplitude and a wrong decay. The amplitude's is as given: correlation,
+    history with the constants as told and with them learned, and what is left of the error."""
+    table = []
+    for method, told, values in (
+        ("indirect", "right", (0.8, 0.1)),
+        ("indirect", "amplitude 0.9", (correlation, history)),
+        ("indirect", "decay 0.8", (0.8, 0.1)),
+        ("constants_learned", "amplitude 0.9", (0.8, learned)),
+        ("relaxed", "amplitude 0.9", (0.7, 2.7)),
+        ("relaxed", "decay 0.8", (0.75, 2.7)),
+    ):
+        labels = {"method": method, "told": told, "family": method}
+        run = f"{method}_{told.replace(' ', '_')}"
+        table += rows(run, "weight_correlation", noisy(values[0], 0.002), **labels)
+        table += rows(run, "weight_slope", noisy(0.95, 0.002), **labels)
+        table += rows(run, "history_bias_1", noisy(values[1]), **labels)
+        table += rows(run, "amplitude_off", noisy(left), **labels)
+    for told in ("amplitude 0.9", "decay 0.8"):
+        labels = {"family": "oasis_glm", "told": told}
+        table += rows(f"oasis_{told}", "weight_correlation", noisy(0.77, 0.002), **labels)
+    return table
+
+
+@pytest.mark.parametrize(
+    ("changed", "kept", "remedied", "ahead"),
+    [
+        ({}, "holds", "holds", "holds"),
+        (
+            {"correlation": 0.74},
+            "holds where decay 0.8; fails where amplitude 0.9",
+            "holds",
+            "holds where decay 0.8; fails where amplitude 0.9",
+        ),
+        ({"history": 1.6}, "holds where decay 0.8; fails where amplitude 0.9", "holds", "holds"),
+        ({"learned": 0.5}, "holds", "fails", "holds"),
+        ({"left": 0.08}, "holds", "fails", "holds"),
+    ],
+)
+def test_wrong_constants_are_judged_where_they_are_wrong(
+    tmp_path: Path, changed: dict[str, float], kept: str, remedied: str, ahead: str
+) -> None:
+    write(tmp_path, "misspecified", told_wrong(**changed))
+    frame = judged(tmp_path)
+    assert [overall(frame, claim) for claim in ("G9", "G10", "G11")] == [kept, remedied, ahead]
+    # paired by network: the spread over networks is taken out
+    lines = frame[(frame["claim"] == "G9") & (frame["where"] == "decay 0.8")]
+    assert (lines["high"].astype(float) - lines["low"].astype(float)).max() < 1e-9
+
+
 @pytest.mark.parametrize(("slope", "verdict"), [(1.0, HOLDS), (0.6, FAILS)])
 def test_indirect_inference_is_judged_in_connectivity(tmp_path: Path, slope: float, verdict: str) -> None:
     told = {"setting": "slow"}

@@ -140,8 +140,33 @@ ABLATIONS: dict[str, tuple[dict[str, list[str]], dict[str, float]]] = {
         ONE_CELL,
     ),
 }
+TOLD = ("right", "amplitude 0.9", "amplitude 1.1", "amplitude varied", "decay 0.8", "decay 1.25",
+        "noise 0.8", "noise 1.25")  # fmt: skip
+
+
+def misspecified(seeds: int, generator: np.random.Generator) -> pd.DataFrame:
+    """Every method told everything, the constants learned for some of it."""
+    found: list[dict] = []
+    off = {f"{name}_off": 0.1 for name in ("amplitude", "decay", "noise")}
+    for method, family, correlation in (
+        ("indirect", "factorised", 0.82),
+        ("constants_learned", "factorised", 0.8),
+        ("relaxed", "fixed_point", 0.72),
+    ):
+        for told in TOLD if method != "constants_learned" else (*TOLD[:2], *TOLD[3:5]):
+            values = {**weight_values(correlation), **off, "history_off_1": 2.6}
+            run = f"{method}_{told.replace('.', '').replace(' ', '_')}"
+            found += rows(values, seeds, generator, run=run, method=method, family=family, told=told)
+    for told in TOLD:
+        run = "oasis_glm" if told == "right" else f"oasis_glm_{told}"
+        label = {} if told == "right" else {"told": told}
+        found += rows(weight_values(0.77), seeds, generator, run=run, family="oasis_glm", **label)
+    return tidy(found, "misspecified")
+
+
 MAKERS = {
     "connectivity": connectivity,
+    "misspecified": misspecified,
     "peer_connectivity": peer_connectivity,
     "refinement": refinement,
     **{
@@ -151,6 +176,7 @@ MAKERS = {
 }
 FIGURES = {
     "connectivity": ["accuracy", "settings", "weights", "m_step"],
+    "misspecified": ["misspecified", "changes", "constants"],
     "peer_connectivity": ["noise"],
     "refinement": ["inference", "training", "time"],
     **{f"ablation_{name}": [name] for name in ABLATIONS},

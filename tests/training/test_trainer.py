@@ -175,6 +175,22 @@ def test_parameters_move_only_where_and_as_far_as_asked() -> None:
     assert same(network.state_dict(), kept)
 
 
+@pytest.mark.parametrize("rate", [None, 0.3])
+def test_calcium_constants_have_a_rate_of_their_own(rate: float | None) -> None:
+    """Adam's first step again: history and bias by a tenth of 0.01, amplitude and noise by ``rate`` of it."""
+    network = CalciumNetwork(parameters(2), 10.0, LEARNED)
+    before = copy.deepcopy(network.state_dict())
+    settings = {"model_learning_rate": 0.1, "constants_learning_rate": rate}
+    phase = relaxed(steps=1, learning_rate=Schedule(0.01), **settings)
+    metrics_of(Trainer(network, Family("factorised", {}).fresh(), X, [phase], 0))
+    for name in LEARNED:
+        expected = 0.01 * (rate or 0.1) if name in ("amplitude", "noise") else 0.001
+        moved = (network.state_dict()[f"raw_{name}"] - before[f"raw_{name}"]).abs().max()
+        assert float(moved) == pytest.approx(expected, rel=0.01), name
+    fixed = CalciumNetwork(parameters(2), 10.0, ["bias"])  # no constant is learned: nothing to have a rate
+    metrics_of(Trainer(fixed, Family("factorised", {}).fresh(), X, [phase], 0))
+
+
 def test_the_model_ends_at_the_mean_of_its_last_steps() -> None:
     ends = {}
     for share in (0.0, 0.5):

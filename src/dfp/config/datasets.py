@@ -9,8 +9,9 @@ from typing import Any
 
 from dfp.config.networks import check_network
 from dfp.config.parse import build, convert, merge
+from dfp.config.peers import PeersSpec
 from dfp.config.read import read_yaml
-from dfp.config.schema import PeersSpec, RecordingsSpec, SimulationSpec
+from dfp.config.schema import RecordingsSpec, SimulationSpec
 from dfp.core.errors import UserError, suggest
 
 #: beside the experiments' folders: settings that several experiments start from by ``extends``

@@ -12,12 +12,12 @@ from typing import Any
 
 from dfp.config.datasets import DataEntry, make_datasets
 from dfp.config.parse import build, convert, merge
+from dfp.config.peers import PeersSpec
 from dfp.config.read import read_yaml
 from dfp.config.runs import make_runs, raw_runs
 from dfp.config.schema import (
     KINDS,
     SCALES,
-    PeersSpec,
     RecordingsSpec,
     RunSpec,
     SimulationSpec,

@@ -57,7 +57,7 @@ def raw_runs(document: Runs, where: str) -> dict[str, dict[str, Any]]:
             settings: dict[str, Any] = {"labels": place}
             for label, value in zip(labels, values, strict=True):
                 settings = merge(settings, document.axes[label][value] or {})
-            run = "_".join(_slug(value) for value in values)
+            run = "_".join(slug(value) for value in values)
             if run in combined:
                 raise UserError(
                     f"{where}: axes: found two runs named '{run}', expected values that differ in more than "
@@ -98,7 +98,8 @@ def _kept(document: Runs, label: str, where: str) -> list[str]:
     return document.only.get(label) or list(axis)
 
 
-def _slug(value: object) -> str:
+def slug(value: object) -> str:
+    """A label's value as a part of a run's name."""
     return str(value).replace(".", "").replace(" ", "_")
 
 
@@ -170,6 +171,7 @@ def make_runs(
     for name in runs:
         _check_no_cycle(name, runs, where)
         _check_start_has_data(name, runs, used, where)
+        _check_told(name, runs, where)
     return runs, used
 
 
@@ -183,6 +185,16 @@ def _check_start_has_data(
                 f"{where}: runs.{name}.warm_start: '{start}' is not trained on '{dataset}', expected a run "
                 "on the same data sets"
             )
+
+
+def _check_told(name: str, runs: Mapping[str, RunSpec], where: str) -> None:
+    """Refuse constants that the model of a warm start would put aside."""
+    run, start = runs[name], runs[name].warm_start
+    if start is not None and run.warm_start_model and run.model.told != runs[start].model.told:
+        raise UserError(
+            f"{where}: runs.{name}.model.told: found other constants than '{start}' is told, whose model it "
+            "starts from, expected the same or warm_start_model: false"
+        )
 
 
 def _check_no_cycle(name: str, runs: Mapping[str, RunSpec], where: str) -> None:

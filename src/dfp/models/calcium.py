@@ -49,6 +49,9 @@ class CalciumParameters:
         "bias", "history", "coupling", "rise", "decay", "amplitude", "baseline", "noise",
     )  # fmt: skip
 
+    #: those of them that make fluorescence of spikes
+    constants: ClassVar[tuple[str, ...]] = ("rise", "decay", "amplitude", "baseline", "noise")
+
     def __post_init__(self) -> None:
         cells = self.bias.shape[0]
         shapes = {

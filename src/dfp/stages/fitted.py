@@ -17,6 +17,7 @@ from dfp.core.files import atomic_path
 from dfp.core.noise import generator
 from dfp.data.dataset import Dataset
 from dfp.data.preprocess import initial_estimates
+from dfp.data.told import as_told
 from dfp.models.calcium import CalciumNetwork, CalciumParameters
 from dfp.posteriors.base import Posterior, TraceSummary
 from dfp.training.phase import Phase
@@ -185,8 +186,12 @@ def _learnable(spec: RunSpec, data: Dataset) -> list[str]:
 
 def _start(spec: RunSpec, data: Dataset) -> CalciumParameters:
     """Where the model's parameters start: at the data set's own, or, if
-    learned, at estimates that know no truth.
+    learned, at estimates that know no truth; calcium constants that are told, at what is told.
     """
+    return as_told(_untold(spec, data), data.start, spec.model.told, data.seed)
+
+
+def _untold(spec: RunSpec, data: Dataset) -> CalciumParameters:
     if spec.model.start == "truth":
         return data.start
     estimates = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ import numpy as np
 import pandas as pd
 
 from dfp.config import Experiment, load_experiment
+from dfp.config.runs import slug
 from dfp.core.errors import UserError
 from dfp.core.files import read_json, write_json
 from dfp.data.dataset import Dataset
+from dfp.data.told import as_told
 from dfp.evaluation.connectivity import limit_correlation, weight_metrics
 from dfp.evaluation.gibbs.chains import diagnostics
 from dfp.evaluation.gibbs.learning import WeightPosterior, em, weight_posterior
@@ -27,6 +29,8 @@ from dfp.stages.scores import named_scores
 
 #: methods that choose nothing on another network
 GIBBS = ("gibbs_em", "gibbs_posterior")
+#: methods that no calcium constant reaches
+UNTOLD = ("glm_true_spikes",)
 
 
 def peers(
@@ -43,7 +47,8 @@ def peers(
 
     ``oasis`` is scored on recorded spikes. ``glm_true_spikes``, ``oasis_glm`` and ``oasis_correlation`` are
     scored on the weights of a network, with the ``settings`` that ``tune_peers`` chose, ``gibbs_em`` and
-    ``gibbs_posterior`` on the same without any; their weights go to ``weights.csv`` beside ``out``.
+    ``gibbs_posterior`` on the same without any; their weights go to ``weights.csv`` beside ``out``. All but
+    the first are scored again with calcium constants as ``PeersSpec.told`` has them.
 
     Sources: Friedrich, Zhou & Paninski 2017 (package oasis-deconv); regression by scikit-learn.
     """
@@ -54,19 +59,33 @@ def peers(
     if "oasis" in here:
         tables.append(_told(_oasis(loaded, data), exp, dataset, "oasis"))
     network = [method for method in on_networks(exp) if method in here]
-    fits = {method: _gibbs(method, exp, loaded) for method in here if method in GIBBS}
-    if network:
-        chosen = _read_settings(settings, network, data)
-        fits |= {method: partial(estimate, method, loaded, chosen[method]) for method in network}
-    if fits:
-        weights = []
-        for method in (name for name in here if name in fits):
-            table, found = _network(fits[method], loaded)
-            tables.append(_told(table, exp, dataset, method))
+    chosen = _read_settings(settings, network, data) if network else {}
+    weights = []
+    for method in (name for name in here if name in GIBBS or name in network):
+        for told, given in _as_told(exp, loaded, method):
+            fit = _gibbs(method, exp, given) if method in GIBBS else _tuned(method, given, chosen[method])
+            table, found = _network(fit, loaded)
+            tables.append(_told(table, exp, dataset, method, told))
             compared = weights_table(found.coupling, loaded.start.coupling)
-            weights.append(_told(compared.assign(seed=int(loaded.seed[0])), exp, dataset, method))
+            weights.append(_told(compared.assign(seed=int(loaded.seed[0])), exp, dataset, method, told))
+    if weights:
         write_table(pd.concat(weights, ignore_index=True), out.with_name("weights.csv"))
     write_table(pd.concat(tables, ignore_index=True), out)
+
+
+def _as_told(exp: Experiment, data: Dataset, method: str) -> list[tuple[str, Dataset]]:
+    """The data set as it is, under no name, and with the calcium constants that a method is told, by name."""
+    spec = exp.document.peers
+    assert spec is not None
+    variants = {} if method in UNTOLD else spec.told
+    return [("", data)] + [
+        (name, replace(data, start=as_told(data.start, data.start, told, data.seed)))
+        for name, told in variants.items()
+    ]
+
+
+def _tuned(method: str, data: Dataset, settings: PeerSettings) -> Callable[[], NetworkEstimate]:
+    return partial(estimate, method, data, settings)
 
 
 def tune_peers(experiment: Path, scale: str, data: Path, out: Path, overrides: Path | None = None) -> None:
@@ -98,12 +117,16 @@ def _read_settings(path: Path | None, methods: list[str], data: Path) -> dict[st
         ) from None
 
 
-def _told(table: pd.DataFrame, exp: Experiment, dataset: str, method: str) -> pd.DataFrame:
-    """The columns that tell of a run in every table."""
+def _told(
+    table: pd.DataFrame, exp: Experiment, dataset: str, method: str, constants: str = ""
+) -> pd.DataFrame:
+    """The columns that tell of a run in every table; ``constants`` names those that it was told wrong."""
     told: dict[str, Any] = {
         "experiment": exp.name, "scale": exp.scale, "run": method, "dataset": dataset,
         "posterior": method, "objective": "none", "sampler": "none", "family": method,
     }  # fmt: skip
+    if constants:
+        told |= {"run": f"{method}_{slug(constants)}", "told": constants}
     setting = exp.entries[dataset].setting
     return table.assign(**told, **({"setting": setting} if setting else {}))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from dfp.data.dataset import Dataset
+from dfp.data.told import CONSTANTS
 from dfp.evaluation.bounds import HardSamples
 from dfp.evaluation.spikes import cell_scores
 from dfp.stages.fitted import Fitted
@@ -14,8 +15,10 @@ Row = tuple[int, str, float]
 
 def parameter_metrics(fitted: Fitted, data: Dataset) -> list[Row]:
     """Learned minus true, per cell: ``rate_bias`` (logits), ``history_bias_1``, … (logits); relative for
-    ``amplitude_bias`` and
-    ``noise_bias``; ``baseline_bias`` in units of the amplitude."""
+    ``amplitude_bias``, ``noise_bias``, ``rise_bias`` and ``decay_bias``; ``baseline_bias`` in units of the
+    amplitude. For constants that were told also ``amplitude_off``, …: ``|ln(value ÷ true)|``
+    of what the model ends with, and with them ``history_off_1``, …: ``|learned − true|``, in which the errors
+    of cells do not cancel."""
     learned, truth = fitted.model.parameters_now(), data.start
     rows: list[Row] = []
     for n in range(truth.cells):
@@ -24,10 +27,18 @@ def parameter_metrics(fitted: Fitted, data: Dataset) -> list[Row]:
             found["rate_bias"] = learned.bias[n] - truth.bias[n]
         if "history" in fitted.model.learned:
             for lag in range(truth.history.shape[1]):
-                found[f"history_bias_{lag + 1}"] = learned.history[n, lag] - truth.history[n, lag]
-        for name in ("amplitude", "noise"):
+                error = learned.history[n, lag] - truth.history[n, lag]
+                found[f"history_bias_{lag + 1}"] = error
+                if fitted.spec.model.told:
+                    found[f"history_off_{lag + 1}"] = abs(error)
+        for name in CONSTANTS:
+            if truth.rise[n] == 0.0 and name == "rise":
+                continue
+            ratio = getattr(learned, name)[n] / getattr(truth, name)[n]
             if name in fitted.model.learned:
-                found[f"{name}_bias"] = getattr(learned, name)[n] / getattr(truth, name)[n] - 1.0
+                found[f"{name}_bias"] = ratio - 1.0
+            if name in fitted.spec.model.told:
+                found[f"{name}_off"] = abs(np.log(ratio))
         if "baseline" in fitted.model.learned:
             found["baseline_bias"] = (learned.baseline[n] - truth.baseline[n]) / truth.amplitude[n]
         rows += [(n, name, float(value)) for name, value in found.items()]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dfp.core.errors import NumericalError
 from dfp.core.noise import generator
-from dfp.models.calcium import CalciumNetwork
+from dfp.models.calcium import CalciumNetwork, CalciumParameters
 from dfp.objectives.base import Loss, Problem
 from dfp.posteriors.base import Posterior
 from dfp.training.average import Average
@@ -114,9 +114,16 @@ class Trainer:
 
     def _fresh_optimiser(self, phase: Phase) -> Adam:
         groups: list[tuple[list[Tensor], float]] = [(list(self.posterior.parameters()), 1.0)]
-        learned: list[Tensor] = [p for p in self.model.parameters() if p.requires_grad]
-        if learned and phase.learn_model:
-            groups.append((learned, phase.model_learning_rate))
+        learned = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        apart: set[str] = set()
+        if phase.constants_learning_rate is not None:
+            apart = learned.keys() & {f"raw_{name}" for name in CalciumParameters.constants}
+        for names, scale in (
+            (learned.keys() - apart, phase.model_learning_rate),
+            (apart, phase.constants_learning_rate or 1.0),
+        ):
+            if names and phase.learn_model:
+                groups.append(([p for name, p in learned.items() if name in names], scale))
         return Adam(groups)
 
     def _advance(self, number: int, phase: Phase, local: int) -> dict[str, Any]:

@@ -34,6 +34,9 @@ class Phase:
         steps: Adam steps.
         learning_rate: of the posterior, by step.
         model_learning_rate: of the model's learned parameters, relative to the posterior's.
+        constants_learning_rate: of the calcium constants among them, relative to the posterior's; None: as
+            the other parameters. They enter the likelihood of every frame, most of them as logarithms, and
+            want a lower rate than the weights.
         batch, window, burn_in: see ``Windows``.
         clip: largest gradient norm (of each cell's own parameters in a panel); 0 for none.
         learn_model: learn the model's parameters in this phase.
@@ -50,6 +53,7 @@ class Phase:
     steps: int = 1000
     learning_rate: Schedule = field(default_factory=lambda: Schedule(3e-3, 3e-4, "cosine"))
     model_learning_rate: float = 1.0
+    constants_learning_rate: float | None = None
     batch: int = 16
     window: int = 0
     burn_in: int = 0
@@ -78,6 +82,11 @@ class Phase:
             raise UserError(
                 f"clip, model_learning_rate: found {self.clip}, {self.model_learning_rate}, "
                 "expected a clip of at least 0 and a relative rate above 0"
+            )
+        if self.constants_learning_rate is not None and self.constants_learning_rate <= 0:
+            raise UserError(
+                f"constants_learning_rate: found {self.constants_learning_rate:g}, expected a relative rate "
+                "above 0"
             )
         if not 0 <= self.average <= 1:
             raise UserError(f"average: found {self.average:g}, expected a share of the steps, from 0 to 1")
