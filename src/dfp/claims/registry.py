@@ -46,6 +46,6 @@ CLAIMS: tuple[Claim, ...] = tuple(
             *unrolled.CLAIMS,
             *wall_clock.CLAIMS,
         ),
-        key=lambda claim: claim.id,
+        key=lambda claim: (claim.id[0], int(claim.id[1:].rstrip("abcdefghijklmnopqrstuvwxyz")), claim.id),
     )
 )
