@@ -108,7 +108,7 @@ def test_tail_is_the_share_that_a_cut_leaves_out() -> None:
 
 @pytest.mark.parametrize("apart", [0.0, 1e-6, 1e-3, 2.4e-3, 2.6e-3])
 def test_nearly_equal_times_lose_no_digits(apart: float) -> None:
-    """Rates ``apart`` from each other, 40 bins: Σ_i d^(j−i) r^i on both sides of where a series takes over."""
+    """Rates ``apart`` from each other, 40 bins: Σ_i d^(j−i) r^i, on both sides of the switch to a series."""
     slow = 1 / 6
     decay, rise = (torch.tensor([1 / (30 * rate)], dtype=torch.float64) for rate in (slow, slow + apart))
     found = calcium_kernel(rise, decay, 30.0, 40)[0]
