@@ -250,3 +250,17 @@ def test_a_posterior_that_cannot_be_joined_is_conditioned_on_all_trials(
     asked = []
     monkeypatch.setattr("dfp.training.step.joined", lambda *laws: asked.append(len(laws)))
     assert total() == pytest.approx(known, abs=1e-12) and asked == [2]
+
+
+def test_dreams_have_a_burn_in_where_any_recorded_window_has_one() -> None:
+    """The first of two windows starts its trial and counts in full; every dream leaves two bins out."""
+    network, posterior = model(2, basis=1, learn=()), SMALL.trained()
+    x = traces(0, trials=2, bins=6)
+    weights = torch.ones(2, 6, 1, dtype=x.dtype)
+    weights[1, :2] = 0
+    setting = problem(network, x, weights)
+    objective = WakeSleep(samples=0, dreams=4, lead=2)
+    dream = objective.sleep(setting, lambda y, p: posterior.condition(y, None, p).pmf, generator(0))
+    assert dream.problem.weights[:, :, 0].tolist() == [[0, 0, 1, 1, 1, 1]] * 4
+    log_q = dream.q.log_prob(dream.spikes.z[:, :, 2:])
+    assert torch.allclose(dream.loss, -log_q[:, :, 2:].mean((0, 1, 2)), atol=1e-12)
