@@ -14,7 +14,7 @@ BLOCK, BINS, CELLS = 4, 7, 2
 @pytest.mark.parametrize(("flow", "vectors"), [("planar", 2), ("radial", 1)])
 @pytest.mark.parametrize("k", [0, 1])
 def test_numbers_are_of_the_mean_over_the_bins_that_there_are(flow: str, vectors: int, k: int) -> None:
-    """Flow k, the second one with blocks shifted by two bins; a block cut to three bins has a mean of three."""
+    """Flow k, the second one with blocks shifted by two bins; a block cut to three has a mean of three."""
     settings = {"recognition": {"window": 2, "hidden": 4}, "flow": flow, "length": 2, "block": BLOCK}
     posterior = Family("latent_flow", settings).trained(CELLS)
     assert isinstance(posterior, LatentFlow)
