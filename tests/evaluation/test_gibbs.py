@@ -272,3 +272,28 @@ def test_chains_that_disagree_are_told() -> None:
     assert np.isnan(rhat[3]) and np.isnan(size[3])
     with pytest.raises(UserError, match="chains"):
         diagnostics(np.zeros((2, 3)))
+
+
+def test_where_spikes_say_nothing_the_law_is_drawn_from_its_prior() -> None:
+    """Silent cells: own history and coupling have no regressors, so that each keeps its own prior's sd."""
+    z, basis = np.zeros((1, 30, 2), np.int8), np.ones((1, 1))
+    theta = {"bias": np.full(2, -3.0), "history": np.zeros((2, 2)), "coupling": np.zeros((1, 2, 2))}
+    rng, history, coupling = np.random.default_rng(0), [], []
+    for _ in range(4000):
+        theta, _ = draw_law(z, basis, theta, prior_sd=0.5, other_sd=2.0, rng=rng)
+        history.append(theta["history"].ravel())
+        coupling.append(theta["coupling"][0, [0, 1], [1, 0]])
+    assert np.std(history) == pytest.approx(2.0, rel=0.05)
+    assert np.std(coupling) == pytest.approx(0.5, rel=0.05)
+
+
+def test_a_weight_of_a_cell_onto_itself_is_ignored() -> None:
+    """The diagonal of the coupling means nothing, here as in the model: the same spikes whatever it holds."""
+    start = cases.parameters(2, seed=1, history=1, basis=1)
+    x = cases.traces(2, bins=40).numpy()
+    chains = []
+    for own in (0.0, 4.0):
+        coupling = start.coupling.copy()
+        coupling[:, [0, 1], [0, 1]] = own
+        chains.append(BlockedGibbs(replace(start, coupling=coupling), 10.0, 3, x, seed=0).run(5))
+    assert np.array_equal(*chains) and chains[0].any()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -102,3 +104,15 @@ def test_tail_is_the_share_that_a_cut_leaves_out() -> None:
     slow = kernel_tail(seconds(2.0), decay, 1.0, 10)
     whole = calcium_kernel(seconds(2.0), decay, 1.0, 4000)[0]
     assert float(slow) == pytest.approx(float(whole[10:].sum() / whole.sum()), rel=1e-6)
+
+
+@pytest.mark.parametrize("apart", [0.0, 1e-6, 1e-3, 2.4e-3, 2.6e-3])
+def test_nearly_equal_times_lose_no_digits(apart: float) -> None:
+    """Rates ``apart`` from each other, 40 bins: Σ_i d^(j−i) r^i, on both sides of the switch to a series."""
+    slow = 1 / 6
+    decay, rise = (torch.tensor([1 / (30 * rate)], dtype=torch.float64) for rate in (slow, slow + apart))
+    found = calcium_kernel(rise, decay, 30.0, 40)[0]
+    d, r = (float(torch.exp(-1 / (30 * value))) for value in (decay, rise))
+    sums = [math.fsum(d ** (j - i) * r**i for i in range(j + 1)) for j in range(40)]
+    expected = torch.tensor(sums, dtype=torch.float64)
+    assert torch.allclose(found, expected / expected.max(), rtol=2e-11, atol=0)

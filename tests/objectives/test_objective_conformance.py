@@ -338,6 +338,12 @@ def test_relaxed_samples_are_scored_at_their_own_logits_after_k_sweeps() -> None
     assert not torch.allclose(unfinished.logits, q.logits(unfinished.z), atol=1e-3)
     done = q.draw(q.noise(2, generator(0)), FixedPoint(tolerance=1e-12), Concrete(0.5))
     assert torch.allclose(logits_at(q, done), q.logits(done.z), atol=1e-10)
+    u, setting = q.logits(unfinished.z), problem(model(2), traces(0, trials=1, bins=8))
+    p = torch.sigmoid(u)
+    sampled = torch.nn.functional.softplus(u) - unfinished.z * u
+    for entropy, expected in (("sampled", sampled), ("analytic", -(p * p.log() + (1 - p) * (-p).log1p()))):
+        found = RelaxedPmf(2, entropy=entropy).parts(setting, q, unfinished)[2]
+        assert torch.allclose(found, expected, atol=1e-9)
 
 
 def test_multi_sample_counts_its_effective_samples() -> None:

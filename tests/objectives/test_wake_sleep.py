@@ -54,6 +54,23 @@ def test_the_model_learns_awake_and_the_posterior_asleep() -> None:
     assert all(g is None for g in gradients[len(used) :])
 
 
+@pytest.mark.parametrize("indirect", [False, True])
+def test_awake_the_posterior_goes_on_learning_asleep(indirect: bool) -> None:
+    """With samples for the model, φ has the gradient of the sleep phase alone; told is the bound awake."""
+    network, posterior = model(2, basis=1), SMALL.trained()
+    used = [p for p in posterior.parameters() if p.numel()]
+    x = traces(0, trials=3, bins=6, cells=2)
+    objective = WakeSleep(samples=3, dreams=4, indirect=indirect)
+    both = training_loss(problem(network, x), posterior, objective, FixedPoint(), Hard(), generator(1))
+    asleep = loss_of(network, posterior, WakeSleep(samples=0, dreams=4))
+    pairs = zip(torch.autograd.grad(both.total, used), torch.autograd.grad(asleep, used), strict=True)
+    assert all(torch.allclose(found, expected, atol=1e-12) for found, expected in pairs)
+    assert both.total.item() == pytest.approx(both.per_cell.sum().item(), abs=1e-12)
+    terms = ("log_likelihood", "log_prior", "entropy")
+    assert sum(both.terms[name] for name in terms) == pytest.approx(-both.total.item() / 2, abs=1e-12)
+    assert both.terms["sleep"] == pytest.approx(asleep.item() / 2, abs=1e-12)
+
+
 def test_a_tied_posterior_teaches_the_model_nothing_asleep() -> None:
     network = model(2, basis=1)
     tied = Family("autoregressive", {"recognition": {"window": 2, "hidden": 4}, "tied_coupling": True})
@@ -233,3 +250,17 @@ def test_a_posterior_that_cannot_be_joined_is_conditioned_on_all_trials(
     asked = []
     monkeypatch.setattr("dfp.training.step.joined", lambda *laws: asked.append(len(laws)))
     assert total() == pytest.approx(known, abs=1e-12) and asked == [2]
+
+
+def test_dreams_have_a_burn_in_where_any_recorded_window_has_one() -> None:
+    """The first of two windows starts its trial and counts in full; every dream leaves two bins out."""
+    network, posterior = model(2, basis=1, learn=()), SMALL.trained()
+    x = traces(0, trials=2, bins=6)
+    weights = torch.ones(2, 6, 1, dtype=x.dtype)
+    weights[1, :2] = 0
+    setting = problem(network, x, weights)
+    objective = WakeSleep(samples=0, dreams=4, lead=2)
+    dream = objective.sleep(setting, lambda y, p: posterior.condition(y, None, p).pmf, generator(0))
+    assert dream.problem.weights[:, :, 0].tolist() == [[0, 0, 1, 1, 1, 1]] * 4
+    log_q = dream.q.log_prob(dream.spikes.z[:, :, 2:])
+    assert torch.allclose(dream.loss, -log_q[:, :, 2:].mean((0, 1, 2)), atol=1e-12)

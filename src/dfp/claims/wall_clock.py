@@ -98,7 +98,8 @@ def raced(results: ResultTables, way: str = "sequential") -> Iterator[tuple[pd.S
 def order_of_magnitude(results: ResultTables) -> Iterator[Finding]:
     """(Time, sequential) ÷ (time, fixed point) above 10: per draw and per training step at each length and
     number of cells, paired by round, and of whole trainings up to the same ELBO or the same correlation of
-    the weights, paired by seed; geometric means with their 95% interval."""
+    the weights, paired by seed (a seed counts where both get there); geometric means with their 95%
+    interval."""
     yield from ratios(results, ORDER_OF_MAGNITUDE)
 
 
