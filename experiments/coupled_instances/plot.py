@@ -56,7 +56,7 @@ def differences(results: ResultTables) -> Figure:
         figure,
         "One point a pair: filled blue where the claim holds, open orange where it fails; black line: the "
         f"edge (no difference; for the sd {COUNT_SD:.0%} of the exact one). Brackets: 95% interval, of the "
-        "share by Wilson, of the mean over pairs t below n = 10, bootstrap above. Hard samples, held-out "
+        "share by Wilson, of the mean over pairs t below n = 40, bootstrap above. Hard samples, held-out "
         "trials, parameters known; recognition of a cell sees its own trace, a posterior's coupling is the "
         "model's. "
         "The twisted posterior learns by wake-sleep, which needs no score function.",

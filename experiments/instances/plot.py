@@ -82,7 +82,7 @@ def differences(results: ResultTables) -> Figure:
         figure,
         "One point a cell, paired: filled blue where the claim holds, open orange where it fails; black "
         f"line: the edge (no difference; for the sd {COUNT_SD:.0%} of the exact one). Brackets: 95% "
-        "interval, of the share by Wilson, of the mean over cells t below n = 10, bootstrap above. Hard "
+        "interval, of the share by Wilson, of the mean over cells t below n = 40, bootstrap above. Hard "
         "samples, held-out trials, parameters known; both sides of a difference have the same recognition "
         "network, steps and schedule of temperatures. Coverage can be right where the sd is not: too wide "
         "and off centre cancel in it.",

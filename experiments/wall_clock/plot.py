@@ -83,14 +83,16 @@ def ratio_curves(part: pd.DataFrame, column: str) -> list[Curve]:
 
 
 def tell_ratios(axes: Axes, curve: Curve) -> None:
-    """Write every ratio above its point."""
+    """Write every ratio beside its point, on the side away from the line of equal times."""
     for (place, _), summary in zip(curve.points, curve.summary(), strict=True):
+        below = summary[0] < 1.0
         axes.annotate(
             f"{marks.number(float(summary[0]))}×",
-            (place, float(np.nanmax(summary))),
-            xytext=(0, 5),
+            (place, float(np.nanmin(summary) if below else np.nanmax(summary))),
+            xytext=(0, -5 if below else 5),
             textcoords="offset points",
             ha="center",
+            va="top" if below else "baseline",
             fontsize=8,
         )
 
@@ -115,7 +117,7 @@ def grid(results: ResultTables, measured: str, metric: str, label: str, title: s
         places = sorted(float(value) for value in part[column].unique())
         marks.curves(upper, drawn[number], log=True)
         marks.curves(lower, ratios[number], log=True)
-        for one, limits in ((upper, upper_limits), (lower, (low, 1.6 * high))):
+        for one, limits in ((upper, upper_limits), (lower, (low / 1.6, 1.6 * high))):
             one.set_ylim(*limits)
             style.log_axis(one, "y")
             size_axis(one, places, xlabel)

@@ -201,7 +201,8 @@ def _parser() -> argparse.ArgumentParser:
     path(made, "--out")
 
     made = command("plot", "draw an experiment's figures from its tables", experiment=False)
-    path(made, "--experiment", "--results", "--out")
+    made.add_argument("--experiment", type=Path, required=True, help="the experiment's config.yaml")
+    path(made, "--results", "--out")
     made.add_argument("--figures", nargs="+", required=True, help="the names of the figures expected")
     wandb(made, "disabled")
 

@@ -138,3 +138,30 @@ def test_initial_estimates_of_noise_alone_and_of_too_little() -> None:
     assert guess.amplitude < 0.7
     with pytest.raises(UserError, match="9 finite frames, expected at least 10"):
         initial_estimates(np.append(np.arange(9.0), np.nan), 30.0)
+
+
+def test_a_corrected_baseline_rests_at_the_middle_of_the_slow_one() -> None:
+    """A drift from 0 to 2 goes; what rests is the median of the percentile, not where it began."""
+    x = np.linspace(0, 2, 4000) + 0.05 * np.random.default_rng(0).standard_normal(4000)
+    slow = rolling_percentile(x, 30.0, window_seconds=20.0)
+    found = correct_baseline(x, 30.0, window_seconds=20.0)
+    assert np.allclose(found, x - slow + np.median(slow), atol=1e-6)
+    assert np.median(found) == pytest.approx(1.0, abs=0.08)
+    assert np.median(found[:500]) == pytest.approx(np.median(found[-500:]), abs=0.05)
+
+
+@pytest.mark.parametrize("frame_rate", [30.0, 120.0])
+def test_the_first_amplitude_is_that_of_a_rise_over_a_tenth_of_a_second(frame_rate: float) -> None:
+    """Transients that take 80 ms to their peak of 1: a frame's own step would be a part of it."""
+    time = np.arange(int(60 * frame_rate)) / frame_rate
+    after = (time[:, None] - np.arange(2, 58, 4)) % 60
+    x = (np.minimum(after / 0.08, 1) * np.exp(-after / 0.5)).sum(1)
+    noisy = x + 0.02 * np.random.default_rng(1).standard_normal(len(x))
+    assert initial_estimates(noisy, frame_rate).amplitude == pytest.approx(0.85, abs=0.1)
+
+
+def test_noise_alone_is_no_rise() -> None:
+    """The largest of 3,000 differences of white noise stays below four of their own standard deviations."""
+    x = np.random.default_rng(2).standard_normal(3000)
+    found = initial_estimates(x, 30.0)
+    assert found.amplitude == pytest.approx(3 * found.noise) and found.noise == pytest.approx(1, abs=0.1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
-from cases import process
+from cases import Family, model, normal, process, traces
 
 from dfp.core.noise import generator, logistic_noise
 from dfp.distributions.branching import flip_matrix
+from dfp.distributions.terms import LowRankCoupling
 from dfp.samplers.compiled import Compiled
 from dfp.samplers.relaxations import Hard
 
@@ -21,3 +23,30 @@ def test_a_coupling_of_low_rank_is_the_full_one() -> None:
     assert torch.allclose(low.logits(one.z), full.logits(one.z), atol=1e-12)
     assert torch.allclose(flip_matrix(low, one.z), flip_matrix(full, one.z), atol=1e-12)
     assert low.couples_cells and low.memory == full.memory
+
+
+def test_channels_keep_their_own_weights_bin_by_bin() -> None:
+    """Two channels, each with senders and receivers of its own: the step against all bins at once."""
+    rng = generator(5)
+    term = LowRankCoupling(
+        normal(rng, 2, 4, 2), normal(rng, 2, 2, 4), torch.rand(2, 3, generator=rng).double()
+    )
+    z = (torch.rand(2, 3, 9, 4, generator=rng) < 0.4).double()
+    whole = term(z)
+    assert torch.allclose(whole, term.full(z), atol=1e-12)
+    for t in range(term.memory, 9):
+        assert torch.allclose(term.step(z[:, :, t - term.memory : t], t), whole[:, :, t], atol=1e-12)
+
+
+@pytest.mark.parametrize("history", [0, 1, 3, 5])
+def test_a_twist_takes_the_prior_at_the_latest_bins(history: int) -> None:
+    """Own past of any length beside a prior that looks three bins back: bin by bin as all bins at once."""
+    family = Family("twisted", {"recognition": {"window": 2, "hidden": 4}, "history": history, "hidden": 3})
+    x = traces(1, bins=10)
+    prior = model(2, seed=7, learn=(), basis=1).prior(2, 10)
+    law = family.trained(2).condition(x, None, prior).pmf
+    z = (torch.rand(2, 2, 10, 2, generator=generator(3)) < 0.4).double()
+    assert prior.memory == 3 and law.memory == max(3, history)
+    whole = law.logits(z)
+    for t in range(law.memory, 10):
+        assert torch.allclose(law.step(z[:, :, t - law.memory : t], t), whole[:, :, t], atol=1e-12)

@@ -171,3 +171,13 @@ def test_a_recursion_that_outgrows_the_precision_does_no_harm() -> None:
 def test_settings_without_meaning_are_refused(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         Newton(**settings)
+
+
+@pytest.mark.parametrize("jacobian", ["own", "full"])
+def test_too_few_sweeps_are_told(jacobian: str) -> None:
+    """A cap before the values are still leaves a draw that says so, with a residual above the tolerance."""
+    q = process("coupled", 3, bins=40, strength=2.0)
+    noise = logistic_noise((2, 2, 40, 2), generator(0), torch.float64)
+    short = drawn(q, noise, Newton(jacobian, max_sweeps=2), Concrete(0.3))
+    assert short.sweeps == 2 and not short.converged and short.residual > 1e-4
+    assert drawn(q, noise, Newton(jacobian), Concrete(0.3)).converged

@@ -125,6 +125,12 @@ def test_a_state_is_a_snapshot() -> None:
     assert same(state, kept)
 
 
+def test_windows_and_noise_are_drawn_from_streams_of_their_own() -> None:
+    """One stream for both would tie what is looked at to how it is sampled."""
+    state = make("windows", seed=3).state()
+    assert not torch.equal(state["noise"], state["cuts"])
+
+
 @every_setting
 def test_metrics_of_every_step(name: str) -> None:
     trainer = make(name)

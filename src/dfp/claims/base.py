@@ -4,6 +4,10 @@ A finding *holds* only when its whole interval lies on the right side of the thr
 whole interval lies on the wrong side, and is *undecided* otherwise, or when fewer than two seeds give no
 interval. A claim of several findings holds where every finding of one condition (its `where`) holds, and
 fails where any of them fails.
+
+Intervals are two-sided at 95%, so that a figure that lies on its threshold comes out as *holds* once in 40
+times and as *fails* once in 40. Nothing is corrected for the number of findings: a condition of k findings
+holds falsely less often than one alone, but fails falsely up to k times as often.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ from dfp.plotting.tables import ResultTables
 EXPERIMENT = "belief_network"
 HJELM = "Hjelm, Jojic, Cho, Chung, Salakhutdinov, Calhoun 2015 (draft)"
 LATER = "Hjelm et al. 2016 (Iterative refinement of the approximate posterior)"
-CREMER = "Cremer, Li, Duvenaud 2018 (Inference suboptimality)"
 ITERATIONS, SECONDS, LATE = "iterations", "seconds", "late"
 NAMES = {
     "gaussian": "Gaussian",
@@ -136,9 +135,10 @@ CLAIMS = (
     ),
     Claim("B6", "Gradient steps in test raise the bound", HJELM, EXPERIMENT, rises_in_test),
     Claim(
+        # the gap is that of Cremer, Li & Duvenaud 2018; that steps close it is nobody's claim but ours
         "B7",
         "Refinement takes away most of the amortisation gap",
-        CREMER,
+        GOAL,
         EXPERIMENT,
         removes_amortisation,
     ),

@@ -10,7 +10,6 @@ from dfp.claims.base import GOAL, Claim, Finding, above
 from dfp.plotting.tables import UNIT, ResultTables
 
 EXPERIMENT = "families"
-HJELM = "Hjelm et al. 2015 (Iterative refinement of the approximate posterior)"
 LATENTS = {"planar_latents": "planar", "radial_latents": "radial"}
 #: hard samples' measures, smaller is better
 WITHOUT_BOUND = {
@@ -100,5 +99,6 @@ CLAIMS = (
         EXPERIMENT,
         flows_beat_logistic,
     ),
-    Claim("F5", "At equal time, refinement beats training on", HJELM, EXPERIMENT, refinement_pays),
+    # Hjelm et al. 2015 ask what refinement gains a step, not what it gains a second
+    Claim("F5", "At equal time, refinement beats training on", GOAL, EXPERIMENT, refinement_pays),
 )

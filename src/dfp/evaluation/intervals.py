@@ -10,15 +10,16 @@ from scipy import stats
 
 from dfp.core.errors import UserError
 
-#: below this many values a t-interval: a bootstrap of so few is too narrow
-BOOTSTRAP_FROM = 10
+#: below this many values a t-interval. Measured: the bootstrap of ten normal (exponential) values holds the
+#: mean in 0.92 (0.88) of all sets, Student's t in 0.95 (0.90); from about 40 on they do equally well
+BOOTSTRAP_FROM = 40
 RESAMPLES = 10_000
 
 
 def mean_interval(values: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
     """Mean and its central interval ``(mean, low, high)``, in the units of the values.
 
-    Below 10 values Student's t; from 10 on the bias-corrected accelerated bootstrap of the mean (Efron 1987)
+    Below 40 values Student's t; from 40 on the bias-corrected accelerated bootstrap of the mean (Efron 1987)
     with 10,000 resamples, always the same ones. One value has no interval: its bounds are NaN. Equal values
     have an interval of no width.
 

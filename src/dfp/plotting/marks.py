@@ -62,7 +62,7 @@ def interval_note(counts: Iterable[int], unit: str = "seed") -> str:
     elif low >= BOOTSTRAP_FROM:
         kind = "95% bootstrap interval"
     else:
-        kind = "95% interval (t below n = 10, bootstrap above)"
+        kind = f"95% interval (t below n = {BOOTSTRAP_FROM}, bootstrap above)"
     number = f"n = {high}" if low == high else f"n = {low} to {high}"
     return f"Small points: {unit}s ({number}). Large point and bar: mean and {kind} of the mean."
 

@@ -12,6 +12,7 @@ from dfp.claims.base import NOT_TESTED, Claim, Finding, number, verdict
 from dfp.claims.registry import CLAIMS
 from dfp.core.errors import UserError
 from dfp.core.files import atomic_path, write_text
+from dfp.evaluation.intervals import BOOTSTRAP_FROM
 from dfp.plotting.tables import MissingResult, ResultTables
 
 COLUMNS = (
@@ -95,7 +96,7 @@ def markdown(frame: pd.DataFrame, scale: str, registry: Sequence[Claim] = CLAIMS
         "",
         "## Figures behind the verdicts",
         "Means over seeds, paired by seed where two posteriors are compared, with 95% intervals (t below "
-        "n = 10, bootstrap above).",
+        f"n = {BOOTSTRAP_FROM}, bootstrap above).",
         "",
         "| claim | measured | value [interval] | n | wanted | verdict | where | experiment |",
         "|---|---|---|---|---|---|---|---|",
@@ -119,7 +120,10 @@ def markdown(frame: pd.DataFrame, scale: str, registry: Sequence[Claim] = CLAIMS
         "## How each claim is judged",
         "A figure holds only when its whole interval is on the wanted side, fails only when its whole "
         "interval is on the other side, and is undecided otherwise. A claim holds where every figure of a "
-        "condition holds, and fails where any of them fails.",
+        "condition holds, and fails where any of them fails. Intervals are two-sided: a figure that lies on "
+        "its threshold comes out as holding once in 40 times, and as failing once in 40. There is no "
+        "correction for the number of figures: of many, some verdicts next to a threshold are chance, and a "
+        "condition of many figures fails more easily than one of few.",
         "",
     ]
     lines += [f"- **{claim.id}** (`{claim.experiment}`): {claim.rule}" for claim in registry]
