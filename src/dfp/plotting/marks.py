@@ -145,9 +145,9 @@ def _row_mean(axes: Axes, group: Group, place: float, edge: float) -> None:
         )
 
 
-def row_texts(axes: Axes, texts: Sequence[str], heading: str, x: float = 1.02) -> None:
+def row_texts(axes: Axes, texts: Sequence[str], heading: str) -> None:
     """A column of numbers to the right of the rows, with a heading above it."""
-    where = blended_transform_factory(axes.transAxes, axes.transData)
+    where, x = blended_transform_factory(axes.transAxes, axes.transData), 1.02
     for place, text in enumerate(texts):
         axes.text(x, place, text, transform=where, va="center", ha="left", fontsize=8)
     axes.text(x, 1.01, heading, transform=axes.transAxes, va="bottom", ha="left", fontsize=8, color="#4d4d4d")
