@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from dfp.claims.convergence import AS_BINS, FEW, REFERENCE, SWEEPS, errors, guards, limit, points, told
-from dfp.plotting import marks, style
+from dfp.plotting import convergence_growth, marks, style
 from dfp.plotting.marks import Curve
 from dfp.plotting.over import tick, values
 from dfp.plotting.tables import ResultTables
@@ -32,8 +32,10 @@ TRAINING = {
 STILL = 1e-5
 #: the varied column of a grid: its mark in the table, its axis
 GRID_AXES = {"density": ("density", "Density of connections"), "rest_rate_hz": ("rate", "Rate at rest (Hz)")}
+#: boundaries that one run predicts: a grid, its level, how it is drawn
+LINES = (("rho", 1.0, "-"), ("lyapunov", 0.0, "--"), ("predicted_exponent", AS_BINS, ":"))
 #: means over networks that a phase diagram shows
-GRIDS = ("exponent", "rho", "lyapunov", "sweeps")
+GRIDS = ("exponent", "rho", "lyapunov", "predicted_exponent", "sweeps")
 
 
 def growth(results: ResultTables) -> Figure:
@@ -61,10 +63,16 @@ def growth(results: ResultTables) -> Figure:
     style.caption(
         figure,
         "Left, middle: mean sweeps of a draw; dashed: from the shortest T on by ln(T ratio) ÷ ln(1/ρ), ρ of "
-        "one draw of each network (legend: their mean). Right: growth from the shortest T, measured − "
-        f"predicted; shaded: ±2 sweeps. {marks.interval_note(seeds, 'network')}",
+        "one draw of each network with ρ < 1 (legend: mean of all). Right: growth from the shortest T, "
+        f"measured − predicted; shaded: ±2 sweeps. {marks.interval_note(seeds, 'network')}",
     )
     return figure
+
+
+def predictors(results: ResultTables) -> Figure:
+    """What one run says of the growth, against the growth measured."""
+    names = results.rows("sweeps", run="growth")["dataset"].unique()
+    return convergence_growth.predictors(results, SWEEPS, {name: told(name) for name in names})
 
 
 def _over_bins(results: ResultTables, name: str, lengths: list[int], place: int) -> Curve:
@@ -138,8 +146,9 @@ def phases(results: ResultTables) -> Figure:
         figure,
         f"{cells} cells, lag-1 weights N(0, sd²), {frame['seed'].nunique()} networks a square. Colour: the "
         "growth exponent, ln(s'/s) ÷ ln(T'/T) of the sweeps at two lengths: 0 where they do not grow, 1 "
-        "where they grow as T. Number: mean sweeps at the longer. Lines: ρ = 1 (solid) and largest Lyapunov "
-        "exponent = 0 (dashed), both of one draw at the shorter, means over networks, interpolated. Right: "
+        "where they grow as T. Number: mean sweeps at the longer. Lines: ρ = 1 (solid), largest Lyapunov "
+        "exponent = 0 (dashed), growth exponent ½ by the tail of the changes (dotted), all of one draw at "
+        "the shorter, means over networks, interpolated. Right: "
         "every network of both grids; networks a little beyond the boundary, by size, with as many inputs a "
         "cell: in small ones flips die out by chance.",
     )
@@ -159,7 +168,7 @@ def _heat(axes: Axes, frame: pd.DataFrame, column: str, scale: mpl.cm.ScalarMapp
         ink = "white" if sum(face[:3]) < 1.5 else style.INK
         count = grids["sweeps"].to_numpy()[y, x]
         axes.text(x, y, f"{count:,.0f}", ha="center", va="center", fontsize=7, color=ink)
-    for name, level, line in (("rho", 1.0, "-"), ("lyapunov", 0.0, "--")):
+    for name, level, line in LINES:
         grid = grids[name].to_numpy()
         if min(grid.shape) > 1 and grid.min() < level < grid.max():
             for colour, width in (("white", 4.2), ("#c1272d", 2.2)):
@@ -278,6 +287,7 @@ def figures(results: ResultTables) -> dict[str, Figure]:
     """Every figure of the experiment."""
     return {
         "growth": growth(results),
+        "predictors": predictors(results),
         "phases": phases(results),
         "temperatures": temperatures(results),
         "guard": guard(results),

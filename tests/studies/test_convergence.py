@@ -21,7 +21,7 @@ from dfp.plotting.tables import ResultTables
 from dfp.stages.plot import load_plots
 from dfp.stages.study import make_study
 from dfp.studies.convergence import Convergence, Diagram, Growth, Temperatures
-from dfp.studies.convergence_networks import Law, exponents, growth, relaxed
+from dfp.studies.convergence_networks import Law, changing, exponents, growth, relaxed
 from dfp.studies.convergence_training import Training
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "convergence"
@@ -78,11 +78,28 @@ def test_sweeps_grow_as_one_run_predicts() -> None:
         assert np.mean(found["growth"]) > 1
 
 
+def test_near_the_boundary_the_tail_of_one_run_predicts_what_the_ratio_does_not() -> None:
+    """Networks of ρ from 0.78 to 1 and more: means over four, within two sweeps; by ρ, of those below 1, off
+    by more. By pairs of runs as by the tail, to 1.5 sweeps."""
+    found: dict[str, list[float]] = {}
+    for seed in (100, 101, 102, 104):
+        for bins, metric, value in growth(Law(weight_sd=3.0), seed, [500, 10_000], 40, CPU, 20):
+            if bins == 10_000:
+                found.setdefault(metric, []).append(value)
+    means = {name: float(np.mean(values)) for name, values in found.items()}
+    assert max(found["rho"]) > 0.95
+    assert means["growth"] > 8
+    assert abs(means["growth"] - means["predicted_by_tail"]) < 2
+    assert abs(means["predicted_by_pairs"] - means["predicted_by_tail"]) < 1.5
+    assert means["growth"] < means["predicted_growth"] - 3
+
+
 @pytest.mark.parametrize(("weight_sd", "chaotic"), [(0.5, False), (4.0, True)])
 def test_both_predictors_tell_the_phases_apart(weight_sd: float, chaotic: bool) -> None:
     law = Law(cells=60, density=0.2, weight_sd=weight_sd)
     found = dict(exponents(law, 0, [100, 400], CPU))
     assert (found["rho"] > 1) == (found["lyapunov"] > 0) == (found["exponent"] > 0.5) == chaotic
+    assert (found["predicted_exponent"] > 0.5) == chaotic == (found["tail_rate"] < 0.02)
     if chaotic:
         assert found["sweeps_long"] > 300
     else:
@@ -92,6 +109,19 @@ def test_both_predictors_tell_the_phases_apart(weight_sd: float, chaotic: bool) 
 def test_relaxed_draws_take_more_sweeps_than_hard_ones() -> None:
     sweeps = {at: value for at, metric, value in relaxed(Law(), 0, 500, [0.5], CPU) if metric == "sweeps"}
     assert sweeps[0.5] > sweeps[0.0] + 2
+
+
+def test_the_tail_s_line_goes_through_the_changes_that_it_is_of() -> None:
+    """Shares of one run, from its own start on, within a third of the line where 50 bins and more change."""
+    rows = list(changing(Law(weight_sd=2.0), 100, [1000, 10_000, 100_000], CPU))
+    assert {bins for bins, *_ in rows} == {10_000}
+    made, line = (
+        {sweep: value for _, sweep, metric, value in rows if metric == wanted}
+        for wanted in ("changing", "changing_fit")
+    )
+    assert min(line) > 1 and max(line) == max(made)
+    assert made[min(line)] == line[min(line)] <= 0.2 < made[min(line) - 1]
+    assert all(abs(made[k] / line[k] - 1) < 1 / 3 for k in line if made[k] >= 5e-3)
 
 
 def test_few_sweeps_blow_up_and_the_guard_stops_it() -> None:
@@ -145,10 +175,12 @@ def planted(table: pd.DataFrame, good: bool) -> pd.DataFrame:
 
     put(5.0, metric="predicted_growth")
     put(5.0, metric="predicted_by_lyapunov")
+    put(5.0, metric="predicted_by_tail")
     put(5.5 if good else 9.0, metric="growth")
     put(1.5, metric="rho", run="diagram")
     put(0.4, metric="lyapunov")
     put(1.0 if good else 0.1, metric="exponent")
+    put(0.9, metric="predicted_exponent")
     put(10.0 + 5.0 * (frame["temperature"] > 0) * (1 if good else -1), metric="sweeps", run="relaxed")
     put(-1.2, metric="elbo_per_bin", run="converged")
     put(-9.0 if good else -1.2, metric="elbo_per_bin", run="few_sweeps")
@@ -191,6 +223,8 @@ def test_a_point_of_both_diagrams_is_made_once() -> None:
         ("cells", lambda: Law(cells=0)),
         ("rate_hz", lambda: Law(rate_hz=30.0)),
         ("laws", lambda: Growth({})),
+        ("fewest", lambda: Growth({"a": Law()}, fewest=1)),
+        ("draws", lambda: Growth({"a": Law()}, draws=1001)),
         ("bins", lambda: Growth({"a": Law()}, bins=[1000, 1000])),
         ("laws.a.bins", lambda: Growth({"a": Law(bins=[3])})),
         ("weight_sds", lambda: Diagram(Law(), [], [0.1], [3.0])),

@@ -11,8 +11,11 @@ import torch
 
 from dfp.core.errors import UserError
 from dfp.studies.base import Study
-from dfp.studies.convergence_networks import Law, exponents, growth, relaxed
+from dfp.studies.convergence_networks import Law, changing, exponents, growth, relaxed
 from dfp.studies.convergence_training import Training
+
+#: seeds of a length's draws are a thousand apart from the next one's
+MOST_DRAWS = 1000
 
 
 @dataclass(frozen=True)
@@ -22,17 +25,19 @@ class Growth:
     Attributes:
         laws: by name.
         bins: lengths T, the first the one that growth is measured from.
-        draws: at the shortest; half as many at each longer one, no fewer than 2.
+        draws: at the shortest; half as many at each longer one, no fewer than ``fewest``.
     """
 
     laws: dict[str, Law]
     bins: list[int] = field(default_factory=lambda: [1000, 10_000, 100_000])
     draws: int = 16
+    fewest: int = 2
 
     def __post_init__(self) -> None:
-        if not self.laws or self.draws < 2:
+        if not self.laws or min(self.draws, self.fewest) < 2 or self.draws > MOST_DRAWS:
             raise UserError(
-                f"laws, draws: found {len(self.laws)}, {self.draws}, expected at least one law and 2 draws"
+                f"laws, draws, fewest: found {len(self.laws)}, {self.draws}, {self.fewest}, expected at "
+                f"least one law and 2 to {MOST_DRAWS} draws"
             )
         for where, bins in [("bins", self.bins)] + [
             (f"laws.{name}.bins", law.bins) for name, law in self.laws.items() if law.bins
@@ -139,8 +144,13 @@ class Convergence(Study):
         for name, law in self.growth.laws.items() if self.growth else ():
             assert self.growth is not None
             for seed in self.seeds:
-                for bins, metric, value in growth(law, seed, self.growth.bins, self.growth.draws, device):
+                part = self.growth
+                found = growth(law, seed, part.bins, part.draws, device, part.fewest)
+                for bins, metric, value in found:
                     yield _row("growth", name, seed, metric, value, cells=law.cells, bins=bins)
+            first = self.seeds[0]
+            for bins, sweep, metric, value in changing(law, first, self.growth.bins, device):
+                yield _row("growth", name, first, metric, value, cells=law.cells, bins=bins, step=sweep)
 
     def _diagram(self, device: torch.device) -> Iterator[dict[str, Any]]:
         for which, law in self.diagram.places() if self.diagram else ():

@@ -15,8 +15,9 @@ from dfp.core.noise import generator
 from dfp.data.networks import sparse_random
 from dfp.distributions.branching import branching_ratio, flip_growth, relaxed_ratio
 from dfp.distributions.causal_bernoulli import CausalBernoulli
+from dfp.distributions.coalescence import changes, pair_rate, tail_rate
 from dfp.distributions.terms import CausalTerm, Coupling, OwnHistory
-from dfp.samplers.fixed_point import FixedPoint
+from dfp.samplers.chunked import Chunked
 from dfp.samplers.relaxations import Concrete, Hard, Relaxation
 
 FRAME_RATE = 30.0
@@ -24,6 +25,16 @@ FRAME_RATE = 30.0
 FOLLOWED = 5
 #: runs of the shorter length, whose sweeps are averaged
 SHORT = 4
+#: the seed of a run that only predicts, after the million of its network
+OWN = 990_000
+#: a rate of ``predictions`` → the growth that follows from it
+PREDICTED = {
+    "lyapunov_rate": "predicted_by_lyapunov",
+    "tail_rate": "predicted_by_tail",
+    "pair_rate": "predicted_by_pairs",
+}
+#: longest run that anything is predicted from
+LONGEST_RUN = 10_000
 
 
 @dataclass(frozen=True)
@@ -81,12 +92,17 @@ def over(process: CausalBernoulli, bins: int) -> CausalBernoulli:
     return process.with_drive(process.drive[:, :1].expand(-1, bins, -1))
 
 
+def predicting(lengths: list[int]) -> int:
+    """T of the run that the others' sweeps are predicted from."""
+    return max([length for length in lengths if length <= LONGEST_RUN], default=min(lengths))
+
+
 def draw(
     process: CausalBernoulli, bins: int, rng: torch.Generator, relaxation: Relaxation | None = None
 ) -> Draw:
-    """One draw of one trial, swept until still."""
+    """One draw of one trial, all bins swept at once until still, hard ones by following only what changed."""
     law = over(process, bins)
-    return law.draw(law.noise(1, rng), FixedPoint(), relaxation or Hard())
+    return law.draw(law.noise(1, rng), Chunked(chunk=bins), relaxation or Hard())
 
 
 def exponent(process: CausalBernoulli, made: Draw, rng: torch.Generator) -> float:
@@ -97,45 +113,80 @@ def exponent(process: CausalBernoulli, made: Draw, rng: torch.Generator) -> floa
 
 @torch.no_grad()
 def growth(
-    law: Law, seed: int, bins: list[int], draws: int, device: torch.device
+    law: Law, seed: int, bins: list[int], draws: int, device: torch.device, fewest: int = 2
 ) -> Iterator[tuple[int, str, float]]:
     """(T, metric, value): mean sweeps over draws at each length, and against the shortest the growth,
-    measured and predicted by ρ of the first draw at the longest T of at most 10,000; where nothing is looked
-    back to but the last bin, so that a bin is a sweep, by that draw's largest Lyapunov exponent too.
+    measured and predicted from one run at the longest T of at most 10,000 (see ``predictions``).
 
-    Draws are fewer the longer they are: ``draws`` at the shortest, no fewer than 2.
+    Draws are fewer the longer they are: ``draws`` at the shortest, no fewer than ``fewest``.
     """
     process = law.process(seed, device)
     lengths = sorted(law.bins or bins)
-    reference = max([length for length in lengths if length <= 10_000], default=lengths[0])
+    reference = predicting(lengths)
     means: dict[int, float] = {}
-    rho = rate = lyapunov = math.nan
     for place, length in enumerate(lengths):
-        count = max(2, draws // 2**place)
+        count = max(fewest, draws // 2**place)
         sweeps = []
         for number in range(count):
             made = draw(process, length, generator(1_000_000 * seed + 1_000 * place + number, device))
             sweeps.append(made.sweeps)
             if length == reference and not number:
-                rho = branching_ratio(over(process, length), made.z, made.logits)
-                rate = float(made.z.mean()) * FRAME_RATE
-                lyapunov = exponent(process, made, generator(seed, device))
+                run = made
         means[length] = float(np.mean(sweeps))
         yield length, "sweeps", means[length]
-    yield reference, "rho", rho
-    yield reference, "rate_hz", rate
+    found = predictions(process, run, seed)
+    for name, value in found.items():
+        yield reference, name, value
+    rates = {"predicted_growth": -math.log(found["rho"]) if found["rho"] > 0 else math.inf} | {
+        told: found[name] for name, told in PREDICTED.items() if name in found
+    }
     for length in lengths[1:]:
         yield length, "growth", means[length] - means[lengths[0]]
-        if rho < 1:
-            yield length, "predicted_growth", math.log(length / lengths[0]) / math.log(1 / rho)
-        if process.memory == 1 and lyapunov < 0:
-            yield length, "predicted_by_lyapunov", math.log(length / lengths[0]) / -lyapunov
+        for told, rate in rates.items():
+            if rate > 0:
+                yield length, told, math.log(length / lengths[0]) / rate
+
+
+def predictions(process: CausalBernoulli, made: Draw, seed: int) -> dict[str, float]:
+    """What one run of a network says: ``rho`` and, of a run with noise of its own, as it asks for the sweeps
+    themselves and must not see any that are measured, ``tail_rate`` in nats per sweep. Where nothing is
+    looked back to but the last bin, so that a bin is a sweep, ``lyapunov_rate`` (minus the largest Lyapunov
+    exponent) and ``pair_rate`` too.
+    """
+    length, device = made.z.shape[2], made.z.device
+    law = over(process, length)
+    found = {
+        "rho": branching_ratio(law, made.z, made.logits),
+        "rate_hz": float(made.z.mean()) * FRAME_RATE,
+        "tail_rate": tail_rate(changes(law, law.noise(1, generator(1_000_000 * seed + OWN, device)))),
+    }
+    if process.memory == 1:
+        found["lyapunov_rate"] = -exponent(process, made, generator(seed, device))
+        found["pair_rate"] = pair_rate(process, generator(1_000_000 * seed + OWN + 1, device))
+    return found
+
+
+def changing(
+    law: Law, seed: int, bins: list[int], device: torch.device
+) -> Iterator[tuple[int, int, str, float]]:
+    """(T, sweep, metric, value) of the run that ``tail_rate`` is taken from: ``changing``, the share of the
+    bins that the sweep changes, and ``changing_fit``, ``n_m e^(−λ (k − m)) / T`` from the tail's start on.
+    """
+    length = predicting(law.bins or bins)
+    process = over(law.process(seed, device), length)
+    found = changes(process, process.noise(1, generator(1_000_000 * seed + OWN, device)))
+    shares, start, rate = (found.bins / found.total).tolist(), found.start(), tail_rate(found)
+    for number, share in enumerate(shares):
+        yield length, number + 1, "changing", share
+        if number >= start:
+            yield length, number + 1, "changing_fit", shares[start] * math.exp(-rate * (number - start))
 
 
 @torch.no_grad()
 def exponents(law: Law, seed: int, bins: list[int], device: torch.device) -> Iterator[tuple[str, float]]:
     """(metric, value): sweeps at two lengths, their growth exponent ``ln(s' / s) / ln(T' / T)`` (1 where they
-    grow as T), and what one of the shorter runs says: ρ and the largest Lyapunov exponent.
+    grow as T), and what one of the shorter runs says: ρ, the largest Lyapunov exponent, and λ, by which s'
+    is ``s + ln(T' / T) / λ``, at most T': ``predicted_exponent``.
     """
     process = law.process(seed, device)
     rngs = [generator(10_000 * seed + number, device) for number in range(SHORT + 1)]
@@ -144,9 +195,13 @@ def exponents(law: Law, seed: int, bins: list[int], device: torch.device) -> Ite
     short = over(process, bins[0])
     yield "rho", branching_ratio(short, first.z, first.logits)
     yield "lyapunov", exponent(process, first, generator(seed, device))
+    rate, ratio = tail_rate(changes(short, first.noise)), bins[1] / bins[0]
+    expected = min(float(bins[1]), sweeps + math.log(ratio) / rate) if rate > 0 else float(bins[1])
+    yield "tail_rate", rate
+    yield "predicted_exponent", math.log(expected / sweeps) / math.log(ratio)
     yield "sweeps_short", sweeps
     yield "sweeps_long", float(second.sweeps)
-    yield "exponent", math.log(second.sweeps / sweeps) / math.log(bins[1] / bins[0])
+    yield "exponent", math.log(second.sweeps / sweeps) / math.log(ratio)
     yield "rate_hz", float(second.z.mean()) * FRAME_RATE
 
 
