@@ -53,7 +53,7 @@ benchmarks: $(STAMP) ## samplers, gradients and training steps against the clock
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/relaxed_gradients.py results/benchmarks/relaxed_gradients.csv
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training_step.py results/benchmarks/training_step.csv
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/training_step.py results/benchmarks/training_step_long.csv \
-	  --sizes 100_cells_long --runs factorised fixed_point compiled sequential --steps 5
+	  --sizes 100_cells_long --runs factorised fixed_point compiled sequential --rounds 5
 
 dashboards: $(STAMP) ## the training curves in the terminal; no account, no server
 	@[ -d wandb ] || { echo "make: found no folder 'wandb', expected runs there (make all makes them)" >&2; exit 2; }

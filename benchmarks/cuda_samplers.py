@@ -3,30 +3,29 @@
     python benchmarks/cuda_samplers.py                    # times, and cuda_samplers.csv
     python benchmarks/cuda_samplers.py --cell-bins 1e10   # also: that many cell-bins by every fused path
 
-A time is that between two CUDA events around a draw that finds its noise on the device, the median of some
-rounds after warm-up; all methods take turns within a round. ``differ`` counts spikes that are not those of
-the compiled loop: it has to be 0 for the fused kernels, which sum exactly, or the command ends with 1; the
-others add in floating point. ``over_eager`` and ``over_fused`` are ratios of medians to the eager and to the
-fused sequential loop. Without a CUDA device the command says so and ends with 2. No GPU has run it yet.
+Columns are those of ``tables.py``. A time is that between two CUDA events around a draw that finds its noise
+on the device. ``differ`` counts spikes that are not those of the compiled loop: it has to be 0 for the fused
+kernels, which sum exactly, or the command ends with 1; the others add in floating point. ``over_eager`` and
+``over_fused`` are ratios of medians to the eager and to the fused sequential loop. Without a CUDA device the
+command says so and ends with 2. No GPU has run it yet.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 import statistics
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from importlib.metadata import version
+from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-import pandas as pd
 import torch
+from tables import Case, arguments, in_turn, table, write
 from torch import Tensor
 
-from dfp.core.files import write_text
 from dfp.core.noise import generator, logistic_noise
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.terms import CausalTerm, Coupling, OwnHistory
@@ -148,34 +147,17 @@ def all_draws(q: CausalBernoulli, noise: Tensor) -> Draws:
     }
 
 
-def milliseconds(draw: Callable[[], Tensor]) -> float:
-    """One draw, by CUDA's events."""
+def seconds(draw: Callable[[], Tensor]) -> float:
+    """Of one draw, by CUDA's events."""
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
     draw()
     end.record()
     torch.cuda.synchronize()
-    return float(start.elapsed_time(end))
+    return float(start.elapsed_time(end)) / 1e3
 
 
-@dataclass(frozen=True)
-class Machine:
-    """What the times belong to."""
-
-    device: str
-    torch: str
-    triton: str
-    cuda: str
-
-
-def machine() -> Machine:
-    """This one."""
-    return Machine(
-        torch.cuda.get_device_name(0), torch.__version__, version("triton"), str(torch.version.cuda)
-    )
-
-
-def timed(cells: int, chains: int, bins: int, coupling_lags: int) -> list[dict[str, object]]:
+def timed(cells: int, chains: int, bins: int, coupling_lags: int, rounds: int) -> list[dict[str, Any]]:
     """Rows of one size."""
     q = network(cells, bins, coupling_lags)
     noise = logistic_noise((chains, 1, bins, cells), generator(2))
@@ -184,22 +166,18 @@ def timed(cells: int, chains: int, bins: int, coupling_lags: int) -> list[dict[s
     expected = hard(recursion, noise)[0]
     draws = all_draws(on_device(q, "cuda"), noise.cuda())
     differ = {name: int((draw().cpu() != expected).sum()) for name, draw in draws.items()}  # also the warm-up
-    seconds: dict[str, list[float]] = {name: [] for name in draws}
-    for number in range(ROUNDS):
-        for name, draw in draws.items():
-            if name not in SLOW or number < SLOW_ROUNDS:
-                seconds[name].append(milliseconds(draw))
-    size = {"cells": cells, "chains": chains, "bins": bins, "coupling_lags": coupling_lags}
-    return [
-        {
-            **size, "own_lags": OWN_LAGS, "method": name,
-            "median_ms": statistics.median(found), "least_ms": min(found), "most_ms": max(found),
-            "over_eager": statistics.median(found) / statistics.median(seconds["eager sequential"]),
-            "over_fused": statistics.median(found) / statistics.median(seconds["fused sequential"]),
-            "rounds": len(found), "differ": None if name == "factorised" else differ[name],
-        }
-        for name, found in seconds.items()
-    ]  # fmt: skip
+    calls = {name: partial(seconds, draw) for name, draw in draws.items()}
+    found = in_turn(calls, rounds, warm_up=0, most=dict.fromkeys(SLOW, min(SLOW_ROUNDS, rounds)))
+    case = Case(f"own history of {OWN_LAGS} bins, coupling of {coupling_lags}", chains, bins, cells)
+    rows = []
+    for name, taken in found.items():
+        rows.append(case.row(name, "device_seconds", "s", taken))
+        for over, other in (("over_eager", "eager sequential"), ("over_fused", "fused sequential")):
+            ratio = statistics.median(taken) / statistics.median(found[other])
+            rows.append(case.row(name, over, "1", [ratio]))
+        if name != "factorised":
+            rows.append(case.row(name, "differ", "spikes", [differ[name]]))
+    return rows
 
 
 def differing(cell_bins: float) -> dict[str, int]:
@@ -229,19 +207,17 @@ def missing() -> str | None:
 
 def main() -> int:
     """Times, a table, and whether the bits are the same."""
-    parser = argparse.ArgumentParser(description="Time the samplers on a CUDA device.")
-    parser.add_argument("--out", type=Path, default=Path("cuda_samplers.csv"))
+    parser = arguments(__doc__, ROUNDS, Path("cuda_samplers.csv"), threads=False)
     parser.add_argument("--cell-bins", type=float, default=0.0, help="also compare so many cell-bins (1e10)")
     asked = parser.parse_args()
     lacks = missing()
     if lacks:
         print(lacks, file=sys.stderr)
         return 2
-    rows = [row for size in SIZES for row in timed(*size)]
-    table = pd.DataFrame(rows).assign(**vars(machine()))
-    write_text(asked.out, table.to_csv(index=False))
-    print(table.to_string(index=False))
-    wrong = int(table.loc[table["method"].isin(FUSED), "differ"].sum())
+    made = table("cuda_samplers", [row for size in SIZES for row in timed(*size, asked.rounds)])
+    write(made, asked.out)
+    fused = (made["measure"] == "differ") & made["method"].isin(FUSED)
+    wrong = int(made.loc[fused, "value"].sum())
     if asked.cell_bins:
         found = differing(asked.cell_bins)
         print(f"differing spikes in {asked.cell_bins:g} cell-bins: {found}")

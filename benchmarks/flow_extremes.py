@@ -1,24 +1,25 @@
 """Planar and radial flows at extremes, beside those of normflows and Pyro where they are installed.
 
     pip install normflows pyro-ppl      # optional: without them a sentence says so, and dfp stands alone
-    python benchmarks/flow_extremes.py
+    python benchmarks/flow_extremes.py [errors.csv]
 
-For each place: the largest error of the log-determinant over random points, against 60 digits on the same
-floating-point inputs (relative to values above 1), or how many of the values are not finite. Both others
-use the source's constraint, so dfp's `source` column is the like for like.
+Columns are those of ``tables.py``. For each place: the largest error of the log-determinant over random
+points, against 60 digits on the same floating-point inputs (relative to values above 1), or how many of the
+values are not finite. Both others use the source's constraint, so dfp's `source` column is the like for like.
 """
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
 import mpmath as mp
 import torch
+from tables import Case, arguments, table, write
 from torch import Tensor
 
 from dfp.core.noise import generator
@@ -106,19 +107,19 @@ def exact(layer: str, constraint: str, z: list[float], rest: list[Any]) -> mp.mp
     )
 
 
-def told(layer: Layer, kind: str, constraint: str, inputs: list[Tensor]) -> str:
-    """Largest error, or the share of values that are not finite."""
+def told(layer: Layer, kind: str, constraint: str, inputs: list[Tensor]) -> tuple[str, float]:
+    """Largest error, or how many of the values are not finite."""
     f, found = layer(*inputs)
     lost = ~(f.isfinite().all(-1) & found.isfinite())
     if bool(lost.any()):
-        return f"{int(lost.sum())}/{len(lost)} not finite"
+        return "not_finite", float(lost.sum())
     with mp.workdps(DIGITS):
         rest = [value.tolist() for value in inputs[1:]]
         worst = mp.mpf(0)
         for point, value in zip(inputs[0].tolist(), found.tolist(), strict=True):
             wanted = exact(kind, constraint, point, rest)
             worst = max(worst, abs(mp.mpf(value) - wanted) / max(1, abs(wanted)))
-    return f"{float(worst):.1e}"
+    return "error", float(worst)
 
 
 def places(dtype: torch.dtype) -> list[tuple[str, str, list[Tensor]]]:
@@ -138,35 +139,28 @@ def places(dtype: torch.dtype) -> list[tuple[str, str, list[Tensor]]]:
     return found
 
 
-def versions() -> str:
-    """Of what takes part."""
-    found = [f"Python {platform.python_version()}"]
-    for name in ("torch", "normflows", "pyro-ppl"):
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(found)
+def rows() -> Iterator[dict[str, Any]]:
+    """A row for every place, precision and implementation."""
+    others = {"normflows": normflows_layers(), "pyro-ppl": pyro_layers()}
+    for dtype in (torch.float32, torch.float64):
+        for kind, name, inputs in places(dtype):
+            layers: dict[str, tuple[Layer, str]] = {}
+            for constraint in ("safe", "source"):
+                own: Layer = partial(planar, constraint=constraint) if kind == "planar" else radial
+                layers[f"dfp, {constraint}"] = own, constraint
+            for package, made in others.items():
+                if made:
+                    layers[f"{package} {version(package)}"] = made[kind], "source"
+            case = Case(f"{kind}, {name}, {str(dtype).removeprefix('torch.')}")
+            for method, (layer, constraint) in layers.items():
+                measure, value = told(layer, kind, constraint, inputs)
+                yield case.row(method, measure, "values" if measure == "not_finite" else "1", [value])
 
 
 def main() -> None:
-    """Print a table for either precision."""
-    others = {"normflows": normflows_layers(), "Pyro": pyro_layers()}
-    print(versions())
-    for dtype in (torch.float32, torch.float64):
-        columns = ["dfp, safe", "dfp, source", *(name for name, layers in others.items() if layers)]
-        print(f"\n{str(dtype).removeprefix('torch.')}: error of the log-determinant")
-        print(f"{'place':<30}" + "".join(f"{name:>20}" for name in columns))
-        for kind, name, inputs in places(dtype):
-            cells = []
-            for constraint in ("safe", "source"):
-                own: Layer = radial if kind == "radial" else planar
-                if kind == "planar":
-                    cells.append(told(lambda *args, c=constraint: planar(*args, c), kind, constraint, inputs))
-                else:
-                    cells.append(told(own, kind, constraint, inputs))
-            cells += [told(layers[kind], kind, "source", inputs) for layers in others.values() if layers]
-            print(f"{name:<30}" + "".join(f"{cell:>20}" for cell in cells))
+    """Print the table, and write it where a file is asked for."""
+    asked = arguments(__doc__, rounds=None, threads=False).parse_args()
+    write(table("flow_extremes", rows()), asked.out)
 
 
 if __name__ == "__main__":

@@ -2,28 +2,24 @@
 
     python benchmarks/relaxed_gradients.py relaxed_gradients.csv [--rounds 7]
 
-One tidy table, hardware, threads and versions in every row. `forward`: without gradient; `recorded`: with it;
-`backward`: from there; `both_to_forward`: (recorded + backward) ÷ forward. Competitors take turns within a
-round, the first round is left out, medians of processor and wall-clock seconds are given. `sweeps`: Newton's
-against the fixed point's over temperature and coupling. `kept`: bytes that backpropagation keeps after K
+Columns are those of `tables.py`. Parts: `forward`, without gradient; `recorded`, with it; `backward`, from
+there. `cpu_over_forward`, `wall_over_forward`: (recorded + backward) ÷ forward. `mean_sweeps` over
+temperature and coupling: Newton's against the fixed point's. `bytes_kept`: what backpropagation keeps after K
 sweeps.
 """
 
 from __future__ import annotations
 
-import argparse
-import itertools
-import statistics
-import time
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from tables import Case, arguments, in_turn, now, table, write
 from torch import Tensor
 
-from dfp.core.files import atomic_path
 from dfp.core.noise import generator
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.terms import CausalTerm, Coupling, OwnHistory
@@ -33,7 +29,6 @@ from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.newton import Newton
 from dfp.samplers.relaxations import Concrete
 from dfp.samplers.sequential import Sequential
-from dfp.stages.provenance import environment
 
 #: traces, bins, cells
 SIZES = ((16, 300, 1), (16, 1_000, 1), (16, 10_000, 1), (4, 300, 20), (2, 300, 100))
@@ -73,49 +68,41 @@ def problem(
     return CausalBernoulli(drive, tuple(terms)), leaves
 
 
-def clocks() -> tuple[float, float]:
-    return time.process_time(), time.perf_counter()
-
-
-def once(way: Sampler, q: CausalBernoulli, leaves: list[Tensor], noise: Tensor) -> dict[str, Any]:
-    """Processor and wall-clock seconds of the parts of one step."""
-    marks = [clocks()]
+def once(way: Sampler, q: CausalBernoulli, leaves: list[Tensor], noise: Tensor) -> tuple[np.ndarray, int]:
+    """Seconds of the parts of one step, (parts, process and wall), and the sweeps of its draw."""
+    marks = [now()]
     with torch.no_grad():
         q.draw(noise, way, Concrete(TEMPERATURE))
-    marks.append(clocks())
+    marks.append(now())
     draw = q.draw(noise, way, Concrete(TEMPERATURE))
-    marks.append(clocks())
+    marks.append(now())
     torch.autograd.grad((draw.z * noise).sum() + draw.logits.sum(), leaves)
-    marks.append(clocks())
-    found: dict[str, Any] = {"sweeps": draw.sweeps}
-    for kind, clock in enumerate(("cpu", "wall")):
-        parts = [late[kind] - early[kind] for early, late in itertools.pairwise(marks)]
-        found |= {f"{name}_{clock}": part for name, part in zip(PARTS, parts, strict=True)}
-        found[f"both_to_forward_{clock}"] = (parts[1] + parts[2]) / parts[0]
-    return found
+    marks.append(now())
+    return np.diff(marks, axis=0), draw.sweeps
 
 
 PARTS = ("forward", "recorded", "backward")
 
 
 def times(rounds: int) -> Iterator[dict[str, Any]]:
-    """Medians over rounds of every way at every size."""
+    """Every way at every size."""
     for traces, bins, cells in SIZES:
         q, leaves = problem(traces, bins, cells)
         noise = q.noise(1, generator(1))
-        ways = {name: way for name, way in WAYS.items() if cells <= MOST_CELLS.get(name, cells)}
-        found: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
-        for number in range(rounds + 1):
-            for name, way in ways.items():
-                measured = once(way, q, leaves, noise)
-                if number:  # the first is warming up
-                    found[name].append(measured)
-        for name, rows in found.items():
-            own = {"traces": traces, "bins": bins, "cells": cells, "temperature": TEMPERATURE, "way": name}
-            for measure in rows[0]:
-                value = statistics.median(row[measure] for row in rows)
-                unit = "s" if measure.startswith(PARTS) else "1"
-                yield own | {"measure": measure, "unit": unit, "value": value, "rounds": rounds}
+        case = Case(f"{traces} × {bins} × {cells}, temperature {TEMPERATURE:g}", traces, bins, cells)
+        ways = {
+            name: partial(once, way, q, leaves, noise)
+            for name, way in WAYS.items()
+            if cells <= MOST_CELLS.get(name, cells)
+        }
+        for name, found in in_turn(ways, rounds).items():
+            seconds = np.array([parts for parts, _ in found])  # (rounds, parts, clocks)
+            for number, part in enumerate(PARTS):
+                yield from case.times(name, seconds[:, number], part)
+            both = seconds[:, 1:].sum(1) / seconds[:, 0]
+            for kind, clock in enumerate(("cpu", "wall")):
+                yield case.row(name, f"{clock}_over_forward", "1", both[:, kind])
+            yield case.row(name, "sweeps", "1", [count for _, count in found])
 
 
 def sweeps() -> Iterator[dict[str, Any]]:
@@ -129,11 +116,8 @@ def sweeps() -> Iterator[dict[str, Any]]:
                     q, _ = problem(1, 300, 10, seed, strength)
                     with torch.no_grad():
                         found.append(q.draw(q.noise(1, generator(seed)), way, Concrete(temperature)).sweeps)
-                yield {
-                    "traces": 1, "bins": 300, "cells": 10, "temperature": temperature, "way": name,
-                    "weight_sd": strength, "measure": "sweeps_of_five", "unit": "1",
-                    "value": statistics.mean(found), "rounds": 1,
-                }  # fmt: skip
+                case = Case(f"weight sd {strength:g}, temperature {temperature:g}", 1, 300, 10)
+                yield case.row(name, "mean_sweeps", "1", [float(np.mean(found))])
 
 
 def kept() -> Iterator[dict[str, Any]]:
@@ -159,23 +143,18 @@ def kept() -> Iterator[dict[str, Any]]:
             assert draw.sweeps == cap
             mine = {leaf.untyped_storage().data_ptr() for leaf in [*leaves, noise]}
             total = sum(size for place, (size, _) in storages.items() if place not in mine)
-            yield {
-                "traces": 16, "bins": 1_000, "cells": 1, "temperature": TEMPERATURE, "way": name,
-                "measure": f"kept_at_{cap}", "unit": "bytes", "value": total, "rounds": 1,
-                            }  # fmt: skip
+            case = Case(f"temperature {TEMPERATURE:g}, {cap} sweeps", 16, 1_000, 1)
+            yield case.row(name, "bytes_kept", "bytes", [total], "recorded")
 
 
 def main() -> None:
     """Write the table and print its times."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--rounds", type=int, default=7)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    table = pd.DataFrame([*times(options.rounds), *sweeps(), *kept()])
-    with atomic_path(options.out) as part:
-        table.assign(**environment()).to_csv(part, index=False)
-    print(table.to_string(index=False))
+    asked = arguments(__doc__, rounds=7).parse_args()
+    made = []
+    for threads in asked.threads:
+        torch.set_num_threads(threads)
+        made.append(table("relaxed_gradients", [*times(asked.rounds), *sweeps(), *kept()]))
+    write(pd.concat(made), asked.out)
 
 
 if __name__ == "__main__":

@@ -4,28 +4,26 @@
     python benchmarks/samplers.py samplers.csv --cases goal --threads 2 --rounds 5
     python benchmarks/samplers.py --check 1e9          # cell-bins to compare bit for bit, by two routes
 
-A row is a case, a sampler and a round: seconds of a draw of hard samples with its noise, or of relaxed ones
-with their gradients (``relaxed`` in the case), or of the noise alone. ``÷ factorised``, ``÷ sequential`` and
-``÷ compiled`` are paired within the round; ``auto ÷ best`` is what choosing cost. Eager sequential draws that
-would take minutes are left out (``--slow`` includes them).
+Columns are those of ``tables.py``: a draw of hard samples with its noise, or of relaxed ones with their
+gradients (``relaxed`` in the case), or of the noise alone. ``over_factorised``, ``over_sequential`` and
+``over_compiled`` are ratios of wall-clock seconds, paired within the round; ``over_best`` of ``auto`` is what
+choosing cost. Eager sequential draws that would take minutes are left out (``--slow`` includes them).
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from tables import Case, arguments, in_turn, now, table, write
 from torch import Tensor
 
-from dfp.core.files import atomic_path
 from dfp.core.noise import generator, logistic_noise
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.terms import CausalTerm, Coupling, NonlinearHistory, OwnHistory
@@ -36,7 +34,6 @@ from dfp.samplers.compiled import Compiled
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.relaxations import Concrete, Hard
 from dfp.samplers.sequential import Sequential
-from dfp.stages.provenance import environment
 
 SAMPLERS: dict[str, Sampler] = {
     "sequential": Sequential(),
@@ -134,51 +131,37 @@ def draws(size: Size, slow: bool) -> dict[str, Callable[[], object]]:
     return made
 
 
-def clock(call: Callable[[], object]) -> float:
-    """Median seconds of a call, of as many as fit a round."""
-    taken: list[float] = []
-    while not taken or (sum(taken) < ROUND_SECONDS and len(taken) < 30):
-        started = time.perf_counter()
+def clock(call: Callable[[], object]) -> np.ndarray:
+    """Median seconds of a call, of the process and of the wall, of as many as fit a round."""
+    taken: list[np.ndarray] = []
+    while not taken or (np.sum(taken, 0)[1] < ROUND_SECONDS and len(taken) < 30):
+        started = now()
         call()
-        taken.append(time.perf_counter() - started)
-    return float(np.median(taken))
+        taken.append(now() - started)
+    return np.median(taken, 0)
 
 
 def rows(names: list[str], rounds: int, slow: bool) -> Iterator[dict[str, Any]]:
-    """A row a case, sampler and round; the first call of each is not counted."""
+    """Rows of every case and sampler; the first call of each is not counted."""
     for name in names:
-        calls = draws(CASES[name], slow)
+        size = CASES[name]
+        case = Case(name, size.chains, size.bins, size.cells)
+        calls = draws(size, slow)
         for call in calls.values():
             call()
-        order = list(calls)
-        for number in range(rounds):
-            order = order[1:] + order[:1]
-            for sampler in order:
-                yield {
-                    "case": name, **vars(CASES[name]), "sampler": sampler, "round": number,
-                    "seconds": clock(calls[sampler]),
-                }  # fmt: skip
-
-
-def with_ratios(table: pd.DataFrame) -> pd.DataFrame:
-    """Medians over rounds, and ratios paired within the round."""
-    wide = table.pivot_table(index=["case", "round"], columns="sampler", values="seconds")
-    best = wide[[name for name in SAMPLERS if name in wide and name != "auto"]].min(axis=1)
-    told = table.drop(columns=["round", "seconds"]).drop_duplicates().set_index(["case", "sampler"])
-    for (case, sampler), _ in told.iterrows():
-        one = wide.loc[case]
-        seconds = one[sampler].median()
-        told.loc[(case, sampler), "seconds"] = seconds
-        told.loc[(case, sampler), "ns_per_cell_bin"] = (
-            1e9 * seconds / (CASES[case].bins * CASES[case].cells * CASES[case].chains)
-        )
-        for other in ("factorised", "sequential", "compiled"):
-            told.loc[(case, sampler), f"÷ {other}"] = (
-                (one[sampler] / one[other]).median() if other in one else np.nan
-            )
-        if sampler == "auto":
-            told.loc[(case, sampler), "auto ÷ best"] = (one["auto"] / best.loc[case]).median()
-    return told.reset_index()
+        timed = {sampler: partial(clock, call) for sampler, call in calls.items()}
+        taken = {key: np.array(found) for key, found in in_turn(timed, rounds, warm_up=0).items()}
+        best = np.min([taken[key][:, 1] for key in SAMPLERS if key in taken and key != "auto"], 0)
+        for sampler, clocks in taken.items():
+            seconds = clocks[:, 1]
+            yield from case.times(sampler, clocks)
+            each = 1e9 * seconds / (size.bins * size.cells * size.chains)
+            yield case.row(sampler, "wall_per_cell_bin", "ns", each)
+            for other in ("factorised", "sequential", "compiled"):
+                if other in taken:
+                    yield case.row(sampler, f"over_{other}", "1", seconds / taken[other][:, 1])
+            if sampler == "auto":
+                yield case.row(sampler, "over_best", "1", seconds / best)
 
 
 def check(cell_bins: float) -> int:
@@ -215,11 +198,8 @@ def _double(term: CausalTerm) -> CausalTerm:
 
 def main() -> int:
     """Parse the command line and write the table."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("out", nargs="?", help="CSV to write")
+    parser = arguments(__doc__, rounds=5)
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1])
     parser.add_argument("--slow", action="store_true", help="eager draws of over 10,000 bins too")
     parser.add_argument("--check", type=float, default=0, metavar="N", help="compare N cell-bins, and stop")
     asked = parser.parse_args()
@@ -228,23 +208,8 @@ def main() -> int:
     made = []
     for threads in asked.threads:
         torch.set_num_threads(threads)
-        table = with_ratios(pd.DataFrame(rows(asked.cases, asked.rounds, asked.slow)))
-        made.append(table.assign(**environment()))
-    whole = pd.concat(made)
-    shown = [
-        "case",
-        "sampler",
-        "threads",
-        "seconds",
-        "÷ factorised",
-        "÷ sequential",
-        "÷ compiled",
-        "auto ÷ best",
-    ]
-    print(whole[shown].to_string(index=False, float_format=lambda value: f"{value:.3g}"))
-    if asked.out:
-        with atomic_path(Path(asked.out)) as part:
-            whole.to_csv(part, index=False, float_format="%.5g")
+        made.append(table("samplers", rows(asked.cases, asked.rounds, asked.slow)))
+    write(pd.concat(made), asked.out)
     return 0
 
 

@@ -1,20 +1,19 @@
 """Where the time of a training step goes: named parts of a step, for the kinds of run that there are.
 
     python benchmarks/training_step.py times.csv                       # all cases, one thread
-    python benchmarks/training_step.py times.csv --sizes 100_cells --steps 30
+    python benchmarks/training_step.py times.csv --sizes 100_cells --rounds 30
     python benchmarks/training_step.py times.csv --losses losses.csv   # the losses of the steps, every digit
 
-A part's time is its own: what it calls that is a part of its own is taken off it. Seconds are those of the
-process (``cpu_seconds``), which a busy machine changes little, beside those of the wall; each is the median
-over the steps after a warm-up. With ``--losses`` two versions of the code can be held against each other:
-``--against`` a file of an earlier version prints the largest relative difference of a case's losses.
+Columns are those of ``tables.py``, a round is a step. A part's time is its own: what it calls that is a part
+of its own is taken off it. ``share`` is that of the process's seconds of a step (of the part ``whole``). With
+``--losses`` two versions of the code can be held against each other: ``--against`` a file of an earlier
+version prints the largest relative difference of a case's losses.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from tables import WHOLE, Case, arguments, now, table, write
 
 import dfp.training.loop as loop
 from dfp.config.build import make_phase, make_posterior, posteriors, samplers
@@ -39,7 +39,6 @@ from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.models.calcium import CalciumNetwork
 from dfp.posteriors.base import TraceSummary
 from dfp.posteriors.recognition import Recognition
-from dfp.stages.provenance import environment
 from dfp.training.average import Average
 from dfp.training.loop import Trainer
 from dfp.training.optimiser import Adam
@@ -80,11 +79,6 @@ class Clock:
 
         setattr(owner, name, timed)
         return lambda: setattr(owner, name, original)
-
-
-def now() -> np.ndarray:
-    """Seconds of the process and of the wall."""
-    return np.array([time.process_time(), time.perf_counter()])
 
 
 def _whose(law: CausalBernoulli) -> str:
@@ -214,16 +208,17 @@ def measure(
             if step >= WARM_UP:
                 spent.append(dict(clock.spent))
     whole = [sum(step.values(), np.zeros(2)) for step in spent]
-    parts = {"step": whole} | {
+    parts = {WHOLE: whole} | {
         part: [step.get(part, np.zeros(2)) for step in spent]
         for part in dict.fromkeys(name for step in spent for name in step)
     }
-    told = {**case, **SIZES[size]}
+    told = Case(size, SIZES[size]["batch"], SIZES[size]["window"], SIZES[size]["cells"])
+    method = f"{run}, {recognition}"
     rows = []
     for part, values in parts.items():
-        cpu, wall = np.median(values, 0)
-        share = cpu / np.median(whole, 0)[0]
-        rows.append({**told, "part": part, "cpu_seconds": cpu, "wall_seconds": wall, "share": share})
+        rows += told.times(method, values, part)
+        shares = np.array(values)[:, 0] / np.array(whole)[:, 0]
+        rows.append(told.row(method, "share", "1", shares, part))
     return rows, losses
 
 
@@ -236,14 +231,11 @@ def largest_difference(losses: pd.DataFrame, against: Path) -> pd.DataFrame:
     return both.groupby(["size", "run", "recognition"], sort=False)["difference"].max().reset_index()
 
 
-def arguments() -> argparse.Namespace:
+def command_line() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("out", type=Path, help="table of times (.csv)")
+    parser = arguments(__doc__, rounds=20)
     parser.add_argument("--sizes", nargs="*", choices=SIZES, default=[s for s in SIZES if s not in UNASKED])
     parser.add_argument("--runs", nargs="*", choices=RUNS, default=list(RUNS))
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
         "--recognition", nargs="*", choices=RECOGNITION, default=list(RECOGNITION), help="plain, by blocks"
     )
@@ -254,29 +246,25 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     """Measure, print and write."""
-    asked = arguments()
-    torch.set_num_threads(asked.threads)
+    asked = command_line()
     keep_freed_memory()
-    rows: list[dict[str, Any]] = []
+    made: list[pd.DataFrame] = []
     losses: list[dict[str, Any]] = []
-    for size in asked.sizes:
-        for run, recognition in product(asked.runs, asked.recognition):
-            timed, lost = measure(size, run, recognition, asked.steps)
-            rows, losses = rows + timed, losses + lost
-            told = "  ".join(f"{row['part']} {1e3 * row['cpu_seconds']:.1f}" for row in timed)
-            print(f"{size} {run} {recognition}, ms: {told}", flush=True)
-    machine = environment()
-    frame = pd.DataFrame(rows).assign(steps=asked.steps, threads=asked.threads)
-    for key in ("device", "cpu", "cores", "python", "torch", "commit"):
-        if key in machine:
-            frame[key] = str(machine[key])
-    with atomic_path(asked.out) as part:
-        frame.to_csv(part, index=False, float_format="%.5g")
-    table = pd.DataFrame(losses)
+    for threads in asked.threads:
+        torch.set_num_threads(threads)
+        rows: list[dict[str, Any]] = []
+        for size in asked.sizes:
+            for run, recognition in product(asked.runs, asked.recognition):
+                timed, lost = measure(size, run, recognition, asked.rounds)
+                rows, losses = rows + timed, losses + lost
+        made.append(table("training_step", rows))
+    write(pd.concat(made), asked.out, ("cpu_seconds", "share"))
+    found = pd.DataFrame(losses)
     if asked.losses:
-        table.to_csv(asked.losses, index=False)
+        with atomic_path(asked.losses) as part:
+            found.to_csv(part, index=False)
     if asked.against:
-        print(largest_difference(table, asked.against).to_string(index=False))
+        print(largest_difference(found, asked.against).to_string(index=False))
 
 
 if __name__ == "__main__":

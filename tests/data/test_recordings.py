@@ -10,7 +10,9 @@ import pytest
 import scipy.io
 
 from dfp.core.errors import UserError
-from dfp.data.recordings import FOLDER_VARIABLE, load_recordings, read_cascade_mat, resample_recording
+from dfp.data.cascade import FOLDER_VARIABLE, read_cascade_mat
+from dfp.data.recording import resample_recording
+from dfp.data.recordings import load_recordings
 
 RATE = 60.0
 

@@ -147,7 +147,8 @@ def test_score_tables_agree_with_their_parts() -> None:
 def test_oasis_scores_on_recordings_are_in_the_published_range() -> None:
     """Median over GCaMP6f cells (DS09), 30 Hz, noise level 2: .41 for OASIS, and a lag of −1 to −3."""
     pytest.importorskip("oasis")
-    from dfp.data.recordings import add_noise_to_level, load_recordings
+    from dfp.data.preprocess import add_noise_to_level
+    from dfp.data.recordings import load_recordings
     from dfp.evaluation.peers.oasis import oasis_deconvolve
 
     inferred, true = [], []

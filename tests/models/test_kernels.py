@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.signal import lfilter
 from torch import Tensor
 
-from dfp.models.kernels import calcium_kernel, kernel_tail
+from dfp.models.kernels import calcium_kernel
 
 times = st.floats(0.02, 3.0)
 
@@ -95,15 +95,6 @@ def test_each_cell_has_its_own_times() -> None:
     both = calcium_kernel(rise, decay, 10.0, 30)
     for n in range(3):
         assert torch.equal(both[n : n + 1], calcium_kernel(rise[n : n + 1], decay[n : n + 1], 10.0, 30))
-
-
-def test_tail_is_the_share_that_a_cut_leaves_out() -> None:
-    """A decay of 0.8 a bin leaves 0.8^L of its area beyond bin L: 11% at 10 bins."""
-    decay = seconds(-1.0 / np.log(0.8))
-    assert float(kernel_tail(seconds(0.0), decay, 1.0, 10)) == pytest.approx(0.8**10, rel=1e-6)
-    slow = kernel_tail(seconds(2.0), decay, 1.0, 10)
-    whole = calcium_kernel(seconds(2.0), decay, 1.0, 4000)[0]
-    assert float(slow) == pytest.approx(float(whole[10:].sum() / whole.sum()), rel=1e-6)
 
 
 @pytest.mark.parametrize("apart", [0.0, 1e-6, 1e-3, 2.4e-3, 2.6e-3])

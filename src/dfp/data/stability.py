@@ -140,7 +140,7 @@ def _flip_probability(logits: Array, weights: Array) -> Array:
     return np.abs(np.concatenate(after) - before) if after else np.zeros(0)
 
 
-def check_stability(rho: float, allow_supercritical: bool = False, source: str = "network") -> None:
+def check_stability(rho: float, allow_supercritical: bool = False) -> None:
     """Refuse a network in which a disturbance grows.
 
     Raises:
@@ -149,7 +149,7 @@ def check_stability(rho: float, allow_supercritical: bool = False, source: str =
     if allow_supercritical or rho < 1:
         return
     raise UserError(
-        f"{source}: the spectral radius is {rho:.3g}, expected below 1 (couplings this strong make a "
+        f"network: the spectral radius is {rho:.3g}, expected below 1 (couplings this strong make a "
         "flipped spike "
         "spread, and fixed-point sampling needs as many sweeps as bins); weaken or thin the couplings, or "
         "set "

@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from dfp.core.errors import NumericalError, UserError
 from dfp.evaluation.gibbs.base import GibbsChain
-from dfp.evaluation.gibbs.learning import START_BIAS
+from dfp.evaluation.gibbs.law import START_BIAS
 from dfp.evaluation.regression import lagged
 from dfp.models.calcium import CalciumParameters
 
@@ -26,7 +26,7 @@ LONGEST_STEP = 0.5
 class Prior:
     """``W_r[i, j] ~ N(0, weight_sd²)``, ``h ~ N(0, other_sd²)``, ``b ~ N(−3, other_sd²)``, independent.
 
-    The prior of ``dfp.evaluation.gibbs_learning.weight_posterior``.
+    The prior of ``evaluation.gibbs.learning.weight_posterior``.
     """
 
     weight_sd: float

@@ -41,10 +41,3 @@ def calcium_kernel(rise: Tensor, decay: Tensor, frame_rate: float, bins: int) ->
         near, series, torch.expm1(-apart * n) / torch.expm1(-apart)
     )
     return response / response.amax(1, keepdim=True)
-
-
-def kernel_tail(rise: Tensor, decay: Tensor, frame_rate: float, bins: int) -> Tensor:
-    """Share of the response's total area that a cut after ``bins`` bins leaves out, ``(N,)``."""
-    longest = float((decay + rise).max())
-    whole = calcium_kernel(rise, decay, frame_rate, bins + max(2, int(30 * longest * frame_rate)))
-    return whole[:, bins:].sum(1) / whole.sum(1)

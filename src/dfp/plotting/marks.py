@@ -108,58 +108,8 @@ def rows(axes: Axes, groups: Sequence[Group], log: bool = False) -> None:
         style.log_axis(axes, "x")
     edge = axes.get_xlim()[0] if log else -np.inf
     for place, group in enumerate(groups):
-        points = small(group.values)
-        heights = place + _spread(len(points))
-        inside = points > edge
-        axes.plot(
-            points[inside],
-            heights[inside],
-            ls="none",
-            marker=group.marker,
-            ms=3.6,
-            mew=0,
-            alpha=0.45,
-            color=group.colour,
-            zorder=2,
-        )
-        if (~inside).any():
-            axes.plot(
-                np.full((~inside).sum(), edge),
-                heights[~inside],
-                ls="none",
-                marker="<",
-                ms=4,
-                mew=0,
-                alpha=0.6,
-                color=group.colour,
-                clip_on=False,
-                zorder=2,
-            )
-        mean, low, high = interval(group.values)
-        if np.isfinite(low) and high > edge:
-            axes.plot(
-                [max(low, edge), high],
-                [place + BAR] * 2,
-                color=group.colour,
-                lw=2.2,
-                solid_capstyle="butt",
-                zorder=3,
-            )
-            if low < edge:
-                axes.plot(
-                    edge, place + BAR, marker="<", ms=5.5, color=group.colour, mew=0, clip_on=False, zorder=3
-                )
-        if mean > edge or len(group.values) == 1:
-            axes.plot(
-                max(mean, edge),
-                place + BAR,
-                marker=group.marker,
-                ms=7,
-                color=group.colour,
-                mec="white",
-                mew=0.9,
-                zorder=4,
-            )
+        _row_points(axes, group, place, edge)
+        _row_mean(axes, group, place, edge)
     axes.set_ylim(len(groups) - 0.45, -0.55)
     axes.set_yticks(range(len(groups)), [group.label for group in groups])
     axes.tick_params(axis="y", length=0)
@@ -168,9 +118,36 @@ def rows(axes: Axes, groups: Sequence[Group], log: bool = False) -> None:
         axes.axhline(place + BAR, color="#e9e9e9", lw=0.7, zorder=0)
 
 
-def row_texts(axes: Axes, texts: Sequence[str], heading: str, x: float = 1.02) -> None:
+def _row_points(axes: Axes, group: Group, place: float, edge: float) -> None:
+    """The seeds of one row; those at or below ``edge`` as triangles on it."""
+    points = small(group.values)
+    heights = place + _spread(len(points))
+    inside = points > edge
+    plain: dict[str, Any] = {"ls": "none", "mew": 0, "color": group.colour, "zorder": 2}
+    axes.plot(points[inside], heights[inside], marker=group.marker, ms=3.6, alpha=0.45, **plain)
+    if (~inside).any():
+        at = np.full((~inside).sum(), edge)
+        axes.plot(at, heights[~inside], marker="<", ms=4, alpha=0.6, clip_on=False, **plain)
+
+
+def _row_mean(axes: Axes, group: Group, place: float, edge: float) -> None:
+    """The mean of one row and its interval, a triangle where that reaches below ``edge``."""
+    mean, low, high = interval(group.values)
+    height, colour = place + BAR, group.colour
+    if np.isfinite(low) and high > edge:
+        ends = [max(low, edge), high]
+        axes.plot(ends, [height] * 2, color=colour, lw=2.2, solid_capstyle="butt", zorder=3)
+        if low < edge:
+            axes.plot(edge, height, marker="<", ms=5.5, color=colour, mew=0, clip_on=False, zorder=3)
+    if mean > edge or len(group.values) == 1:
+        axes.plot(
+            max(mean, edge), height, marker=group.marker, ms=7, color=colour, mec="white", mew=0.9, zorder=4
+        )
+
+
+def row_texts(axes: Axes, texts: Sequence[str], heading: str) -> None:
     """A column of numbers to the right of the rows, with a heading above it."""
-    where = blended_transform_factory(axes.transAxes, axes.transData)
+    where, x = blended_transform_factory(axes.transAxes, axes.transData), 1.02
     for place, text in enumerate(texts):
         axes.text(x, place, text, transform=where, va="center", ha="left", fontsize=8)
     axes.text(x, 1.01, heading, transform=axes.transAxes, va="bottom", ha="left", fontsize=8, color="#4d4d4d")

@@ -146,10 +146,10 @@ def over_label(
     return figure
 
 
-def grouped(frame: pd.DataFrame, looks: Mapping[Hashable, Look], by: str, scale: float = 1.0) -> list[Group]:
+def grouped(frame: pd.DataFrame, looks: Mapping[Hashable, Look], by: str) -> list[Group]:
     """A row per value of ``by``."""
     return [
-        Group(look.name, scale * values(frame[frame[by] == value]), look.colour, look.marker)
+        Group(look.name, values(frame[frame[by] == value]), look.colour, look.marker)
         for value, look in looks.items()
         if (frame[by] == value).any()
     ]

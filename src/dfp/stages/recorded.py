@@ -10,7 +10,8 @@ from dfp.config.schema import RecordingsSpec
 from dfp.core.errors import UserError
 from dfp.data.dataset import Dataset
 from dfp.data.preprocess import initial_estimates
-from dfp.data.recordings import Recording, load_recordings
+from dfp.data.recording import Recording
+from dfp.data.recordings import load_recordings
 from dfp.models.calcium import CalciumParameters
 
 

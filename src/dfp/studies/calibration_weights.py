@@ -17,7 +17,8 @@ from dfp.core.noise import generator
 from dfp.data.dataset import Dataset
 from dfp.evaluation.gibbs.blocks import BlockedGibbs
 from dfp.evaluation.gibbs.chains import diagnostics
-from dfp.evaluation.gibbs.learning import LAW, START_BIAS, weight_posterior
+from dfp.evaluation.gibbs.law import LAW, START_BIAS
+from dfp.evaluation.gibbs.learning import weight_posterior
 from dfp.evaluation.weight_uncertainty import Laplace, Prior, laplace, laplace_of_samples
 from dfp.models.calcium import CalciumNetwork, CalciumParameters
 from dfp.posteriors.base import TraceSummary

@@ -208,12 +208,10 @@ class GibbsChain(ABC):
             kept[n] = self.z
         return kept
 
-    def marginals(self, sweeps: int, burn_in: int = 0) -> Array:
-        """``P(z[t] = 1 | x)`` as the average of ``sweeps`` sweeps after ``burn_in``, ``(B, T, N)``."""
-        if sweeps < 1 or burn_in < 0:
-            raise UserError(f"marginals: found {sweeps} sweeps, burn-in {burn_in}; expected at least 1 and 0")
-        for _ in range(burn_in):
-            self.sweep()
+    def marginals(self, sweeps: int) -> Array:
+        """``P(z[t] = 1 | x)`` as the average of the next ``sweeps`` sweeps, ``(B, T, N)``."""
+        if sweeps < 1:
+            raise UserError(f"marginals: found {sweeps} sweeps, expected at least 1")
         total = np.zeros(self._z.shape)
         for _ in range(sweeps):
             self.sweep()

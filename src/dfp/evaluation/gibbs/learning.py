@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from dfp.core.errors import UserError
 from dfp.evaluation.gibbs.base import GibbsChain
+from dfp.evaluation.gibbs.law import LAW, START_BIAS, draw_law
 from dfp.evaluation.gibbs.particles import gibbs_chain
-from dfp.evaluation.regression import lagged, regress
+from dfp.evaluation.regression import regress
 from dfp.models.calcium import CalciumParameters
 
 Array = NDArray[np.float64]
 
-#: what can be learned
-LAW = ("bias", "history", "coupling")
-#: logits at which every cell starts: about one spike in twenty bins
-START_BIAS = -3.0
-#: largest change of a logit parameter at which Newton's method stops, and its most steps
-NEWTON_TOLERANCE = 1e-8
-NEWTON_STEPS = 50
-#: degrees of freedom of the proposals
-FREEDOM = 20.0
+#: nats per bin and squared logit, of EM's regressions: enough for a finite estimate
+RIDGE = 1e-6
+#: EM's steps fall as the number of sweeps after the burn-in to this power, between 0.5 and 1
+POWER = 0.7
 
 
 class Recorded(Protocol):
@@ -54,7 +49,7 @@ class Fit:
     """What ``em`` found.
 
     Attributes:
-        parameters: the estimates; what was not learned is as in the data set.
+        parameters: the estimates, with the data set's calcium constants.
         trace: the estimates after each sweep, by name: bias ``(K, N)``, history ``(K, N, Lh)``, coupling
             ``(K, R, N, N)``.
         chain: the sampler where it ended, under the estimates: ``chain.run`` goes on from there.
@@ -70,17 +65,13 @@ def em(
     sweeps: int,
     burn_in: int,
     seed: int,
-    learn: Collection[str] = LAW,
-    ridge: float = 1e-6,
-    power: float = 0.7,
-    kernel_bins: int | None = None,
     particles: int = 0,
 ) -> Fit:
     """Stochastic-approximation EM for the spiking law, calcium constants as in ``data.start``.
 
     Sweep k draws the spikes under θ_{k−1}; ``regress`` gives the estimates θ̂_k of its raster alone; then
 
-        θ_k = θ_{k−1} + γ_k (θ̂_k − θ_{k−1}), γ_k = 1 for k ≤ burn_in, then (k − burn_in)^−power.
+        θ_k = θ_{k−1} + γ_k (θ̂_k − θ_{k−1}), γ_k = 1 for k ≤ burn_in, then (k − burn_in)^−0.7.
 
     Starts from no spikes, a bias of −3, no history and no coupling, whatever ``data.start`` has there: on
     simulated data that is the truth. Averaged are the estimates, as a logistic regression has no sufficient
@@ -90,46 +81,35 @@ def em(
     Args:
         data: its training traces are used.
         sweeps: in all, burn-in included.
-        learn: of ``LAW``; the bias always, and what is left out must be 0 in ``data.start``.
-        ridge: of ``regress``, nats per bin and squared logit.
-        power: 0.5 < power ≤ 1.
-        kernel_bins: as ``data.kernel_bins`` by default; another cut is another model.
         particles: of particle Gibbs; 0 takes it only where the memory is too long for ``BlockedGibbs``.
 
     Raises:
         UserError: for settings outside these ranges, or those of ``gibbs_chain``.
     """
-    start, known = data.start, set(LAW)
-    if not 0 <= burn_in < sweeps or not 0.5 < power <= 1:
-        raise UserError(
-            f"em: found {sweeps} sweeps, burn-in {burn_in}, power {power}; "
-            "expected 0 ≤ burn-in < sweeps, 0.5 < power ≤ 1"
-        )
-    if not set(learn) <= known or "bias" not in learn:
-        raise UserError(f"learn: found {', '.join(learn)}; expected bias, and any of history, coupling")
-    for name in known - set(learn):
-        if np.any(getattr(start, name)):
-            raise UserError(
-                f"learn: found no '{name}', which is not 0 at the start; expected it to be learned"
-            )
-    lags = start.history.shape[1] if "history" in learn else 0
-    basis = start.basis if "coupling" in learn else np.zeros((0, 1))
-    theta = {name: np.zeros(getattr(start, name).shape) for name in LAW}
-    theta["bias"] += START_BIAS
+    start = data.start
+    if not 0 <= burn_in < sweeps:
+        raise UserError(f"em: found {sweeps} sweeps, burn-in {burn_in}; expected 0 ≤ burn-in < sweeps")
+    theta = _at_rest(start)
     parameters = replace(start, **theta)
-    cut = data.kernel_bins if kernel_bins is None else kernel_bins
-    chain = gibbs_chain(parameters, data.frame_rate, cut, data.x, seed, particles=particles)
-    trace = {name: np.empty((sweeps, *theta[name].shape)) for name in learn}
+    chain = gibbs_chain(parameters, data.frame_rate, data.kernel_bins, data.x, seed, particles=particles)
+    trace = {name: np.empty((sweeps, *theta[name].shape)) for name in LAW}
     for k in range(1, sweeps + 1):
         chain.sweep()
-        found = regress(chain.z, basis, lags, ridge)
-        size = 1.0 if k <= burn_in else (k - burn_in) ** -power
-        for name in learn:
+        found = regress(chain.z, start.basis, start.history.shape[1], RIDGE)
+        size = 1.0 if k <= burn_in else (k - burn_in) ** -POWER
+        for name in LAW:
             theta[name] = theta[name] + size * (getattr(found, name) - theta[name])
             trace[name][k - 1] = theta[name]
         parameters = replace(start, **theta)
         chain.set_parameters(parameters)
     return Fit(parameters, trace, chain)
+
+
+def _at_rest(start: CalciumParameters) -> dict[str, Array]:
+    """A law of ``start``'s shapes with a bias of −3 and no weights."""
+    theta = {name: np.zeros(getattr(start, name).shape) for name in LAW}
+    theta["bias"] += START_BIAS
+    return theta
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +136,6 @@ def weight_posterior(
     seed: int,
     prior_sd: float,
     other_sd: float = 3.0,
-    kernel_bins: int | None = None,
     particles: int = 0,
 ) -> WeightPosterior:
     """Gibbs sampling of spikes and spiking law together, calcium constants as in ``data.start``.
@@ -176,7 +155,7 @@ def weight_posterior(
         )
     kept = {name: np.empty((sweeps, *getattr(start, name).shape)) for name in LAW}
     acceptance = np.zeros(start.cells)
-    drawn = law_draws(data, seed, prior_sd, other_sd, kernel_bins, particles)
+    drawn = law_draws(data, seed, prior_sd, other_sd, particles)
     for k, draw in zip(range(-burn_in, sweeps), drawn, strict=False):
         chain = draw.chain
         if k >= 0:
@@ -198,116 +177,17 @@ class LawDraw:
 
 
 def law_draws(
-    data: Recorded,
-    seed: int,
-    prior_sd: float,
-    other_sd: float = 3.0,
-    kernel_bins: int | None = None,
-    particles: int = 0,
+    data: Recorded, seed: int, prior_sd: float, other_sd: float = 3.0, particles: int = 0
 ) -> Iterator[LawDraw]:
     """The turns of ``weight_posterior``, without end, from its first: nothing is left out."""
     start = data.start
-    theta = {name: np.zeros(getattr(start, name).shape) for name in LAW}
-    theta["bias"] += START_BIAS
-    cut = data.kernel_bins if kernel_bins is None else kernel_bins
-    chain = gibbs_chain(replace(start, **theta), data.frame_rate, cut, data.x, seed, particles=particles)
+    theta = _at_rest(start)
+    chain = gibbs_chain(
+        replace(start, **theta), data.frame_rate, data.kernel_bins, data.x, seed, particles=particles
+    )
     rng = np.random.default_rng([seed, 1])
     while True:
         chain.sweep()
         theta, accepted = draw_law(chain.z, start.basis, theta, prior_sd, other_sd, rng)
         chain.set_parameters(replace(start, **theta))
         yield LawDraw(theta, accepted, chain)
-
-
-def draw_law(
-    z: NDArray[np.int8],
-    basis: Array,
-    theta: dict[str, Array],
-    prior_sd: float,
-    other_sd: float,
-    rng: np.random.Generator,
-) -> tuple[dict[str, Array], NDArray[np.bool_]]:
-    """One Metropolis–Hastings step for the law of each cell, given the spikes, under the prior above.
-
-    The proposal does not depend on where the chain is: Student's t about the posterior's mode, scaled by the
-    inverse Hessian there (Laplace's approximation with wider tails). Of many bins it is nearly the posterior.
-
-    Args:
-        z: ``(B, T, N)`` spikes; basis: ``(R, L)``, lag 1 first.
-        theta: bias ``(N,)``, history ``(N, Lh)``, coupling ``(R, N, N)``; a new one is returned.
-
-    Returns:
-        The next law, and ``(N,)`` whether each cell's proposal was accepted.
-    """
-    values = np.asarray(z, dtype=np.float64)
-    count, lags, cells = basis.shape[0], theta["history"].shape[1], values.shape[2]
-    own = lagged(values, np.eye(lags)) if lags else np.zeros((0, *values.shape))
-    others = lagged(values, basis).reshape(count, -1, cells)
-    following = {name: theta[name].copy() for name in LAW}
-    accepted = np.zeros(cells, dtype=np.bool_)
-    for i in range(cells):
-        senders = np.arange(cells) != i
-        columns = [
-            np.ones((others.shape[1], 1)),
-            own[..., i].reshape(lags, others.shape[1]).T,
-            *others[..., senders],
-        ]
-        design = np.concatenate(columns, axis=1)
-        now = np.concatenate(
-            [theta["bias"][[i]], theta["history"][i], theta["coupling"][:, i, senders].ravel()]
-        )
-        centre = np.zeros(len(now))
-        centre[0] = START_BIAS
-        precision = np.full(len(now), prior_sd**-2.0)
-        precision[: 1 + lags] = other_sd**-2.0
-        problem = _Logistic(design, values[..., i].ravel(), centre, precision)
-        mode, root = problem.mode(now)
-        normal = rng.standard_normal(len(now)) / np.sqrt(rng.chisquare(FREEDOM) / FREEDOM)
-        proposed = mode + np.linalg.solve(root.T, normal)
-        gain = problem.log_density(proposed) - problem.log_density(now)
-        gain += _log_student(root.T @ (now - mode)) - _log_student(normal)
-        if np.log1p(-rng.random()) < gain:
-            accepted[i] = True
-            following["bias"][i] = proposed[0]
-            following["history"][i] = proposed[1 : 1 + lags]
-            following["coupling"][:, i, senders] = proposed[1 + lags :].reshape(count, cells - 1)
-    return following, accepted
-
-
-def _log_student(scaled: Array) -> float:
-    """Up to a constant."""
-    return float(-0.5 * (FREEDOM + len(scaled)) * np.log1p(scaled @ scaled / FREEDOM))
-
-
-@dataclass(frozen=True, eq=False)
-class _Logistic:
-    """Regression of ``target (n,)`` on ``design (n, F)``, logistic, with normal priors ``(F,)``."""
-
-    design: Array
-    target: Array
-    centre: Array
-    precision: Array
-
-    def log_density(self, w: Array) -> float:
-        """Log posterior density of the weights w ``(F,)``, up to a constant."""
-        u = self.design @ w
-        return float(
-            self.target @ u - np.logaddexp(0, u).sum() - 0.5 * self.precision @ (w - self.centre) ** 2
-        )
-
-    def mode(self, w: Array) -> tuple[Array, Array]:
-        """By Newton's method from w: the mode, and the Cholesky root C of the Hessian C Cᵀ there."""
-        height = self.log_density(w)
-        for _ in range(NEWTON_STEPS):
-            p = expit(self.design @ w)
-            hessian = (self.design * (p * (1 - p))[:, None]).T @ self.design + np.diag(self.precision)
-            gradient = self.design.T @ (self.target - p) - self.precision * (w - self.centre)
-            root = np.linalg.cholesky(hessian)
-            step = np.linalg.solve(hessian, gradient)
-            if np.abs(step).max() < NEWTON_TOLERANCE:
-                break
-            # far from the mode a whole step may overshoot
-            while (new := self.log_density(w + step)) < height - 1e-9 * abs(height):
-                step = step / 2
-            w, height = w + step, new
-        return w, root
