@@ -47,16 +47,17 @@ def load_traces(
     allow_nan: bool = False,
     max_nan_fraction: float = 0.5,
 ) -> Traces:
-    """Read and check traces: ``.npy``, ``.npz``, ``.csv`` (``.tsv``, ``.txt``), ``.mat`` (up to version 7) or a
-    suite2p folder.
+    """Read and check traces: ``.npy``, ``.npz``, ``.csv`` (``.tsv``, ``.txt``), ``.mat`` (up to version 7) or
+    a suite2p folder.
 
     * ``.npy``: one array, ``(T,)`` or two-dimensional.
-    * ``.npz``, ``.mat``: the array named ``key`` (``data.dff`` for a field of a MATLAB struct); without it, the
-      only one that is numeric with more than one value. A number named ``frame_rate``, ``fs`` or ``framerate`` in the file gives the frame rate.
+    * ``.npz``, ``.mat``: the array named ``key`` (``data.dff`` for a field of a struct); without it, the only
+      one that is numeric with more than one value. A number named ``frame_rate``, ``fs`` or ``framerate`` in
+      the file gives the frame rate.
     * ``.csv``, ``.tsv``, ``.txt``: a column a cell, an optional header row with names, columns parted by
       commas, semicolons, tabs or spaces (``read_csv``). A column named ``time`` or ``t`` holds seconds,
-      ``time_ms`` milliseconds, and gives the frame rate; one named ``frame`` or ``index`` that counts the rows
-      is left out. Empty fields are NaN.
+      ``time_ms`` milliseconds, and gives the frame rate; one named ``frame`` or ``index`` that counts the
+      rows is left out. Empty fields are NaN.
     * a folder with ``F.npy`` is read by ``load_suite2p`` with its standard settings.
 
     Args:
@@ -139,7 +140,7 @@ def check_traces(
             f"{source}: an array of shape {values.shape}, expected two dimensions, frames × cells"
         )
     frames, cells = values.shape
-    if frames == 1 and cells > 2 and orientation is None:
+    if frames == 1 and cells >= 10 and orientation is None:
         raise UserError(
             f"{source}: 1 frames × {cells} cells looks transposed, expected more frames than cells; set "
             "orientation to 'cells_first' (--orientation cells_first) if the row is a cell"
@@ -149,8 +150,8 @@ def check_traces(
     if cells > frames and orientation is None:
         raise UserError(
             f"{source}: {frames} frames × {cells} cells looks transposed, expected more frames than cells; "
-            "set orientation "
-            "(--orientation) to 'cells_first' if rows are cells, or to 'time_first' if there really are fewer frames"
+            "set orientation (--orientation) to 'cells_first' if rows are cells, or to 'time_first' if there "
+            "really are fewer frames"
         )
     labels = _names(names, cells)
     infinite = np.argwhere(np.isinf(values))
@@ -169,8 +170,8 @@ def check_traces(
         frame, cell = np.argwhere(missing)[0]
         raise UserError(
             f"{source}: {int(missing.sum())} NaN values in {int(missing.any(axis=0).sum())} of {cells} "
-            "cells, first at "
-            f"frame {frame} of {labels[cell]}, expected none; set allow_nan (--allow-nan) to treat them as missing frames"
+            f"cells, first at frame {frame} of {labels[cell]}, expected none; set allow_nan (--allow-nan) to "
+            "treat them as missing frames"
         )
     share = missing.mean(axis=0)
     worst = int(share.argmax())
@@ -278,7 +279,8 @@ def _frame_rate(path: Path, given: float | None, stored: float | None, hint: str
     rate = stored if given is None else float(given)
     if rate is None:
         raise UserError(
-            f"{path}: does not tell its frame rate, expected frame_rate (--frame-rate) in Hz to be given{hint}"
+            f"{path}: does not tell its frame rate, expected frame_rate (--frame-rate) in Hz to be "
+            f"given{hint}"
         )
     if not (np.isfinite(rate) and rate > 0):
         raise UserError(f"{path}: a frame rate of {rate}, expected a positive number of Hz")
@@ -354,8 +356,8 @@ def _pick(path: Path, arrays: dict[str, NDArray[Any]], key: str | None) -> tuple
     if key is None:
         if len(numeric) != 1:
             raise UserError(
-                f"{path}: holds {len(numeric)} arrays that could be traces ({listed}), expected 'key' (--key) "
-                "to name one"
+                f"{path}: holds {len(numeric)} arrays that could be traces ({listed}), expected 'key' "
+                "(--key) to name one"
             )
         key = next(iter(numeric))
     elif key not in arrays:
