@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from dfp.core.errors import UserError
 from dfp.core.filters import causal_filter
 from dfp.samplers.base import Effort
 from dfp.samplers.recursion import Hidden
@@ -25,6 +26,17 @@ class Parts:
     own: list[Tensor] = field(default_factory=list)
     coupling: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     hidden: list[Hidden] = field(default_factory=list)
+
+
+def _shaped(name: str, found: Tensor, *expected: int | str) -> None:
+    """Refuse a tensor of another shape; names stand for any size."""
+    fits = found.dim() == len(expected) and all(
+        isinstance(size, str) or have == size for have, size in zip(found.shape, expected, strict=True)
+    )
+    if not fits:
+        raise UserError(
+            f"{name}: found shape {tuple(found.shape)}, expected ({', '.join(map(str, expected))})"
+        )
 
 
 class CausalTerm(ABC):
@@ -53,6 +65,12 @@ class CausalTerm(ABC):
         values ``(S, B, memory, N)``, most recent last.
         """
 
+    def check(self, cells: int) -> None:
+        """Raise ``UserError`` where the term's numbers are not those of ``cells`` cells; by default
+        nothing is looked at.
+        """
+        return None
+
     def lower(self, cells: int, parts: Parts) -> bool:
         """Add this term's numbers to ``parts``; False where they are of no form that those can hold."""
         return False
@@ -67,6 +85,10 @@ class OwnHistory(CausalTerm):
     """
 
     taps: Tensor
+
+    def check(self, cells: int) -> None:
+        alike = self.taps.dim() == 2 and self.taps.shape[0] == 1
+        _shaped("taps of the own history", self.taps, 1 if alike else cells, "L")
 
     @property
     def memory(self) -> int:
@@ -99,6 +121,10 @@ class Coupling(CausalTerm):
     weights: Tensor
     basis: Tensor
     couples_cells = True
+
+    def check(self, cells: int) -> None:
+        _shaped("basis of the coupling", self.basis, "R", "L")
+        _shaped("weights of the coupling", self.weights, self.basis.shape[0], cells, cells)
 
     @property
     def memory(self) -> int:
@@ -141,6 +167,11 @@ class LowRankCoupling(CausalTerm):
     right: Tensor
     basis: Tensor
     couples_cells = True
+
+    def check(self, cells: int) -> None:
+        _shaped("basis of the coupling", self.basis, "R", "L")
+        _shaped("left of the coupling", self.left, self.basis.shape[0], cells, "K")
+        _shaped("right of the coupling", self.right, self.basis.shape[0], self.left.shape[2], cells)
 
     @property
     def memory(self) -> int:
