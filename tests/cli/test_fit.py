@@ -115,6 +115,10 @@ def test_connections_are_told_by_source_and_target(tmp_path: Path, brief: Path) 
     for row in table.itertuples():
         source, target = (int(str(name).removeprefix("roi")) for name in (row.source, row.target))
         assert row.weight == pytest.approx(learned[0, target, source], rel=1e-6)
+    # amplitude, baseline and noise are those that the cells have alone
+    alone, together = pd.read_csv(out / "cells" / "cells.csv"), pd.read_csv(out / "cells.csv")
+    for name in ("amplitude", "baseline", "noise"):
+        assert np.allclose(alone[name], together[name], rtol=1e-6)
     # a fit of the cells alone leaves no table of another fit beside it
     assert dfp("fit", *asked, "--out", out) == 0
     assert not (out / "connections.csv").exists()

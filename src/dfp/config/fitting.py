@@ -49,12 +49,14 @@ class Fit:
         raw: the run's plain settings, as a checkpoint keeps them.
         data: of the data set.
         indicators: name → [rise, decay] in seconds.
+        before: the fit whose amplitude, baseline and noise this one starts from; None for own guesses.
     """
 
     name: str
     raw: dict[str, Any]
     data: OwnSpec
     indicators: Mapping[str, list[float]]
+    before: Fit | None = None
 
     @property
     def coupled(self) -> bool:
@@ -109,6 +111,11 @@ def load_fit(name: str, overrides: Path | str | None = None) -> Fit:
     if overrides is not None:
         raw, where = merge(raw, read_yaml(overrides)), str(overrides)
     document = build(FitDocument, raw, where)
+    before = _fit(document, "cells", where) if name == "connections" else None
+    return replace(_fit(document, name, where), before=before)
+
+
+def _fit(document: FitDocument, name: str, where: str) -> Fit:
     own = dict(getattr(document, name))
     data = convert(dict[str, Any], own.pop("data", None) or {}, f"{where}: {name}.data")
     spec = build(OwnSpec, merge(document.data, data), f"{where}: {name}.data")

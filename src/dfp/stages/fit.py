@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,14 @@ from dfp.core.files import read_json
 from dfp.data.dataset import Dataset
 from dfp.data.own import Preparation, Response, own_dataset
 from dfp.data.traces import Orientation, Traces, load_traces
+from dfp.models.calcium import CalciumParameters
 from dfp.stages.aggregate import write_table
 from dfp.stages.fitted import Fitted, choose_device, load
 from dfp.stages.infer import spikes_table
 from dfp.stages.train import train_on
+
+#: what a fit of the cells says of them before their connections are learned
+MEASUREMENT = ("amplitude", "baseline", "noise")
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ def fit(
     ``spikes.csv`` (``spikes_table``), ``cells.csv`` (``cells_table``) and, where weights between cells are
     learned, ``connections.csv`` (``connections_table``), beside what every training leaves.
 
-    The same command again resumes what was cut off, and trains nothing that is there already.
+    Connections start from a fit of the cells, in the folder ``cells`` below, and keep what it says of the
+    measurement. The same command again resumes what was cut off, and trains nothing that is there already.
 
     Args:
         plan: the settings, of ``load_fit``.
@@ -68,6 +73,9 @@ def fit(
         data = own_dataset(traces, plan.data, response, plan.coupled)
     except UserError as error:
         raise UserError(f"{source.path}: {error}") from None
+    if plan.before is not None:
+        fit(source, out / "cells", plan.before, response, device, wandb)
+        data = replace(data, start=_measured(data.start, out / "cells" / "cells.csv"))
     preparation = plan.data.preparation(traces.frame_rate)
     checkpoint = _trained(source, out, plan, traces, data, preparation, device, wandb)
     fitted = load(checkpoint, choose_device(device))
@@ -77,6 +85,12 @@ def fit(
     write_table(cells_table(fitted, traces, spikes), out / "cells.csv")
     if plan.coupled:
         write_table(connections_table(fitted, traces), out / "connections.csv")
+
+
+def _measured(start: CalciumParameters, cells: Path) -> CalciumParameters:
+    """Parameters with amplitude, baseline and noise as another fit found them."""
+    table = pd.read_csv(cells)
+    return replace(start, **{name: table[name].to_numpy(float, copy=True) for name in MEASUREMENT})
 
 
 def _trained(
@@ -91,7 +105,7 @@ def _trained(
 ) -> Path:
     """The checkpoint of this fit of these traces, trained unless it is there."""
     checkpoint = out / "checkpoint.pt"
-    start = {name: getattr(data.start, name).tolist() for name in ("rise", "decay", "amplitude")}
+    start = {name: getattr(data.start, name).tolist() for name in ("rise", "decay", *MEASUREMENT)}
     held = hashlib.sha256(np.ascontiguousarray(data.x).tobytes()).hexdigest()
     identity = fingerprint([plan.raw, asdict(plan.data), start, data.frame_rate, held])
     config = out / "config.json"
