@@ -51,3 +51,10 @@ rule exact:
 include: "workflow/rules/targets.smk"
 include: "workflow/rules/runs.smk"
 include: "workflow/rules/tables.smk"
+
+
+if workflow.is_main_process:
+    named = {one.name for one in workflow.rules}
+    for word in sys.argv[1:]:  # Snakemake itself says only that there is no such rule
+        if word not in named and "/" not in word and suggest(word, EXPERIMENTS):
+            print(f"no target '{word}'{suggest(word, EXPERIMENTS)}", file=sys.stderr)

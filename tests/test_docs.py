@@ -8,18 +8,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cases
+import pandas as pd
 import pytest
 import torch
 
+import dfp.objectives
 import dfp.posteriors
+from dfp.cli import main
 from dfp.config import build
+from dfp.core.errors import UserError
 from dfp.core.noise import generator
 from dfp.distributions.enumeration import all_paths
 from dfp.models.calcium import CalciumNetwork
+from dfp.objectives.base import Loss, Objective, Problem
 from dfp.objectives.relaxed_pmf import RelaxedPmf
 from dfp.posteriors.base import Posterior, TraceSummary
 from dfp.samplers.fixed_point import FixedPoint
-from dfp.samplers.relaxations import Hard
+from dfp.samplers.relaxations import Concrete, Hard
 from dfp.samplers.sequential import Sequential
 from dfp.training.loop import Trainer
 from dfp.training.phase import Phase
@@ -31,6 +36,14 @@ def python_blocks(page: str) -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
+def block(page: str, mark: str, language: str = "python") -> str:
+    """The one block of code of a page that holds ``mark``."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = [one for one in re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL) if mark in one]
+    assert len(found) == 1, f"{page}: {len(found)} blocks of {language} hold '{mark}'"
+    return str(found[0])
+
+
 def test_the_library_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (example,) = python_blocks("README.md")
     exec(compile(example, "README.md", "exec"), {})
@@ -40,7 +53,7 @@ def test_the_library_example_of_the_readme_runs(capsys: pytest.CaptureFixture[st
 @pytest.fixture
 def markov(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Posterior]]:
     """The posterior of CONTRIBUTING.md, found in the package without being listed anywhere."""
-    (text,) = python_blocks("CONTRIBUTING.md")
+    text = block("CONTRIBUTING.md", "class Markov(")
     (tmp_path / "markov.py").write_text(text, encoding="utf-8")
     monkeypatch.setattr(dfp.posteriors, "__path__", [*dfp.posteriors.__path__, str(tmp_path)])
     build.posteriors.cache_clear()
@@ -82,3 +95,43 @@ def test_the_added_posterior_trains(markov: type[Posterior]) -> None:
         ).run()
     ]
     assert losses[-1] < losses[0]
+
+
+def test_an_objective_is_added_in_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tempered.py").write_text(block("CONTRIBUTING.md", "class Tempered("), encoding="utf-8")
+    monkeypatch.setattr(dfp.objectives, "__path__", [*dfp.objectives.__path__, str(tmp_path)])
+    build.objectives.cache_clear()
+    try:
+        one, half = (build.make_objective({"kind": "tempered", "beta": beta}, "here") for beta in (1.0, 0.5))
+        with pytest.raises(UserError, match="tempered samples, beta: found 1, -1"):
+            build.make_objective({"kind": "tempered", "beta": -1.0}, "here")
+    finally:
+        build.objectives.cache_clear()
+        sys.modules.pop("dfp.objectives.tempered", None)
+    x = torch.randn(3, 20, 1, generator=generator(0))
+    problem = Problem(CalciumNetwork(cases.parameters(cells=1), 30.0), x, torch.ones_like(x), True)
+    prior = problem.model.prior(3, 20)
+    q = prior.with_drive(prior.drive + 0.5)  # else prior and entropy would cancel
+
+    def loss(objective: Objective) -> Loss:
+        return objective.loss(problem, q, FixedPoint(), Concrete(0.4), generator(1))
+
+    plain, same, less = loss(RelaxedPmf()), loss(one), loss(half)
+    assert same.total == plain.total
+    parts = plain.terms
+    expected = -(parts["log_likelihood"] + 0.5 * (parts["log_prior"] + parts["entropy"]))
+    assert float(less.total) == pytest.approx(expected, rel=1e-5) and float(less.total) != float(plain.total)
+
+
+def test_the_experiment_of_contributing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "experiments" / "closer"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(block("CONTRIBUTING.md", "question:", "yaml"), encoding="utf-8")
+    (folder / "plot.py").write_text(block("CONTRIBUTING.md", "def figures("), encoding="utf-8")
+    (folder.parent / "datasets.yaml").write_text((ROOT / "experiments" / "datasets.yaml").read_text())
+    monkeypatch.chdir(tmp_path)
+    asked = ("run", "--only", "closer", "--scale", "smoke", "--wandb", "disabled", "--device", "cpu")
+    assert main(asked) == 0
+    table = pd.read_csv("results/smoke/closer/table.csv")
+    assert set(table[table["metric"] == "gap_per_bin"]["run"]) == {"factorised", "fixed_point"}
+    assert Path("figures/smoke/closer/gap.png").read_bytes().startswith(b"\x89PNG")

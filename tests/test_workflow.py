@@ -187,6 +187,14 @@ def test_a_bad_setting_is_one_sentence(copy: Path, setting: str, told: str) -> N
     assert not done.stdout.strip()
 
 
+def test_a_misspelt_target_is_told(copy: Path) -> None:
+    done = snakemake(copy, "-n", "-j4", "uncertanty")
+    assert done.returncode != 0
+    assert "no target 'uncertanty' (did you mean 'uncertainty'?)" in done.stderr
+    for name in ("ablations", "plot_uncertainty"):
+        assert "no target" not in snakemake(copy, "-n", "-j4", name).stderr
+
+
 def test_settings() -> None:
     assert read_settings({}).scale == "default"
     with pytest.raises(UserError, match="scale"):

@@ -7,18 +7,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dfp import __version__
+from dfp.arguments import make_parser
 from dfp.core.errors import NumericalError, UserError
 from dfp.core.memory import keep_freed_memory
-
-SCALES = ("smoke", "default", "paper")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return 0, 2 for a user's mistake, 3 for a
     numerical failure, each told in one sentence.
     """
-    options = _parser().parse_args(arguments)
+    options = make_parser().parse_args(arguments)
     try:
         _run(options)
     except UserError as error:
@@ -39,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    if options.command in ("train", "evaluate", "timing", "study", "infer", "run"):
+    if options.command in ("train", "evaluate", "timing", "study", "infer", "fit", "run"):
         keep_freed_memory()
     # stages are imported when they are needed: figures and claims do not wait for torch
     match options.command:
@@ -115,6 +113,16 @@ def _run(options: argparse.Namespace) -> None:
                 options.checkpoint, options.traces, options.out, options.frame_rate, options.orientation,
                 options.key, options.allow_nan, options.device,
             )  # fmt: skip
+        case "fit":
+            from dfp.config.fitting import load_fit
+            from dfp.stages.fit import Source, fit
+
+            plan = load_fit("connections" if options.connections else "cells", options.settings)
+            source = Source(
+                options.traces, options.frame_rate, options.orientation, options.key, options.allow_nan
+            )
+            response = plan.response(options.indicator, options.rise, options.decay, options.amplitude)
+            fit(source, options.out, plan, response, options.device, options.wandb)
         case "run":
             from dfp.stages.run import run
 
@@ -134,114 +142,6 @@ def _run(options: argparse.Namespace) -> None:
                 if exp.kind == "study":
                     size = f"the study {make_study(exp).name}"
                 print(f"{path} ({options.scale}): {size}, about {exp.minutes:g} minutes")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="dfp", description="Discrete flow posteriors: the stages of the experiments, one by one."
-    )
-    parser.add_argument("--version", action="version", version=f"dfp {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True)
-
-    def command(name: str, told: str, *, experiment: bool = True) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, help=told, description=told)
-        if experiment:
-            made.add_argument("--experiment", type=Path, required=True, help="the experiment's config.yaml")
-            _scale(made)
-        return made
-
-    def path(made: argparse.ArgumentParser, *flags: str, required: bool = True) -> None:
-        for flag in flags:
-            made.add_argument(flag, type=Path, required=required)
-
-    def device(made: argparse.ArgumentParser) -> None:
-        made.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu or cuda")
-
-    def wandb(made: argparse.ArgumentParser, default: str = "offline") -> None:
-        made.add_argument("--wandb", default=default, choices=("offline", "online", "disabled"))
-
-    made = command("simulate", "make a data set")
-    made.add_argument("--dataset", required=True)
-    path(made, "--out")
-
-    made = command("train", "train one posterior on one data set; resumes when it was cut off")
-    made.add_argument("--run", required=True)
-    made.add_argument("--dataset", required=True)
-    path(made, "--data", "--out")
-    path(made, "--warm-start", required=False)
-    device(made)
-    wandb(made)
-
-    made = command("evaluate", "measure a checkpoint on held-out trials, from hard samples", experiment=False)
-    path(made, "--checkpoint", "--data", "--out")
-    device(made)
-
-    made = command("peers", "score other people's methods on a data set")
-    made.add_argument("--dataset", required=True)
-    path(made, "--data", "--out")
-    made.add_argument("--settings", type=Path, help="what `dfp tune` chose on another network")
-
-    made = command("tune", "choose the settings of other people's methods on a network of its own")
-    path(made, "--data", "--out")
-
-    made = command("aggregate", "stack the metrics of runs into one table", experiment=False)
-    made.add_argument("--inputs", type=Path, nargs="+", required=True)
-    path(made, "--out")
-
-    made = command("timing", "time training steps; leave the machine alone meanwhile")
-    path(made, "--out")
-    device(made)
-
-    made = command("study", "make the table of a study: exact references, estimators, calibration")
-    path(made, "--out")
-    device(made)
-
-    made = command("collect", "put the tables of other experiments together")
-    made.add_argument("--inputs", type=Path, nargs="+", required=True)
-    path(made, "--out")
-
-    made = command("plot", "draw an experiment's figures from its tables", experiment=False)
-    made.add_argument("--experiment", type=Path, required=True, help="the experiment's config.yaml")
-    path(made, "--results", "--out")
-    made.add_argument("--figures", nargs="+", required=True, help="the names of the figures expected")
-    wandb(made, "disabled")
-
-    made = command("claims", "hold the registered claims against the tables", experiment=False)
-    path(made, "--results", "--out")
-
-    made = command("reference", "keep a scale's tables and figures as the reference", experiment=False)
-    path(made, "--results", "--figures")
-
-    made = command("infer", "spikes from traces of your own, by a trained posterior", experiment=False)
-    path(made, "--checkpoint", "--traces", "--out")
-    made.add_argument("--frame-rate", type=float, help="Hz; needed unless the file tells it")
-    made.add_argument(
-        "--orientation",
-        choices=("time_first", "cells_first"),
-        help="whether the rows of the array are frames or cells; frames, unless that looks wrong",
-    )
-    made.add_argument("--key", help="name of the array in .npz and .mat files")
-    made.add_argument("--allow-nan", action="store_true", help="treat NaN frames as not observed")
-    device(made)
-
-    made = command("run", "run experiments from data to figures without Snakemake", experiment=False)
-    _scale(made)
-    made.add_argument("--only", nargs="+", help="names of experiments")
-    made.add_argument("--no-figures", action="store_true")
-    device(made)
-    wandb(made)
-
-    made = command("check", "read configurations and say what is wrong with them", experiment=False)
-    made.add_argument("experiments", type=Path, nargs="+")
-    _scale(made)
-    return parser
-
-
-def _scale(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--scale", default="default", choices=SCALES)
-    made.add_argument(
-        "--overrides", type=Path, help="YAML laid over the configurations; its top-level keys are experiments"
-    )
 
 
 if __name__ == "__main__":

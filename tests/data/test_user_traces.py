@@ -206,3 +206,86 @@ def test_suite2p_says_what_is_wrong(suite2p: Path) -> None:
     (suite2p / "Fneu.npy").unlink()
     with pytest.raises(UserError, match=r"Fneu.npy: no such file"):
         load_suite2p(suite2p, 30.0)
+
+
+def written(path: Path, header: str, rows: np.ndarray, mark: str = ",", comma: bool = False) -> Path:
+    """A table of ``rows`` with its number of the row in front where the header has one more name."""
+    lines = [mark.join(f"{value:g}".replace(".", "," if comma else ".") for value in row) for row in rows]
+    path.write_text("\n".join([*([header] if header else []), *lines]) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("header", ["frame,a,b", ",a,b", "index,a,b", ",0,1"])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_column_that_counts_rows_is_no_cell(tmp_path: Path, x: np.ndarray, header: str, first: int) -> None:
+    rows = np.column_stack([np.arange(50) + first, x[:, :2]])
+    traces = load_traces(written(tmp_path / "a.csv", header, rows), 10.0)
+    assert list(traces.names) == header.split(",")[1:]
+    assert np.allclose(traces.x, x[:, :2], atol=1e-5)
+
+
+def test_a_cell_called_frame_stays(tmp_path: Path, x: np.ndarray) -> None:
+    traces = load_traces(written(tmp_path / "a.csv", "frame,b", x[:, :2]), 10.0)
+    assert traces.names == ("frame", "b")
+
+
+def test_column_numbers_are_a_header(tmp_path: Path, x: np.ndarray) -> None:
+    traces = load_traces(written(tmp_path / "a.csv", "0,1,2", x), 10.0)
+    assert traces.names == ("0", "1", "2") and traces.x.shape == (50, 3)
+    # but a frame of whole numbers that do not count is a frame
+    assert load_traces(written(tmp_path / "b.csv", "0,2,1", x), 10.0).x.shape == (51, 3)
+
+
+@pytest.mark.parametrize(("name", "unit"), [("time_ms", 1000.0), ("Time [ms]", 1000.0), ("timestamp", 1.0)])
+def test_time_in_its_unit(tmp_path: Path, x: np.ndarray, name: str, unit: float) -> None:
+    rows = np.column_stack([np.arange(50) / 20.0 * unit, x])
+    traces = load_traces(written(tmp_path / "a.csv", f"{name},a,b,c", rows))
+    assert traces.frame_rate == pytest.approx(20.0) and traces.names == ("a", "b", "c")
+    written(tmp_path / "b.csv", "time (min),a,b,c", rows)
+    with pytest.raises(UserError, match=r"column 'time \(min\)' tells the time in a unit that is not known"):
+        load_traces(tmp_path / "b.csv", 20.0)
+
+
+def test_decimal_commas(tmp_path: Path, x: np.ndarray) -> None:
+    for mark in (";", "\t"):
+        path = written(tmp_path / "a.csv", "a;b;c".replace(";", mark), x, mark, comma=True)
+        assert np.allclose(load_traces(path, 10.0).x, x, atol=1e-5)
+    (tmp_path / "b.csv").write_text("0,0512\n1,2500\n0,1312\n")
+    with pytest.raises(UserError, match=r"0,0512 that look like decimal commas, expected decimal points"):
+        load_traces(tmp_path / "b.csv", 10.0)
+
+
+def test_comments_trailing_commas_and_spaces(tmp_path: Path, x: np.ndarray) -> None:
+    body = "\n".join(",".join(f"{value:g}" for value in row) + "," for row in x)
+    (tmp_path / "a.csv").write_text(f"# exported by a tool\n% again\na,b,c,\n{body}\n")
+    traces = load_traces(tmp_path / "a.csv", 10.0)
+    assert traces.names == ("a", "b", "c") and np.allclose(traces.x, x, atol=1e-5)
+    np.savetxt(tmp_path / "a.txt", x)
+    assert np.allclose(load_traces(tmp_path / "a.txt", 10.0).x, x)
+    (tmp_path / "one.txt").write_text("\n".join(f"{value:g}" for value in x[:, 0]))
+    assert load_traces(tmp_path / "one.txt", 10.0).x.shape == (50, 1)
+    (tmp_path / "twice.csv").write_text("a,a\n1,2\n3,4\n")
+    with pytest.raises(UserError, match="two columns are named 'a'"):
+        load_traces(tmp_path / "twice.csv", 10.0)
+
+
+def test_a_row_is_told_to_be_a_cell(tmp_path: Path, x: np.ndarray) -> None:
+    np.save(tmp_path / "a.npy", x[None, :, 0])
+    with pytest.raises(UserError, match=r"1 frames × 50 cells looks transposed.*--orientation cells_first"):
+        load_traces(tmp_path / "a.npy", 30.0)
+
+
+def test_a_struct_of_matlab(tmp_path: Path, x: np.ndarray) -> None:
+    path = tmp_path / "a.mat"
+    scipy.io.savemat(path, {"data": {"dff": x, "fs": 15.0, "note": "made up"}})
+    traces = load_traces(path)
+    assert traces.frame_rate == 15.0 and np.array_equal(traces.x, x)
+    assert np.array_equal(load_traces(path, key="data.dff").x, x)
+
+
+def test_the_folder_above_a_plane_is_told(tmp_path: Path, x: np.ndarray) -> None:
+    plane = tmp_path / "suite2p" / "plane0"
+    plane.mkdir(parents=True)
+    np.save(plane / "F.npy", x.T)
+    with pytest.raises(UserError, match=r"holds no F.npy.*did you mean .*plane0\?"):
+        load_traces(tmp_path, 30.0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -12,9 +14,18 @@ from scipy import stats
 
 from dfp.core.errors import UserError
 from dfp.core.noise import generator
-from dfp.distributions.causal_bernoulli import bernoulli_entropy, bernoulli_log_prob, logistic_log_density
+from dfp.distributions.causal_bernoulli import (
+    CausalBernoulli,
+    bernoulli_entropy,
+    bernoulli_log_prob,
+    logistic_log_density,
+)
 from dfp.distributions.enumeration import all_paths
 from dfp.distributions.terms import Coupling, NonlinearHistory, OwnHistory
+from dfp.samplers.auto import Auto
+from dfp.samplers.fixed_point import FixedPoint
+from dfp.samplers.relaxations import Hard
+from dfp.samplers.sequential import Sequential
 
 
 @given(
@@ -128,3 +139,35 @@ def test_all_paths_are_all_and_different() -> None:
     assert paths.reshape(64, -1).unique(dim=0).shape[0] == 64
     with pytest.raises(UserError, match="found 7 bins × 3 cells, expected at most 20"):
         all_paths(7, 3)
+
+
+def one_sentence(make: Callable[[], object]) -> str:
+    with pytest.raises(UserError) as refused:
+        make()
+    return str(refused.value)
+
+
+def test_shapes_that_do_not_fit_are_refused_in_a_sentence() -> None:
+    drive, taps, basis = torch.zeros(2, 10, 3), torch.zeros(3, 4), torch.ones(1, 4)
+    q = CausalBernoulli(drive, (OwnHistory(taps),))
+    noise = q.noise(5, generator(0))
+    for wrong in (noise[:, :, :6], noise[..., :2], noise[0], noise[:, :1]):
+        for sampler in (FixedPoint(), Sequential(), Auto()):
+            told = one_sentence(lambda w=wrong, s=sampler: q.draw(w, s, Hard()))  # type: ignore[misc]
+            assert f"noise: found shape {tuple(wrong.shape)}, expected (S, B, T, N)" in told
+    assert "samples: found 0, expected at least 1" in one_sentence(lambda: q.noise(0, generator(0)))
+    for term, told in (
+        (OwnHistory(taps[:2]), "taps of the own history: found shape (2, 4), expected (3, L)"),
+        (OwnHistory(taps[0]), "taps of the own history: found shape (4,), expected (3, L)"),
+        (Coupling(torch.zeros(3, 3), basis), "the coupling: found shape (3, 3), expected (1, 3, 3)"),
+        (Coupling(torch.zeros(2, 3, 3), basis), "found shape (2, 3, 3), expected (1, 3, 3)"),
+    ):
+        assert told in one_sentence(lambda t=term: CausalBernoulli(drive, (t,)))  # type: ignore[misc]
+    bare, array = OwnHistory(taps), drive.numpy()
+    assert "a tuple of terms" in one_sentence(lambda: CausalBernoulli(drive, bare))  # type: ignore[arg-type]
+    assert "drive: found ndarray" in one_sentence(lambda: CausalBernoulli(array))  # type: ignore[arg-type]
+    # one row of taps is every cell's, and samples may have drives of their own
+    alike = CausalBernoulli(drive, (OwnHistory(taps[:1]),))
+    assert alike.draw(noise, FixedPoint(), Hard()).z.shape == noise.shape
+    own = CausalBernoulli(drive.expand(5, -1, -1, -1), (OwnHistory(taps),))
+    assert own.draw(noise, FixedPoint(), Hard()).z.shape == noise.shape

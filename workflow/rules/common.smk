@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from dfp.config import list_experiments, load_experiment
-from dfp.core.errors import UserError
+from dfp.core.errors import UserError, suggest
 from dfp.stages.provenance import code_hash
 from dfp.stages.settings import read_settings
 from dfp.stages.study import make_study

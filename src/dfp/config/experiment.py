@@ -258,8 +258,9 @@ def load_experiment(
     raw = merge(raw, scales.get(scale) or {})
     if overrides:
         raw = merge(raw, _overrides(Path(overrides), path))
-    document = build(Document, raw, str(path))
-    where = f"{path} ({scale})"
+    over = f" with {overrides}" if overrides else ""
+    document = build(Document, raw, f"{path}{over}")
+    where = f"{path} ({scale}){over}"
     _check_sources(document, path)
     entries = make_datasets(document.datasets, document.kind, document.peers, path, where)
     raw = raw_runs(document, where)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from dfp.config.build import check_run
 from dfp.config.parse import build, convert, merge
+from dfp.config.parse import settings as keys
 from dfp.config.schema import RunSpec
 from dfp.core.errors import UserError, suggest
 
@@ -73,7 +74,7 @@ def raw_runs(document: Runs, where: str) -> dict[str, dict[str, Any]]:
         combined[run] = dict(own or {})
     return {
         run: _scaled(
-            _flatten(merge(document.defaults, settings), f"{where}: runs.{run}"), document.steps_scale
+            flatten(merge(document.defaults, settings), f"{where}: runs.{run}"), document.steps_scale
         )
         for run, settings in combined.items()
     }
@@ -103,11 +104,16 @@ def slug(value: object) -> str:
     return str(value).replace(".", "").replace(" ", "_")
 
 
-def _flatten(settings: dict[str, Any], where: str) -> dict[str, Any]:
+def flatten(settings: dict[str, Any], where: str) -> dict[str, Any]:
     """Fold ``training`` into the phases and ``recognition`` into the
     posterior, so that only RunSpec's keys remain.
     """
     settings = dict(settings)
+    known = ("training", "recognition", *keys(RunSpec))
+    for key in settings:
+        if key not in known:
+            hint = suggest(str(key), known)
+            raise UserError(f"{where}: unknown key {key!r}{hint}; known: {', '.join(sorted(known))}")
     training = convert(dict[str, Any], settings.pop("training", None) or {}, f"{where}.training")
     phases = convert(list[dict[str, Any]], settings.get("phases") or [{}], f"{where}.phases")
     settings["phases"] = [merge(training, phase) for phase in phases]

@@ -1,8 +1,9 @@
-"""Reading a table of traces: a column a cell, with or without a header, with or without a time column."""
+"""Reading a table of traces: a column a cell, with or without a header, a time column, a column of counts."""
 
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,16 @@ from dfp.core.errors import UserError
 
 Array = NDArray[np.float64]
 
-_TIME_NAMES = {"t", "time", "time_s", "time (s)", "time [s]", "t (s)", "seconds"}
+#: names of a time column → seconds in its unit
+_TIME_NAMES = {
+    **dict.fromkeys(("t", "time", "timestamp", "timestamps", "seconds"), 1.0),
+    **{f"{name}{unit}": 1.0 for name in ("t", "time") for unit in ("_s", " (s)", " [s]", "_sec", " (sec)")},
+    **{f"{name}{unit}": 1e-3 for name in ("t", "time") for unit in ("_ms", " (ms)", " [ms]")},
+}
+#: names of a column that only counts the rows; a nameless first one is what pandas writes
+_COUNT_NAMES = {"", "frame", "frames", "frame_number", "frame number", "index", "#", "slice"}
 _NAN_WORDS = {"", "nan", "na", "null", "none"}
+_DECIMAL_COMMA = re.compile(r"\s*-?\d+,\d+(e[+-]?\d+)?\s*", re.IGNORECASE)
 
 
 def _number(field: str) -> float | None:
@@ -29,26 +38,23 @@ def _number(field: str) -> float | None:
 def read_csv(path: Path) -> tuple[Array, list[str] | None, float | None]:
     """Values ``(T, N)``, cell names if there is a header, and the frame rate (Hz) if there is a time column.
 
+    Fields are parted by semicolons, tabs, commas or spaces; with any but commas, decimal commas are
+    understood. Lines that begin with # or % are left out, and so are a column that only counts the rows and
+    an empty one at the end.
+
     Raises:
-        UserError: naming the line and column of a field that is not a number, a line of another width, or a
-            time column that does not tell a constant frame rate.
+        UserError: naming the line and column of a field that is not a number, a line of another width, two
+            cells of one name, a time column of an unknown unit or one that does not tell a constant frame
+            rate, or numbers that look like decimal commas taken apart.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not UTF-8 text, expected comma-separated numbers") from None
-    lines = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
-    if not lines:
-        raise UserError(f"{path}: an empty file, expected rows of numbers")
-    delimiter = max(",;\t", key=lines[0][1].count)
-    rows = list(csv.reader((line for _, line in lines), delimiter=delimiter))
+    rows, lines = _fields(path)
     names: list[str] | None = None
-    if any(_number(field) is None for field in rows[0]):
+    if _is_header(rows[0]):
         names = [field.strip() for field in rows[0]]
         rows, lines = rows[1:], lines[1:]
     width = len(names) if names is not None else len(rows[0])
     values = np.empty((len(rows), width))
-    for row, ((line, _), fields) in enumerate(zip(lines, rows, strict=True)):
+    for row, (line, fields) in enumerate(zip(lines, rows, strict=True)):
         if len(fields) != width:
             raise UserError(
                 f"{path}: line {line} has {len(fields)} columns, expected {width} as in the first line"
@@ -60,13 +66,77 @@ def read_csv(path: Path) -> tuple[Array, list[str] | None, float | None]:
                     f"{path}: line {line}, column {column + 1} holds '{field.strip()}', expected a number"
                 )
             values[row, column] = number
+    if width > 1 and all(not fields[-1].strip() for fields in rows) and not (names and names[-1]):
+        values, names = values[:, :-1], names[:-1] if names is not None else None
+    return _without_clocks(path, values, names)
+
+
+def _fields(path: Path) -> tuple[list[list[str]], list[int]]:
+    """The lines that hold something, taken apart, and their numbers in the file."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8 text, expected comma-separated numbers") from None
+    lines = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    lines = [(n, line) for n, line in lines if line.lstrip()[0] not in "#%"]
+    if not lines:
+        raise UserError(f"{path}: an empty file, expected rows of numbers")
+    first = lines[0][1]
+    delimiter = next((mark for mark in ";\t," if mark in first), "")
+    if delimiter:
+        rows = list(csv.reader((line for _, line in lines), delimiter=delimiter))
+    else:
+        rows = [line.split() if _number(first) is None else [line] for _, line in lines]
+    if delimiter != ",":
+        rows = [[f.replace(",", ".") if _DECIMAL_COMMA.fullmatch(f) else f for f in row] for row in rows]
+    elif "." not in text and any(re.match(r"0\d", field) for row in rows for field in row[1:]):
+        raise UserError(
+            f"{path}: holds numbers such as {first.strip()[:20]} that look like decimal commas, expected "
+            "decimal points, or columns parted by semicolons or tabs"
+        )
+    return rows, [n for n, _ in lines]
+
+
+def _is_header(row: list[str]) -> bool:
+    """Whether names stand in the first line; bare column numbers, as pandas writes them, are names too."""
+    if any(_number(field) is None for field in row):
+        return True
+    named = row[1:] if not row[0].strip() else row
+    least = 1 if len(named) < len(row) else 3
+    return len(named) >= least and [field.strip() for field in named] in (
+        [str(n) for n in range(len(named))],
+        [str(n) for n in range(1, len(named) + 1)],
+    )
+
+
+def _without_clocks(
+    path: Path, values: Array, names: list[str] | None
+) -> tuple[Array, list[str] | None, float | None]:
+    """Take the columns away that count rows or tell the time; the frame rate of the latter."""
+    if names is None:
+        return values, None, None
     rate: float | None = None
-    timed = [n for n, name in enumerate(names or []) if name.lower() in _TIME_NAMES]
-    if timed:
-        rate = _rate_of(path, values[:, timed[0]])
-        values = np.delete(values, timed[0], axis=1)
-        names = [name for n, name in enumerate(names or []) if n != timed[0]]
-    return values, names, rate
+    kept = []
+    for column, name in enumerate(names):
+        if name.lower() in _TIME_NAMES:
+            rate = _rate_of(path, values[:, column] * _TIME_NAMES[name.lower()])
+        elif re.match(r"time(stamp)?s?\b|time_", name.lower()):
+            raise UserError(
+                f"{path}: column '{name}' tells the time in a unit that is not known, expected 'time' in "
+                "seconds or 'time_ms'"
+            )
+        elif not (name.lower() in _COUNT_NAMES and _counts(values[:, column])):
+            kept.append(column)
+    left = [names[column] for column in kept]
+    twice = next((name for name in left if left.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{path}: two columns are named '{twice}', expected every cell to have its own name")
+    return values[:, kept], left, rate
+
+
+def _counts(column: Array) -> bool:
+    """Whether a column only counts the rows."""
+    return len(column) > 1 and column[0] in (0, 1) and bool(np.all(np.diff(column) == 1))
 
 
 def _rate_of(path: Path, seconds: Array) -> float:

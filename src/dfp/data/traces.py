@@ -20,7 +20,8 @@ from dfp.data.preprocess import rolling_percentile
 
 Orientation = Literal["time_first", "cells_first"]
 
-_SUFFIXES = (".npy", ".npz", ".csv", ".mat")
+_TABLES = (".csv", ".tsv", ".txt")
+_SUFFIXES = (".npy", ".npz", *_TABLES, ".mat")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,13 +47,17 @@ def load_traces(
     allow_nan: bool = False,
     max_nan_fraction: float = 0.5,
 ) -> Traces:
-    """Read and check traces: ``.npy``, ``.npz``, ``.csv``, ``.mat`` (up to version 7) or a suite2p folder.
+    """Read and check traces: ``.npy``, ``.npz``, ``.csv`` (``.tsv``, ``.txt``), ``.mat`` (up to version 7) or
+    a suite2p folder.
 
     * ``.npy``: one array, ``(T,)`` or two-dimensional.
-    * ``.npz``, ``.mat``: the array named ``key``; without it, the only one that is numeric with more than one
-      value. A number named ``frame_rate``, ``fs`` or ``framerate`` in the file gives the frame rate.
-    * ``.csv``: a column a cell, an optional header row with names, commas, semicolons or tabs. A column named
-      ``time`` or ``t`` holds seconds and gives the frame rate. Empty fields are NaN.
+    * ``.npz``, ``.mat``: the array named ``key`` (``data.dff`` for a field of a struct); without it, the only
+      one that is numeric with more than one value. A number named ``frame_rate``, ``fs`` or ``framerate`` in
+      the file gives the frame rate.
+    * ``.csv``, ``.tsv``, ``.txt``: a column a cell, an optional header row with names, columns parted by
+      commas, semicolons, tabs or spaces (``read_csv``). A column named ``time`` or ``t`` holds seconds,
+      ``time_ms`` milliseconds, and gives the frame rate; one named ``frame`` or ``index`` that counts the
+      rows is left out. Empty fields are NaN.
     * a folder with ``F.npy`` is read by ``load_suite2p`` with its standard settings.
 
     Args:
@@ -83,7 +88,7 @@ def load_traces(
         values, stored_rate = _pick(path, _read_npz(path), key)
     elif suffix == ".mat":
         values, stored_rate = _pick(path, _read_mat(path), key)
-    elif suffix == ".csv":
+    elif suffix in _TABLES:
         values, names, stored_rate = read_csv(path)
     else:
         raise UserError(
@@ -135,13 +140,18 @@ def check_traces(
             f"{source}: an array of shape {values.shape}, expected two dimensions, frames × cells"
         )
     frames, cells = values.shape
+    if frames == 1 and cells >= 10 and orientation is None:
+        raise UserError(
+            f"{source}: 1 frames × {cells} cells looks transposed, expected more frames than cells; set "
+            "orientation to 'cells_first' (--orientation cells_first) if the row is a cell"
+        )
     if frames < 2 or cells < 1:
         raise UserError(f"{source}: {frames} frames × {cells} cells, expected at least 2 frames and 1 cell")
     if cells > frames and orientation is None:
         raise UserError(
             f"{source}: {frames} frames × {cells} cells looks transposed, expected more frames than cells; "
-            "set orientation "
-            "to 'cells_first' if rows are cells, or to 'time_first' if there really are fewer frames"
+            "set orientation (--orientation) to 'cells_first' if rows are cells, or to 'time_first' if there "
+            "really are fewer frames"
         )
     labels = _names(names, cells)
     infinite = np.argwhere(np.isinf(values))
@@ -160,8 +170,8 @@ def check_traces(
         frame, cell = np.argwhere(missing)[0]
         raise UserError(
             f"{source}: {int(missing.sum())} NaN values in {int(missing.any(axis=0).sum())} of {cells} "
-            "cells, first at "
-            f"frame {frame} of {labels[cell]}, expected none; set allow_nan to treat them as missing frames"
+            f"cells, first at frame {frame} of {labels[cell]}, expected none; set allow_nan (--allow-nan) to "
+            "treat them as missing frames"
         )
     share = missing.mean(axis=0)
     worst = int(share.argmax())
@@ -207,6 +217,10 @@ def load_suite2p(
         UserError: for missing files, shapes that disagree, no cells left, or an F₀ that is not positive.
     """
     folder = Path(folder)
+    if not (folder / "F.npy").is_file():
+        planes = sorted(path.parent for path in folder.glob("**/F.npy"))
+        hint = f"; did you mean {planes[0]}?" if planes else ""
+        raise UserError(f"{folder}: holds no F.npy, expected a plane's folder as suite2p leaves it{hint}")
     raw = _read_array(folder / "F.npy")
     if raw.ndim != 2:
         raise UserError(f"{folder / 'F.npy'}: an array of shape {raw.shape}, expected cells × frames")
@@ -264,7 +278,10 @@ def _names(names: Sequence[str] | None, cells: int) -> tuple[str, ...]:
 def _frame_rate(path: Path, given: float | None, stored: float | None, hint: str = "") -> float:
     rate = stored if given is None else float(given)
     if rate is None:
-        raise UserError(f"{path}: does not tell its frame rate, expected frame_rate in Hz to be given{hint}")
+        raise UserError(
+            f"{path}: does not tell its frame rate, expected frame_rate (--frame-rate) in Hz to be "
+            f"given{hint}"
+        )
     if not (np.isfinite(rate) and rate > 0):
         raise UserError(f"{path}: a frame rate of {rate}, expected a positive number of Hz")
     if given is not None and stored is not None and abs(stored / rate - 1) > 0.01:
@@ -311,13 +328,27 @@ def _read_mat(path: Path) -> dict[str, NDArray[Any]]:
     except Exception as error:
         # scipy raises whatever a damaged file happens to trip over.
         raise UserError(f"{path}: could not be read as a MATLAB file ({error})") from None
-    return {name: np.asarray(value) for name, value in content.items() if not name.startswith("__")}
+    arrays: dict[str, NDArray[Any]] = {}
+    for name, value in content.items():
+        if not name.startswith("__"):
+            arrays |= _unfolded(name, np.asarray(value))
+    return arrays
+
+
+def _unfolded(name: str, value: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """An array by its name; of a MATLAB struct, its fields as ``name.field``."""
+    if value.dtype.names is None or value.size != 1:
+        return {name: value}
+    found: dict[str, NDArray[Any]] = {}
+    for field in value.dtype.names:
+        found |= _unfolded(f"{name}.{field}", np.asarray(value.ravel()[0][field]))
+    return found
 
 
 def _pick(path: Path, arrays: dict[str, NDArray[Any]], key: str | None) -> tuple[NDArray[Any], float | None]:
     """The array to use, and the frame rate that the file holds next to it."""
     numeric = {name: value for name, value in arrays.items() if value.dtype.kind in "fiub" and value.size > 1}
-    rates = [arrays[name] for name in ("frame_rate", "framerate", "fs") if name in arrays]
+    rates = [arrays[name] for name in arrays if name.split(".")[-1] in ("frame_rate", "framerate", "fs")]
     rate = (
         float(rates[0].ravel()[0]) if rates and rates[0].size == 1 and rates[0].dtype.kind in "fiu" else None
     )
@@ -325,8 +356,8 @@ def _pick(path: Path, arrays: dict[str, NDArray[Any]], key: str | None) -> tuple
     if key is None:
         if len(numeric) != 1:
             raise UserError(
-                f"{path}: holds {len(numeric)} arrays that could be traces ({listed}), expected 'key' to "
-                "name one"
+                f"{path}: holds {len(numeric)} arrays that could be traces ({listed}), expected 'key' "
+                "(--key) to name one"
             )
         key = next(iter(numeric))
     elif key not in arrays:

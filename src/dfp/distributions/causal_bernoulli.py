@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad, softplus
 
 from dfp.core.draw import Draw
+from dfp.core.errors import UserError
 from dfp.core.noise import logistic_noise
 from dfp.distributions.terms import CausalTerm, Parts
 from dfp.samplers.base import Effort, Sampler
@@ -43,10 +44,22 @@ class CausalBernoulli:
     Args:
         drive: the part of the logits that ignores z, ``(B, T, N)``, or ``(S, B, T, N)``.
         terms: causal terms; none makes the distribution factorised.
+
+    Raises:
+        UserError: for a drive without bins and cells, or terms of another number of cells.
     """
 
     drive: Tensor
     terms: tuple[CausalTerm, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.drive, Tensor) or self.drive.dim() not in (2, 3, 4):
+            found = tuple(self.drive.shape) if isinstance(self.drive, Tensor) else type(self.drive).__name__
+            raise UserError(f"drive: found {found}, expected a tensor of shape (B, T, N) or (S, B, T, N)")
+        if isinstance(self.terms, CausalTerm):
+            raise UserError("terms: found a single term, expected a tuple of terms")
+        for term in self.terms:
+            term.check(self.drive.shape[-1])
 
     @property
     def memory(self) -> int:
@@ -94,11 +107,28 @@ class CausalBernoulli:
         return Recursion(self.drive, own, weights, basis, *parts.hidden)
 
     def draw(self, noise: Tensor, sampler: Sampler, relaxation: Relaxation) -> Draw:
-        """Sample with logistic ``noise`` ``(S, B, T, N)``."""
+        """Sample with logistic ``noise`` ``(S, B, T, N)``.
+
+        Raises:
+            UserError: for noise that is not of the drive's trials, bins and cells.
+        """
+        own, given = tuple(self.drive.shape), tuple(noise.shape)
+        sizes = zip(reversed(own), reversed(given), strict=False)
+        if len(given) != 4 or any(size not in (1, of_noise) for size, of_noise in sizes):
+            raise UserError(
+                f"noise: found shape {given}, expected (S, B, T, N) with the drive's {own} (as "
+                "`noise(samples, rng)` makes it)"
+            )
         return sampler.draw(self, noise, relaxation)
 
     def noise(self, samples: int, rng: torch.Generator) -> Tensor:
-        """Logistic noise for ``samples`` draws of every trial, ``(S, B, T, N)``."""
+        """Logistic noise for ``samples`` draws of every trial, ``(S, B, T, N)``.
+
+        Raises:
+            UserError: for fewer than one sample.
+        """
+        if samples < 1:
+            raise UserError(f"samples: found {samples}, expected at least 1")
         return logistic_noise((samples, *self.drive.shape[-3:]), rng, self.drive.dtype).to(self.drive.device)
 
     def log_prob(self, z: Tensor, logits: Tensor | None = None) -> Tensor:

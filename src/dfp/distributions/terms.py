@@ -28,6 +28,17 @@ class Parts:
     hidden: list[Hidden] = field(default_factory=list)
 
 
+def _shaped(name: str, found: Tensor, *expected: int | str) -> None:
+    """Refuse a tensor of another shape; names stand for any size."""
+    fits = found.dim() == len(expected) and all(
+        isinstance(size, str) or have == size for have, size in zip(found.shape, expected, strict=True)
+    )
+    if not fits:
+        raise UserError(
+            f"{name}: found shape {tuple(found.shape)}, expected ({', '.join(map(str, expected))})"
+        )
+
+
 class CausalTerm(ABC):
     """A contribution to the logits at bin t from values before t."""
 
@@ -62,6 +73,12 @@ class CausalTerm(ABC):
         """
         raise UserError(f"found the term {type(self).__name__}, expected one that can be multiplied")
 
+    def check(self, cells: int) -> None:
+        """Raise ``UserError`` where the term's numbers are not those of ``cells`` cells; by default
+        nothing is looked at.
+        """
+        return None
+
     def lower(self, cells: int, parts: Parts) -> bool:
         """Add this term's numbers to ``parts``; False where they are of no form that those can hold."""
         return False
@@ -76,6 +93,10 @@ class OwnHistory(CausalTerm):
     """
 
     taps: Tensor
+
+    def check(self, cells: int) -> None:
+        alike = self.taps.dim() == 2 and self.taps.shape[0] == 1
+        _shaped("taps of the own history", self.taps, 1 if alike else cells, "L")
 
     @property
     def memory(self) -> int:
@@ -111,6 +132,10 @@ class Coupling(CausalTerm):
     weights: Tensor
     basis: Tensor
     couples_cells = True
+
+    def check(self, cells: int) -> None:
+        _shaped("basis of the coupling", self.basis, "R", "L")
+        _shaped("weights of the coupling", self.weights, self.basis.shape[0], cells, cells)
 
     @property
     def memory(self) -> int:
@@ -156,6 +181,11 @@ class LowRankCoupling(CausalTerm):
     right: Tensor
     basis: Tensor
     couples_cells = True
+
+    def check(self, cells: int) -> None:
+        _shaped("basis of the coupling", self.basis, "R", "L")
+        _shaped("left of the coupling", self.left, self.basis.shape[0], cells, "K")
+        _shaped("right of the coupling", self.right, self.basis.shape[0], self.left.shape[2], cells)
 
     @property
     def memory(self) -> int:

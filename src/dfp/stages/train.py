@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import torch
 from tqdm import tqdm
 
 from dfp.config import load_experiment
+from dfp.config.schema import RecordingsSpec
 from dfp.core.errors import NumericalError, UserError, suggest
 from dfp.core.files import atomic_path, write_json
 from dfp.data.dataset import Dataset
-from dfp.stages.fitted import choose_device, fresh, warm_start
+from dfp.data.own import Preparation
+from dfp.stages.fitted import Fitted, choose_device, fresh, warm_start
 from dfp.stages.provenance import environment
 from dfp.tracking.tracker import Tracker, open_tracker
 from dfp.training.loop import Trainer
@@ -66,35 +69,46 @@ def train(
     if (exp.warm_start(run) is None) != (start is None):
         expected = f"the checkpoint of '{exp.warm_start(run)}'" if exp.warm_start(run) else "none"
         raise UserError(f"{experiment}: runs.{run}: found warm start {start}, expected {expected}")
-    where = choose_device(device)
-    loaded = Dataset.load(data)
     settings = exp.raw_runs[run]
     facts = {"experiment": exp.name, "scale": scale, "run": run, "dataset": dataset, "settings": settings}
     facts["setting"] = exp.entries[dataset].setting
-    fitted = fresh(facts, loaded, where)
+    spec = exp.datasets[dataset]
+    if isinstance(spec, RecordingsSpec):
+        facts["preparation"] = asdict(Preparation(spec.baseline_seconds, spec.bins_per_frame))
+    train_on(Dataset.load(data), facts, exp.run_fingerprint(run, dataset), out, start, device, wandb)
+
+
+def train_on(
+    data: Dataset,
+    facts: dict[str, Any],
+    identity: str,
+    out: Path,
+    start: Path | None = None,
+    device: str = "auto",
+    wandb: str = "offline",
+) -> None:
+    """Train on a data set and write the checkpoint ``out``, with what else a run leaves beside it.
+
+    Args:
+        facts: plain facts about the run, kept in the checkpoint (see ``Fitted``): experiment, scale, run,
+            dataset, the run's raw settings.
+        identity: hash of all that the result depends on; what was cut off resumes only under the same one.
+        start, device, wandb: as in ``train``.
+    """
+    where = choose_device(device)
+    fitted = fresh(facts, data, where)
     if start is not None:
         warm_start(fitted, start, where)
-    identity = exp.run_fingerprint(run, dataset)
     trainer = Trainer(
         fitted.model,
         fitted.posterior,
-        torch.as_tensor(loaded.x, device=where),
+        torch.as_tensor(data.x, device=where),
         fitted.phases,
-        seed=fitted.spec.seed + int(loaded.seed[0]),
+        seed=fitted.spec.seed + int(data.seed[0]),
     )
     folder = out.parent
     write_json(folder / "config.json", {**facts, "fingerprint": identity, "environment": environment()})
-    tracker = open_tracker(
-        wandb,
-        group=f"{exp.name}-{scale}",
-        name=f"{exp.name}/{run}/{dataset}",
-        tags=[
-            str(fitted.spec.posterior["kind"]),
-            dataset,
-            *(f"seed{seed}" for seed in sorted(set(loaded.seed.tolist()))),
-        ],
-        config={**settings, "scale": scale, "run": run, "dataset": dataset},
-    )
+    tracker = _tracker(wandb, facts, fitted, data)
     try:
         history = _train(trainer, folder / "progress.pt", identity, tracker)
         summary = _summary(history, trainer, where)
@@ -103,10 +117,24 @@ def train(
         fitted.save(out, summary)
         tracker.summary(summary)
     except NumericalError as error:
-        raise NumericalError(f"{exp.name}: run {run} on {dataset}: {error}") from None
+        told = f"{facts['experiment']}: run {facts['run']} on {facts['dataset']}"
+        raise NumericalError(f"{told}: {error}") from None
     finally:
         tracker.close()
     (folder / "progress.pt").unlink(missing_ok=True)
+
+
+def _tracker(wandb: str, facts: dict[str, Any], fitted: Fitted, data: Dataset) -> Tracker:
+    """The run's mirror in W&B, tagged by posterior, data set and seeds."""
+    experiment, run, dataset = (str(facts[name]) for name in ("experiment", "run", "dataset"))
+    seeds = [f"seed{seed}" for seed in sorted(set(data.seed.tolist()))]
+    return open_tracker(
+        wandb,
+        group=f"{experiment}-{facts['scale']}",
+        name=f"{experiment}/{run}/{dataset}",
+        tags=[str(fitted.spec.posterior["kind"]), dataset, *seeds],
+        config={**facts["settings"], "scale": facts["scale"], "run": run, "dataset": dataset},
+    )
 
 
 def _train(trainer: Trainer, progress: Path, identity: str, tracker: Tracker) -> list[dict[str, Any]]:

@@ -1,0 +1,191 @@
+"""The arguments of the command line, and what ``--help`` says of them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from dfp import __version__
+
+SCALES = ("smoke", "default", "paper")
+Commands = Any  # argparse names the type of add_subparsers in private only
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of ``dfp``; the command is ``options.command``."""
+    parser = argparse.ArgumentParser(
+        prog="dfp",
+        description="Discrete flow posteriors. On recordings of your own: fit, infer. Whole experiments: "
+        "run, check. The rest are the stages that Snakemake calls, one by one.",
+    )
+    parser.add_argument("--version", action="version", version=f"dfp {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_own(commands)
+    _add_whole(commands)
+    _add_stages(commands)
+    _add_tables(commands)
+    return parser
+
+
+def _command(
+    commands: Commands, name: str, told: str, more: str = "", *, experiment: bool = False
+) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = commands.add_parser(
+        name, help=told, description=f"{told[0].upper()}{told[1:]}. {more}"
+    )
+    if experiment:
+        _path(made, "--experiment", "the experiment's config.yaml")
+        _scale(made)
+    return made
+
+
+def _path(made: argparse.ArgumentParser, flag: str, told: str, required: bool = True) -> None:
+    made.add_argument(flag, type=Path, required=required, metavar="PATH", help=told)
+
+
+def _dataset(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--dataset", required=True, metavar="NAME", help="a data set of the experiment")
+
+
+def _device(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--device", default="auto", help="auto (CUDA where there is one), cpu or cuda")
+
+
+def _wandb(made: argparse.ArgumentParser, default: str = "offline") -> None:
+    told = f"mirror of the curves in Weights & Biases; {default} unless said otherwise"
+    made.add_argument("--wandb", default=default, choices=("offline", "online", "disabled"), help=told)
+
+
+def _traces(made: argparse.ArgumentParser) -> None:
+    told = "fluorescence, frames × cells: .npy, .npz, .csv, .mat or a suite2p folder"
+    _path(made, "--traces", told)
+    made.add_argument("--frame-rate", type=float, metavar="HZ", help="needed unless the file tells it")
+    made.add_argument(
+        "--orientation",
+        choices=("time_first", "cells_first"),
+        help="whether the rows of the array are frames or cells; frames, and refused where that looks wrong",
+    )
+    made.add_argument("--key", help="name of the array in .npz and .mat files")
+    made.add_argument("--allow-nan", action="store_true", help="treat NaN frames as not observed")
+
+
+def _add_own(commands: Commands) -> None:
+    made = _command(
+        commands, "fit", "train on a recording of your own, and say where its spikes are",
+        "Writes checkpoint.pt, spikes.csv, cells.csv and, with --connections, connections.csv into the "
+        "folder --out (docs/recordings.md says what is in them). The same command again resumes.",
+    )  # fmt: skip
+    _traces(made)
+    _path(made, "--out", "the folder to write into")
+    made.add_argument("--indicator", help="GCaMP6f, GCaMP6s, …: rise and decay of a spike's response")
+    made.add_argument("--rise", type=float, metavar="SECONDS", help="in place of the indicator's")
+    made.add_argument("--decay", type=float, metavar="SECONDS", help="in place of the indicator's")
+    told = "peak of the response to one spike, in the traces' unit, where it is known; else it is learned"
+    made.add_argument("--amplitude", type=float, metavar="FLUORESCENCE", help=told)
+    made.add_argument(
+        "--connections",
+        action="store_true",
+        help="learn the weights between the cells too, all cells at once",
+    )
+    _path(made, "--settings", "YAML laid over the package's config/fit.yaml", required=False)
+    _device(made)
+    _wandb(made, "disabled")
+
+    made = _command(
+        commands, "infer", "spikes from traces of the same cells, by a trained posterior",
+        "Writes a CSV file with the columns time_s, cell, probability (of at least one spike in the frame), "
+        "expected_count (of spikes in the frame), expected_count_1s, low_1s and high_1s (mean and central "
+        "90%% interval of the spikes in the second around the frame).",
+    )  # fmt: skip
+    _path(made, "--checkpoint", "checkpoint.pt of `dfp fit` or `dfp train`")
+    _traces(made)
+    _path(made, "--out", "the CSV file to write")
+    _device(made)
+
+
+def _add_whole(commands: Commands) -> None:
+    made = _command(commands, "run", "run experiments from data to figures without Snakemake")
+    _scale(made)
+    made.add_argument("--only", nargs="+", metavar="NAME", help="names of experiments; else all of `all`")
+    made.add_argument("--no-figures", action="store_true", help="tables and claims only")
+    _device(made)
+    _wandb(made)
+
+    made = _command(commands, "check", "read configurations and say what is wrong with them")
+    made.add_argument("experiments", type=Path, nargs="+", metavar="PATH", help="config.yaml of experiments")
+    _scale(made)
+
+
+def _add_stages(commands: Commands) -> None:
+    made = _command(commands, "simulate", "make a data set", experiment=True)
+    _dataset(made)
+    _path(made, "--out", "the data set to write (.npz)")
+
+    told = "train one posterior on one data set; resumes when it was cut off"
+    made = _command(commands, "train", told, experiment=True)
+    made.add_argument("--run", required=True, metavar="NAME", help="a run of the experiment")
+    _dataset(made)
+    _path(made, "--data", "the data set's file, of `dfp simulate`")
+    _path(made, "--out", "the checkpoint to write (.pt); history and summary go beside it")
+    _path(made, "--warm-start", "checkpoint to start from, where the run says so", required=False)
+    _device(made)
+    _wandb(made)
+
+    told = "measure a checkpoint on held-out trials, from hard samples"
+    made = _command(commands, "evaluate", told)
+    _path(made, "--checkpoint", "of `dfp train`")
+    _path(made, "--data", "the data set's file")
+    _path(made, "--out", "the metrics to write (.csv)")
+    _device(made)
+
+    made = _command(commands, "peers", "score other people's methods on a data set", experiment=True)
+    _dataset(made)
+    _path(made, "--data", "the data set's file")
+    _path(made, "--out", "the metrics to write (.csv)")
+    _path(made, "--settings", "what `dfp tune` chose on another network", required=False)
+
+    told = "choose the settings of other people's methods on a network of its own"
+    made = _command(commands, "tune", told, experiment=True)
+    _path(made, "--data", "the data set's file")
+    _path(made, "--out", "the settings to write (.json)")
+
+
+def _add_tables(commands: Commands) -> None:
+    made = _command(commands, "aggregate", "stack the metrics of runs into one table")
+    made.add_argument("--inputs", type=Path, nargs="+", required=True, metavar="PATH", help="metrics of runs")
+    _path(made, "--out", "the table to write (.csv)")
+
+    for name, told in (
+        ("timing", "time training steps; leave the machine alone meanwhile"),
+        ("study", "make the table of a study: exact references, estimators, calibration"),
+    ):
+        made = _command(commands, name, told, experiment=True)
+        _path(made, "--out", "the table to write (.csv)")
+        _device(made)
+
+    made = _command(commands, "collect", "put the tables of other experiments together", experiment=True)
+    made.add_argument("--inputs", type=Path, nargs="+", required=True, metavar="PATH", help="their tables")
+    _path(made, "--out", "the table to write (.csv)")
+
+    made = _command(commands, "plot", "draw an experiment's figures from its tables")
+    _path(made, "--experiment", "the experiment's config.yaml")
+    _path(made, "--results", "folder of its table.csv")
+    _path(made, "--out", "folder of the figures")
+    made.add_argument("--figures", nargs="+", required=True, metavar="NAME", help="the figures expected")
+    _wandb(made, "disabled")
+
+    made = _command(commands, "claims", "hold the registered claims against the tables")
+    _path(made, "--results", "folder of the experiments' tables")
+    _path(made, "--out", "the verdicts to write (.csv; the page .md goes beside it)")
+
+    made = _command(commands, "reference", "keep a scale's tables and figures as the reference")
+    _path(made, "--results", "results/<scale>")
+    _path(made, "--figures", "figures/<scale>")
+
+
+def _scale(made: argparse.ArgumentParser) -> None:
+    told = "size of everything: smoke (seconds, numbers mean nothing), default or paper (one GPU)"
+    made.add_argument("--scale", default="default", choices=SCALES, help=told)
+    told = "YAML laid over the configurations; its top-level keys are experiments"
+    _path(made, "--overrides", told, required=False)
