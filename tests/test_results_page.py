@@ -13,7 +13,14 @@ from dfp.evaluation.intervals import mean_interval
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = ROOT / "results" / "reference" / "default"
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/results.md", "docs/method.md", "docs/architecture.md")
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/results.md",
+    "docs/method.md",
+    "docs/recordings.md",
+    "docs/architecture.md",
+)
 #: a number with its interval, "0.080 [0.062, 0.097]"
 NUMBER = r"[+−-]?\d[\d,]*\.?\d*"
 INTERVAL = re.compile(rf"({NUMBER}) \[({NUMBER}), ({NUMBER})\]")
