@@ -201,6 +201,17 @@ def test_settings() -> None:
         read_settings({"scale": 3})
 
 
+def test_a_folder_of_recordings_that_is_said_has_to_hold_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="elsewhere: no such folder of recordings"):
+        read_settings({"recordings": str(tmp_path / "elsewhere")})
+    with pytest.raises(UserError, match="holds no recordings, expected DS"):
+        read_settings({"recordings": str(tmp_path)})
+    monkeypatch.setenv("DFP_RECORDINGS", str(tmp_path / "elsewhere"))
+    assert read_settings({}).recordings.endswith("elsewhere")
+
+
 def test_overrides_have_folders_of_their_own(copy: Path) -> None:
     (copy / "mine.yaml").write_text("uncertainty:\n  defaults: {training: {steps: 7}}\n")
     done = snakemake(copy, "-n", "-j4", "uncertainty", "--config", "scale=smoke", "overrides=mine.yaml")

@@ -10,6 +10,7 @@ from typing import Any
 from dfp.config.parse import build
 from dfp.config.schema import SCALES
 from dfp.core.errors import UserError, suggest
+from dfp.data.cascade import datasets, recordings_in
 
 TRACKING = ("offline", "online", "disabled")
 DEVICES = ("auto", "cpu", "cuda")
@@ -43,9 +44,14 @@ class Settings:
 
 
 def read_settings(raw: Mapping[str, Any]) -> Settings:
-    """Settings from ``--config``; the recordings' folder also from
-    DFP_RECORDINGS. Raises ``UserError`` for anything else.
+    """Settings from ``--config``; the recordings' folder also from DFP_RECORDINGS.
+
+    Raises:
+        UserError: for anything else, and for a folder said on the command line that holds no recordings (one
+            that the environment names may be missing: what needs it is skipped).
     """
     given = dict(raw)
+    if "recordings" in given:
+        datasets(recordings_in(str(given["recordings"])))
     given.setdefault("recordings", os.environ.get("DFP_RECORDINGS", "recordings"))
     return build(Settings, given, "--config")
