@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from dfp.core.errors import UserError
 from dfp.data.bases import lag_basis
 from dfp.data.dataset import Dataset
-from dfp.data.preprocess import correct_baseline, initial_estimates
+from dfp.data.preprocess import TraceEstimates, correct_baseline, initial_estimates
 from dfp.data.traces import Traces
 from dfp.models.calcium import CalciumParameters
 
@@ -111,6 +112,40 @@ class Response:
             raise UserError(f"amplitude: found {self.amplitude:g}, expected a number above 0")
 
 
+def first_guess(
+    estimates: Sequence[TraceEstimates],
+    *,
+    rise: NDArray[Any],
+    decay: NDArray[Any],
+    rate_guess_hz: float,
+    bins_per_second: float,
+    history: int,
+    basis: NDArray[Any],
+) -> CalciumParameters:
+    """Parameters that a fit of real traces starts from: the measurement as estimated, the time constants as
+    told, a firing rate, and no influence of past spikes.
+
+    Args:
+        estimates: one a cell.
+        rise, decay: seconds, ``(N,)``.
+        rate_guess_hz, bins_per_second: firing rate, and latent bins a second, above it.
+        history: lags of the own history.
+        basis: of the coupling, ``(R, L)``.
+    """
+    cells = len(estimates)
+    return CalciumParameters(
+        bias=np.full(cells, np.log(rate_guess_hz / (bins_per_second - rate_guess_hz))),
+        history=np.zeros((cells, history)),
+        coupling=np.zeros((len(basis), cells, cells)),
+        basis=basis,
+        rise=rise,
+        decay=decay,
+        amplitude=np.array([entry.amplitude for entry in estimates]),
+        baseline=np.array([entry.baseline for entry in estimates]),
+        noise=np.array([entry.noise for entry in estimates]),
+    )
+
+
 def own_dataset(traces: Traces, spec: OwnSpec, response: Response, coupled: bool) -> Dataset:
     """One trial ``(1, T · bins_per_frame, N)`` without truth; nothing is held out.
 
@@ -130,25 +165,23 @@ def own_dataset(traces: Traces, spec: OwnSpec, response: Response, coupled: bool
                 f"traces: {name} has {int(np.isfinite(column).sum())} frames, expected at least 10 (and "
                 "minutes of them, to learn anything)"
             )
-    estimates = [initial_estimates(column, traces.frame_rate) for column in x.T]
     bins_per_second, cells = traces.frame_rate * preparation.bins_per_frame, x.shape[1]
     if spec.rate_guess_hz >= bins_per_second:
         raise UserError(
             f"rate_guess_hz: found {spec.rate_guess_hz:g} Hz, expected less than the {bins_per_second:g} "
             "bins a second"
         )
-    basis = lag_basis(spec.coupling_lags) if coupled else np.zeros((0, 1))
-    start = CalciumParameters(
-        bias=np.full(cells, np.log(spec.rate_guess_hz / (bins_per_second - spec.rate_guess_hz))),
-        history=np.zeros((cells, spec.history)),
-        coupling=np.zeros((len(basis), cells, cells)),
-        basis=basis,
+    start = first_guess(
+        [initial_estimates(column, traces.frame_rate) for column in x.T],
         rise=np.full(cells, float(response.rise)),
         decay=np.full(cells, float(response.decay)),
-        amplitude=np.array([response.amplitude or entry.amplitude for entry in estimates]),
-        baseline=np.array([entry.baseline for entry in estimates]),
-        noise=np.array([entry.noise for entry in estimates]),
+        rate_guess_hz=spec.rate_guess_hz,
+        bins_per_second=bins_per_second,
+        history=spec.history,
+        basis=lag_basis(spec.coupling_lags) if coupled else np.zeros((0, 1)),
     )
+    if response.amplitude is not None:
+        start = replace(start, amplitude=np.full(cells, float(response.amplitude)))
     wide = preparation.spread(x)[None]
     return Dataset(
         x=wide,

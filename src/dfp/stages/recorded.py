@@ -9,10 +9,10 @@ import numpy as np
 from dfp.config.schema import RecordingsSpec
 from dfp.core.errors import UserError
 from dfp.data.dataset import Dataset
+from dfp.data.own import first_guess
 from dfp.data.preprocess import initial_estimates
 from dfp.data.recording import Recording
 from dfp.data.recordings import load_recordings
-from dfp.models.calcium import CalciumParameters
 
 
 def recorded(spec: RecordingsSpec, folder: Path) -> Dataset:
@@ -37,17 +37,14 @@ def recorded(spec: RecordingsSpec, folder: Path) -> Dataset:
         z[0, step - 1 : length * step : step, n] = np.minimum(cell.spike_counts[:length], 127)
     estimates = [initial_estimates(cell.dff[:frames], spec.rate_hz) for cell in cells]
     bins_per_second = spec.rate_hz * step
-    count = len(cells)
-    start = CalciumParameters(
-        bias=np.full(count, np.log(spec.rate_guess_hz / (bins_per_second - spec.rate_guess_hz))),
-        history=np.zeros((count, spec.history)),
-        coupling=np.zeros((0, count, count)),
-        basis=np.zeros((0, 1)),
+    start = first_guess(
+        estimates,
         rise=np.array([_constant(spec.rise, cell, "rise") for cell in cells]),
         decay=np.array([_constant(spec.decay, cell, "decay") for cell in cells]),
-        amplitude=np.array([entry.amplitude for entry in estimates]),
-        baseline=np.array([entry.baseline for entry in estimates]),
-        noise=np.array([entry.noise for entry in estimates]),
+        rate_guess_hz=spec.rate_guess_hz,
+        bins_per_second=bins_per_second,
+        history=spec.history,
+        basis=np.zeros((0, 1)),
     )
     return Dataset(
         x=x,
@@ -55,7 +52,7 @@ def recorded(spec: RecordingsSpec, folder: Path) -> Dataset:
         x_test=x[:0],
         z_test=z[:0],
         frame_rate=bins_per_second,
-        seed=np.arange(count),
+        seed=np.arange(len(cells)),
         names=tuple(f"{cell.name} {cell.indicator}" for cell in cells),
         start=start,
         known=False,
