@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from dfp.config.build import posteriors
-from dfp.config.parse import build
 from dfp.core.noise import generator
+from dfp.core.parse import build
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.terms import (
     CausalTerm,

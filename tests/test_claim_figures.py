@@ -10,9 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfp.claims import belief_network, calibration, convergence, estimators, ledger, unrolled
-from dfp.claims.base import FAILS, HOLDS, Finding
-from dfp.plotting.tables import ResultTables
+from dfp.results.judging import FAILS, HOLDS, Finding
+from dfp.results.tables import ResultTables
+from experiments.belief_network import claims as belief_network
+from experiments.calibration import claims as calibration
+from experiments.convergence import claims as convergence
+from experiments.estimators import claims as estimators
+from experiments.ledger import claims as ledger
+from experiments.unrolled import claims as unrolled
 
 COMMON = {
     "dataset": "d",

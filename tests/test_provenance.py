@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -124,11 +125,60 @@ def test_a_file_outside_counts_with_what_it_imports(make: Maker, tmp_path: Path)
     assert code_hash(script, package=make(core__unused="never = 1\n")) == code_hash(script, package=package)
 
 
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Three experiments: ``one`` in three files, ``two`` that borrows of it, ``apart``."""
+    files = {
+        "one/study.py": "from .parts import fit\nfrom . import shapes as s\n",
+        "one/parts.py": "from dfp.core import numbers\nfit = 1\n",
+        "one/shapes.py": "wide = 1\n",
+        "one/plot.py": "red = 1\n",
+        "two/study.py": "from ..one.parts import fit\n",
+        "two/claims.py": "from experiments.one.shapes import wide\n",
+        "apart/study.py": "from dfp.core import numbers\n",
+    }
+    for name, text in files.items():
+        path = tmp_path / "experiments" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path / "experiments"
+
+
+@pytest.mark.parametrize(
+    ("changed", "reruns"),
+    [
+        ("one/parts.py", {"one/study.py", "two/study.py"}),
+        ("one/shapes.py", {"one/study.py", "two/claims.py"}),
+        ("one/plot.py", {"one/plot.py"}),
+        ("apart/study.py", {"apart/study.py"}),
+    ],
+)
+def test_a_changed_helper_reruns_exactly_what_reaches_it(
+    folders: Path, make: Maker, changed: str, reruns: set[str]
+) -> None:
+    package = make()
+    entries = ["one/study.py", "one/plot.py", "two/study.py", "two/claims.py", "apart/study.py"]
+    before = {entry: code_hash(folders / entry, package=package) for entry in entries}
+    text = (folders / changed).read_text()
+    later = folders.parent / "later" / "experiments"  # what was parsed is remembered by path
+    shutil.copytree(folders, later)
+    (later / changed).write_text(text + "more = 2\n")
+    after = {entry: code_hash(later / entry, package=package) for entry in entries}
+    assert {entry for entry in entries if before[entry] != after[entry]} == reruns
+
+
+def test_what_a_sibling_imports_of_the_package_counts(folders: Path, make: Maker) -> None:
+    package, changed = make(), make(core__numbers="def one():\n    return 2\n")
+    assert imports_of(folders / "one" / "study.py", package) == {"dfp", "dfp.core", "dfp.core.numbers"}
+    entry = folders / "two" / "study.py"
+    assert code_hash(entry, package=package) != code_hash(entry, package=changed)
+
+
 def test_nothing_that_a_stage_loads_is_missed() -> None:
     """Modules that Python really has after importing the stages and
     finding all families, against the static walk.
     """
-    stages = ["simulate", "train", "evaluate", "peers", "aggregate", "timing", "plot", "claims"]
+    stages = ["simulate", "train", "evaluate", "peers", "aggregate", "study", "plot", "claims"]
     for stage in stages:
         text = f"""
 import json, sys
@@ -146,7 +196,14 @@ print(json.dumps([name for name in sys.modules if name.split(".")[0] == "dfp"]))
 
 def test_a_figure_is_no_reason_to_train() -> None:
     trained = imports_of("dfp.stages.train") - TELLING
-    for apart in ("dfp.plotting", "dfp.claims", "dfp.evaluation", "dfp.stages.evaluate", "dfp.cli"):
+    for apart in (
+        "dfp.plotting",
+        "dfp.results.judging",
+        "dfp.references",
+        "dfp.metrics",
+        "dfp.stages.evaluate",
+        "dfp.cli",
+    ):
         assert not [name for name in trained if name == apart or name.startswith(f"{apart}.")]
     assert {
         name for name in modules() if name.startswith(("dfp.posteriors.", "dfp.objectives.", "dfp.samplers."))

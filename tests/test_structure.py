@@ -19,7 +19,9 @@ LONGEST = 400
 #: what draws and judges from tables has to start quickly, on machines without torch too
 WITHOUT_TORCH = (
     "dfp.plotting",
-    "dfp.claims",
+    "dfp.results.judging",
+    "dfp.results.catalogue",
+    "dfp.results.tables",
     "dfp.stages.plot",
     "dfp.stages.claims",
     "dfp.stages.aggregate",

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from dfp.plotting import style
 from dfp.plotting.over import Look, Panel, over_label
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
 
 LOOKS = {
     "on": Look("With own history", style.colour("fixed_point")),

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from dfp.plotting import marks, style
 from dfp.plotting.over import Look, Panel, grouped, interval_texts, labelled, rows_of
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
 
 FAMILIES = ("factorised", "fixed_point")
 

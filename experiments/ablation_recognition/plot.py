@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from dfp.plotting import style
 from dfp.plotting.over import Panel, over_label
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
 
 
 def figures(results: ResultTables) -> dict[str, Figure]:

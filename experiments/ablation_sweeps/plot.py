@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Curve
-from dfp.plotting.tables import MissingResult, ResultTables
+from dfp.results.tables import MissingResult, ResultTables
 
 MEASURES = {
     "gap_per_bin": ("evaluated with converged samples", "o", "-"),

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Group
-from dfp.plotting.tables import MissingResult, ResultTables
+from dfp.results.tables import MissingResult, ResultTables
 
 
 def schedule(results: ResultTables) -> Figure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from dfp.plotting.over import Panel, over_label
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
 
 PANELS = (
     Panel("gap_per_bin", "Gap to the exact log-evidence\n($10^{-3}$ nats per bin)", log=True, scale=1e3),

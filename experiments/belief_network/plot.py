@@ -11,7 +11,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from dfp.claims.belief_network import (
+from dfp.plotting import marks, style
+from dfp.plotting.marks import Curve, Group
+from dfp.plotting.over import tick, values
+from dfp.results.tables import ResultTables
+
+from .claims import (
     ITERATIONS,
     LATE,
     SECONDS,
@@ -21,10 +26,6 @@ from dfp.claims.belief_network import (
     longest,
     scores,
 )
-from dfp.plotting import marks, style
-from dfp.plotting.marks import Curve, Group
-from dfp.plotting.over import tick, values
-from dfp.plotting.tables import ResultTables
 
 VARIANTS = {
     "gaussian": ("Gaussian", style.colour("fixed_point"), "o"),

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Curve
-from dfp.plotting.tables import MissingResult, ResultTables
+from dfp.results.tables import MissingResult, ResultTables
 
 PANELS = {"known": "Parameters known", "learned": "Parameters learned"}
 BIASES = ("rate_bias", "history_bias_1", "history_bias_2", "amplitude_bias", "noise_bias")

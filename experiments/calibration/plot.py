@@ -8,10 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from dfp.claims.calibration import SAMPLER_NAMES, SAMPLERS, WEIGHT_RUNS, windows
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Group
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
+
+from .claims import SAMPLER_NAMES, SAMPLERS, WEIGHT_RUNS, windows
 
 POSTERIORS = (
     "exact",

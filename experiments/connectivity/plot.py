@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Group
 from dfp.plotting.over import Look, Panel, grouped, labelled, rows_of
-from dfp.plotting.tables import UNIT, MissingResult, ResultTables
+from dfp.results.tables import UNIT, MissingResult, ResultTables
 
 LEARNED = (
     "factorised",

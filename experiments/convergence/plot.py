@@ -10,11 +10,13 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from dfp.claims.convergence import AS_BINS, FEW, REFERENCE, SWEEPS, errors, guards, limit, points, told
-from dfp.plotting import convergence_growth, marks, style
+from dfp.plotting import marks, style
 from dfp.plotting.marks import Curve
 from dfp.plotting.over import tick, values
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
+
+from . import growth as convergence_growth
+from .claims import AS_BINS, FEW, REFERENCE, SWEEPS, errors, guards, limit, points, told
 
 COLOURS = tuple(
     style.colour(name) for name in ("fixed_point", "factorised", "refined", "twisted", "logistic_flow")

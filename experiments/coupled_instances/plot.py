@@ -7,9 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dfp.plotting import marks, style
-from dfp.plotting.coupled_instances import BEST, COUNT_SD, PARAMETERS, judged, parameters
-from dfp.plotting.instance_marks import correlations, plane, ranked, verdict_legend
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
+
+from ..instances.marks import correlations, plane, ranked, verdict_legend
+from .judged import BEST, COUNT_SD, PARAMETERS, judged, parameters
 
 #: what each claim says, short enough for a panel's title
 SAYS = {

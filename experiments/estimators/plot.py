@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Curve
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
 
 NAMES = {
     "mean_passing": "mean-passing",

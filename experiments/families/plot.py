@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dfp.plotting import marks, style
-from dfp.plotting.tables import UNIT, MissingResult, ResultTables
+from dfp.results.tables import UNIT, MissingResult, ResultTables
 
 ONE, MANY = "uncertainty", "connectivity"
 SECONDS = "total_train_seconds"

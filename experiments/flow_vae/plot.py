@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Curve
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
 
 LOOKS = {
     "planar": ("planar flow", style.colour("fixed_point"), "o"),

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Curve
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
 
 #: names and looks of the kinds of flow
 LOOKS = {

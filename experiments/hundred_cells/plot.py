@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from dfp.plotting.races import races
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
+
+from ..wall_clock.race_figure import races
 
 
 def figures(results: ResultTables) -> dict[str, Figure]:

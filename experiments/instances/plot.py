@@ -7,8 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dfp.plotting import marks, style
-from dfp.plotting.instance_marks import correlations, plane, ranked, verdict_legend
-from dfp.plotting.instances import (
+from dfp.results.tables import ResultTables
+
+from .judged import (
     BEST,
     COUNT_SD,
     PARAMETERS,
@@ -17,7 +18,7 @@ from dfp.plotting.instances import (
     judged,
     parameters,
 )
-from dfp.plotting.tables import ResultTables
+from .marks import correlations, plane, ranked, verdict_legend
 
 #: what each claim says, short enough for a panel's title
 SAYS = {

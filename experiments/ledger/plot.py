@@ -13,7 +13,7 @@ from matplotlib.transforms import ScaledTranslation
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Curve, Group
 from dfp.plotting.over import interval_texts
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
 
 #: steps of the ledger: metric, name, colour
 STEPS = (

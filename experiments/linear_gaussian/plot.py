@@ -6,11 +6,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dfp.claims.linear_gaussian import GAP, ROUTES, TEXTS, sizes
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Curve
 from dfp.plotting.over import tick, values
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
+
+from .claims import GAP, ROUTES, TEXTS, sizes
 
 LOOKS = {
     "exact": (style.colour("fixed_point"), "o"),

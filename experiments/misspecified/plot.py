@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Curve, Group
 from dfp.plotting.over import Look, Panel, change, rows_of, values
-from dfp.plotting.tables import MissingResult, ResultTables
+from dfp.results.tables import MissingResult, ResultTables
 
 RIGHT = "right"
 #: columns of the figures: a constant, and what was told of it from low to high, right in the middle

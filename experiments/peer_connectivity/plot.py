@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from dfp.plotting import style
 from dfp.plotting.over import Look, Panel, over_label
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
 
 NAMES = {
     "fixed_point_indirect": "Autoregressive, fixed point, indirect inference",

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dfp.plotting import marks, style, traces
-from dfp.plotting.tables import MissingResult, ResultTables
+from dfp.results.tables import MissingResult, ResultTables
 
 RUNS = ("oasis", "factorised", "fixed_point")
 WINDOWS = {"correlation_25ms": "25 ms", "correlation_40ms": "40 ms", "correlation_1s": "1 s"}

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Curve
 from dfp.plotting.over import Look, Panel, axis, change, curve, labelled, place, tick, values
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
 
 ESTIMATORS = {
     "mean_passing": ("mean-passing", style.colour("refined"), "^"),

@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Group
 from dfp.plotting.over import Panel, labelled, rows_of, values
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
 
 # row: (name, run, what the metrics of the weights start with, colour, marker)
-Row = tuple[str, str, str, str, str]
-LEARNED: tuple[Row, ...] = (
+Line = tuple[str, str, str, str, str]
+LEARNED: tuple[Line, ...] = (
     ("Regression on the true spikes", "glm_true_spikes", "weight", style.INK, "D"),
     ("Gibbs, posterior mean", "gibbs_posterior", "weight", style.colour("gibbs_posterior"), "D"),
     ("Gibbs, maximum likelihood", "gibbs_em", "weight", style.colour("gibbs_em"), "D"),
@@ -25,7 +25,7 @@ LEARNED: tuple[Row, ...] = (
     ("the same, after a Gibbs sweep", "fixed_point", "gibbs_m_step", style.colour("fixed_point"), "s"),
     ("OASIS, then regression", "oasis_glm", "weight", style.colour("oasis_glm"), "D"),
 )
-AT_TRUTH: tuple[Row, ...] = (
+AT_TRUTH: tuple[Line, ...] = (
     ("Twisted", "twisted_truth", "m_step", style.colour("twisted"), "o"),
     ("Twisted, no messages", "twisted_silent_truth", "m_step", style.colour("twisted_silent"), "o"),
     ("Fixed point", "fixed_point_truth", "m_step", style.colour("fixed_point"), "o"),
@@ -53,7 +53,7 @@ def metric(measure: str, prefix: str) -> str:
     return f"{prefix}_{measure}"
 
 
-def group(results: ResultTables, row: Row, measure: str) -> Group:
+def group(results: ResultTables, row: Line, measure: str) -> Group:
     """One row of one panel; empty where the run is not there."""
     name, run, prefix, colour, marker = row
     wanted = metric(measure, prefix)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from dfp.plotting import marks, style, traces
 from dfp.plotting.marks import Group
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
 
 BASELINE = "factorised"
 EXAMPLE_BINS = 120

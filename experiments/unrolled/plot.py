@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from dfp.plotting import marks, over, style
 from dfp.plotting.marks import Curve
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
 
 ROWS = (
     ("relative_bias", "phi", "Relative bias of ∇φ\n(posterior)"),

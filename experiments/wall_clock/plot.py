@@ -9,11 +9,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dfp.claims.wall_clock import NAMES, ORDER_OF_MAGNITUDE, WAYS, pair, times
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Curve, Group
-from dfp.plotting.races import races, where
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
+
+from .claims import NAMES, ORDER_OF_MAGNITUDE, WAYS, pair, times
+from .race_figure import races, where
 
 RACES = {"one_cell": "One cell, parameters known", "network": "Twenty cells, weights learned"}
 #: what the ratios are of

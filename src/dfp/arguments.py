@@ -156,13 +156,10 @@ def _add_tables(commands: Commands) -> None:
     made.add_argument("--inputs", type=Path, nargs="+", required=True, metavar="PATH", help="metrics of runs")
     _path(made, "--out", "the table to write (.csv)")
 
-    for name, told in (
-        ("timing", "time training steps; leave the machine alone meanwhile"),
-        ("study", "make the table of a study: exact references, estimators, calibration"),
-    ):
-        made = _command(commands, name, told, experiment=True)
-        _path(made, "--out", "the table to write (.csv)")
-        _device(made)
+    told = "make the table of a study: exact references, estimators, calibration, time"
+    made = _command(commands, "study", told, experiment=True)
+    _path(made, "--out", "the table to write (.csv)")
+    _device(made)
 
     made = _command(commands, "collect", "put the tables of other experiments together", experiment=True)
     made.add_argument("--inputs", type=Path, nargs="+", required=True, metavar="PATH", help="their tables")
@@ -178,6 +175,8 @@ def _add_tables(commands: Commands) -> None:
     made = _command(commands, "claims", "hold the registered claims against the tables")
     _path(made, "--results", "folder of the experiments' tables")
     _path(made, "--out", "the verdicts to write (.csv; the page .md goes beside it)")
+    told = "folder of the experiments, which say what is claimed and how it is judged"
+    made.add_argument("--experiments", type=Path, default=Path("experiments"), metavar="PATH", help=told)
 
     made = _command(commands, "reference", "keep a scale's tables and figures as the reference")
     _path(made, "--results", "results/<scale>")

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    if options.command in ("train", "evaluate", "timing", "study", "infer", "fit", "run"):
+    if options.command in ("train", "evaluate", "study", "infer", "fit", "run"):
         keep_freed_memory()
     # stages are imported when they are needed: figures and claims do not wait for torch
     match options.command:
@@ -76,10 +76,6 @@ def _run(options: argparse.Namespace) -> None:
             from dfp.stages.aggregate import aggregate
 
             aggregate(options.inputs, options.out)
-        case "timing":
-            from dfp.stages.timing import timing
-
-            timing(options.experiment, options.scale, options.out, options.device, options.overrides)
         case "study":
             from dfp.stages.study import study
 
@@ -89,19 +85,20 @@ def _run(options: argparse.Namespace) -> None:
 
             collect(options.experiment, options.scale, options.inputs, options.out, options.overrides)
         case "plot":
-            from dfp.stages.aggregate import COLUMNS, means, read_table
+            from dfp.results.tables import read_table
+            from dfp.stages.aggregate import means
             from dfp.stages.plot import plot
             from dfp.tracking.tracker import mirror_figures
 
             plot(options.experiment.parent, options.results, options.out, options.figures)
             if options.wandb != "disabled":
-                final = means(read_table(options.results / "table.csv", COLUMNS))
+                final = means(read_table(options.results / "table.csv"))
                 name = options.experiment.parent.name
                 mirror_figures(name, options.out, options.figures, options.wandb, final)
         case "claims":
             from dfp.stages.claims import claims
 
-            claims(options.results, options.out, options.out.with_suffix(".md"))
+            claims(options.results, options.out, options.out.with_suffix(".md"), options.experiments)
         case "reference":
             from dfp.stages.reference import reference
 
@@ -140,7 +137,7 @@ def _run(options: argparse.Namespace) -> None:
                 if exp.sources:
                     size = f"the tables of {' and '.join(exp.sources)}"
                 if exp.kind == "study":
-                    size = f"the study {make_study(exp).name}"
+                    size = f"the study {type(make_study(exp)).__name__}"
                 print(f"{path} ({options.scale}): {size}, about {exp.minutes:g} minutes")
 
 

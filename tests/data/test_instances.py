@@ -17,7 +17,7 @@ from dfp.core.errors import UserError
 from dfp.data.dataset import Dataset
 from dfp.data.instances import check_ranges, draw_instance
 from dfp.data.networks import independent
-from dfp.stages.scores import instance_metrics
+from dfp.fitting.scores import instance_metrics
 
 RANGES = {
     "rate_hz": [1, 10],

@@ -18,8 +18,8 @@ from torch import Tensor
 from dfp.core.errors import UserError
 from dfp.core.noise import generator
 from dfp.distributions.enumeration import all_paths
-from dfp.evaluation.exact.one_cell import CellParameters, ExactPosterior
 from dfp.models.calcium import CalciumNetwork, CalciumParameters
+from dfp.references.exact.one_cell import CellParameters, ExactPosterior
 
 
 def by_loops(network: CalciumNetwork, x: np.ndarray, z: np.ndarray) -> float:

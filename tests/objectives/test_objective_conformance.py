@@ -15,7 +15,7 @@ from dfp.core.errors import UserError
 from dfp.core.noise import generator, logistic_noise
 from dfp.distributions.causal_bernoulli import CausalBernoulli, bernoulli_entropy
 from dfp.distributions.enumeration import all_paths
-from dfp.evaluation.bounds import sample_hard
+from dfp.metrics.bounds import sample_hard
 from dfp.models.calcium import CalciumNetwork
 from dfp.objectives.base import Objective, Problem, logits_at
 from dfp.objectives.disarm import DisArm

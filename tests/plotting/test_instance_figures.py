@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from claim_tables import claims_of
 from instance_tables import instances
 from plot_tables import EXPERIMENTS
 
-from dfp.claims.base import FAILS, HOLDS, Finding
-from dfp.claims.instances import CLAIMS
-from dfp.evaluation.intervals import share_interval
 from dfp.plotting import style
-from dfp.plotting.instances import PARAMETERS, judged, parameters
-from dfp.plotting.tables import MissingResult, ResultTables
+from dfp.results.intervals import share_interval
+from dfp.results.judging import FAILS, HOLDS, Finding
+from dfp.results.tables import MissingResult, ResultTables
 from dfp.stages.plot import load_plots
+from experiments.instances.judged import PARAMETERS, judged, parameters
 
 CELLS = 50
 SHARE = "share"
@@ -33,7 +33,7 @@ def made(folder: Path, cells: int = CELLS, **told: object) -> ResultTables:
 
 
 def found(results: ResultTables, claim: str) -> list[Finding]:
-    (judge,) = [one.judge for one in CLAIMS if one.id == claim]
+    (judge,) = [one.judge for one in claims_of("instances") if one.id == claim]
     return list(judge(results))
 
 

@@ -18,7 +18,7 @@ from plot_tables import EXPERIMENTS, FIGURES
 
 from dfp.core.errors import UserError
 from dfp.plotting import style
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
 from dfp.stages.plot import load_plots, plot
 
 Make = Callable[..., Path]

@@ -12,7 +12,7 @@ from plot_tables import tidy
 
 from dfp.core.errors import UserError
 from dfp.plotting import style
-from dfp.plotting.tables import MissingResult, ResultTables
+from dfp.results.tables import MissingResult, ResultTables
 
 
 def table(folder: Path, rows: list[dict[str, object]]) -> ResultTables:

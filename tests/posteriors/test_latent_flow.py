@@ -14,9 +14,9 @@ from dfp.core.errors import UserError
 from dfp.core.noise import generator, logistic_noise
 from dfp.distributions.causal_bernoulli import logistic_log_density
 from dfp.distributions.enumeration import all_paths
-from dfp.evaluation.bounds import sample_hard
 from dfp.flows.planar import planar_inverse
 from dfp.flows.radial import radial_inverse
+from dfp.metrics.bounds import sample_hard
 from dfp.objectives.disarm import DisArm
 from dfp.objectives.logistic_density import LogisticDensity
 from dfp.objectives.multi_sample import MultiSample

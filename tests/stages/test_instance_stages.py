@@ -11,7 +11,7 @@ import yaml
 from dfp.core.errors import UserError
 from dfp.data.dataset import Dataset
 from dfp.data.instances import draw_instance
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
 from dfp.stages.run import run
 from dfp.stages.simulate import simulate
 

@@ -13,8 +13,8 @@ import yaml
 
 from dfp.core.errors import UserError
 from dfp.data.dataset import Dataset
-from dfp.plotting.tables import ResultTables
-from dfp.stages.fitted import load
+from dfp.fitting.fitted import load
+from dfp.results.tables import ResultTables
 from dfp.stages.peers import peers
 from dfp.stages.run import run
 

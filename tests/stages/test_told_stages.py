@@ -12,8 +12,8 @@ import yaml
 
 from dfp.data.dataset import Dataset
 from dfp.data.told import Told, factors
-from dfp.plotting.tables import ResultTables
-from dfp.stages.fitted import load
+from dfp.fitting.fitted import load
+from dfp.results.tables import ResultTables
 from dfp.stages.run import run
 
 VARIED: dict[str, Any] = {"factor": 0.8, "spread": 0.3}

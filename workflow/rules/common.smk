@@ -72,11 +72,6 @@ def figures(name, suffixes=("png", "pdf")):
     ]
 
 
-def plot_files(name):
-    """An experiment's plot.py; none where it is missing, which the plot stage then tells of."""
-    return [path for path in (ROOT / "experiments" / name / "plot.py",) if path.is_file()]
-
-
 def other_tables():
     """Tables that are no part of `all` but are there, with a hash each: their claims are judged too."""
     found = [name for name in PRESENT if name not in IN_ALL and Path(table(name)).is_file()]
@@ -105,6 +100,11 @@ def warm_start(wildcards):
     return f"{RESULTS}/{wildcards.experiment}/runs/{above}/{wildcards.dataset}/checkpoint.pt"
 
 
+def parts(name, *files):
+    """Those of an experiment's own files that are there; what one imports from others is followed by code_hash."""
+    return [path for path in (ROOT / "experiments" / name / file for file in files) if path.is_file()]
+
+
 def recorded_files(wildcards):
     """Names and sizes of the recordings that a data set is read from; nothing for a simulation."""
     if EXPERIMENTS[wildcards.experiment].kind != "recordings":
@@ -125,11 +125,11 @@ def estimate(jobs):
     """One sentence: the time that the trainings and measurements among ``jobs`` were estimated at."""
     waiting = {}
     for job in jobs:
-        if job.rule.name in ("train", "measure_time", "study", "collect"):
+        if job.rule.name in ("train", "study", "collect"):
             waiting[job.wildcards.experiment] = waiting.get(job.wildcards.experiment, 0) + 1
-    # a timing, a study or a table of tables is one job, whatever it trains
+    # a study or a table of tables is one job, whatever it trains
     whole = {
-        name: 1 if exp.kind in ("timing", "study", "tables") else max(1, len(exp.jobs()))
+        name: 1 if exp.kind in ("study", "tables") else max(1, len(exp.jobs()))
         for name, exp in EXPERIMENTS.items()
     }
     minutes = {

@@ -121,29 +121,7 @@ rule peers:
         " --dataset {wildcards.dataset} --data {input.data} {params.settings} --out {output} > {log} 2>&1"
 
 
-# wall-clock time is measured alone on the machine: the job takes every core that there is
-rule measure_time:
-    output:
-        f"{RESULTS}/{{experiment}}/table.csv",
-    log:
-        f"{RESULTS}/logs/timing/{{experiment}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/timing/{{experiment}}.tsv"
-    wildcard_constraints:
-        experiment=pattern(of_kind("timing")),
-    threads: workflow.cores or 1
-    resources:
-        mem_mb=4000,
-        runtime=240,
-        gpu=GPU,
-    params:
-        code=code_hash("dfp.stages.timing"),
-        spec=lambda w: EXPERIMENTS[w.experiment].timing_fingerprint(),
-    shell:
-        "{PYTHON} -m dfp.cli timing --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
-        " --out {output} --device {SETTINGS.device} > {log} 2>&1"
-
-
+# what is measured against the clock has the machine to itself: such a job takes every core that there is
 rule study:
     output:
         f"{RESULTS}/{{experiment}}/table.csv",
@@ -153,15 +131,13 @@ rule study:
         f"{RESULTS}/benchmarks/study/{{experiment}}.tsv"
     wildcard_constraints:
         experiment=pattern(of_kind("study")),
-    threads: 1
+    threads: lambda w: (workflow.cores or 1) if EXPERIMENTS[w.experiment].document.alone else 1
     resources:
         mem_mb=4000,
         runtime=240,
         gpu=GPU,
     params:
-        code=lambda w: code_hash(
-            "dfp.stages.study", f"dfp.studies.{EXPERIMENTS[w.experiment].document.study['kind']}"
-        ),
+        code=lambda w: code_hash("dfp.stages.study", *parts(w.experiment, "study.py")),
         spec=lambda w: EXPERIMENTS[w.experiment].study_fingerprint(),
     shell:
         "{PYTHON} -m dfp.cli study --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"

@@ -76,7 +76,7 @@ for experiment_name in PRESENT:
             experiment=experiment_name,
             question=EXPERIMENTS[experiment_name].document.question,
             names=EXPERIMENTS[experiment_name].figures,
-            code=code_hash("dfp.stages.plot", *plot_files(experiment_name)),
+            code=code_hash("dfp.stages.plot", *parts(experiment_name, "plot.py")),
         shell:
             "{PYTHON} -m dfp.cli plot --experiment {CONFIGS}/{params.experiment}/config.yaml"
             " --results {RESULTS}/{params.experiment} --out {FIGURES}/{params.experiment}"
@@ -104,7 +104,10 @@ rule claims:
         gpu=0,
     params:
         # how a claim is judged is told by a docstring, which the stage prints
-        code=code_hash("dfp.stages.claims", docstrings=True),
+        code=code_hash(
+            "dfp.stages.claims", *[path for name in EXPERIMENTS for path in parts(name, "claims.py")], docstrings=True
+        ),
+        catalogue=hashlib.sha256((ROOT / "experiments" / "claims.yaml").read_bytes()).hexdigest()[:16],
         others=other_tables(),
     shell:
-        "{PYTHON} -m dfp.cli claims --results {RESULTS} --out {output[0]} > {log} 2>&1"
+        "{PYTHON} -m dfp.cli claims --results {RESULTS} --experiments {CONFIGS} --out {output[0]} > {log} 2>&1"

@@ -10,10 +10,10 @@ import torch
 import dfp.objectives
 import dfp.posteriors
 import dfp.samplers
-from dfp.config.parse import build, convert
 from dfp.config.schema import RunSpec
 from dfp.core.discovery import discover, pick
 from dfp.core.errors import UserError
+from dfp.core.parse import build, convert
 from dfp.objectives.base import Objective
 from dfp.posteriors.base import Posterior, TraceSummary
 from dfp.samplers.base import Sampler

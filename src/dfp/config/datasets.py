@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from dfp.config.networks import check_network
-from dfp.config.parse import build, convert, merge
 from dfp.config.peers import PeersSpec
-from dfp.config.read import read_yaml
 from dfp.config.schema import RecordingsSpec, SimulationSpec
 from dfp.core.errors import UserError, suggest
+from dfp.core.parse import build, convert, merge
+from dfp.core.read import read_yaml
 
 #: beside the experiments' folders: settings that several experiments start from by ``extends``
 SHARED = "datasets.yaml"

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dfp.config.datasets import DataEntry, make_datasets
-from dfp.config.parse import build, convert, merge
 from dfp.config.peers import PeersSpec
-from dfp.config.read import read_yaml
 from dfp.config.runs import make_runs, raw_runs
 from dfp.config.schema import (
     KINDS,
@@ -23,8 +21,9 @@ from dfp.config.schema import (
     SimulationSpec,
     TablesSpec,
 )
-from dfp.config.timing import TimingSpec, check_names
 from dfp.core.errors import UserError, suggest
+from dfp.core.parse import build, convert, merge
+from dfp.core.read import read_yaml
 from dfp.data.recordings import has_recordings
 
 RECORDINGS_HELP = (
@@ -39,7 +38,7 @@ class Document:
 
     Attributes:
         question: what the experiment asks, one sentence.
-        kind: ``simulated``, ``recordings``, ``timing``, ``study`` or ``tables``.
+        kind: ``simulated``, ``recordings``, ``study`` or ``tables``.
         order: place among the experiments.
         in_all: part of ``snakemake all``.
         minutes: estimated time on two CPU cores, by scale.
@@ -51,8 +50,8 @@ class Document:
         only: label → values: of that axis, keep these values only (at a smaller scale, say).
         peers: other tools run on the same data sets.
         figures: names of the figures that the experiment's ``plot.py`` makes.
-        timing: settings of a timing experiment.
-        study: the ``kind`` and the settings of a study (see ``dfp.studies``).
+        alone: a study that is measured with the machine to itself: its job takes every core.
+        study: the settings of an experiment of kind ``study``, as its ``study.py`` names them.
         tables: of which other experiments, and what of them, a table of kind ``tables`` is made.
         scales: for each scale but ``default``, settings laid over the whole document.
         skip: combinations of the axes' values that are left out.
@@ -72,7 +71,7 @@ class Document:
     skip: list[dict[str, str]] = field(default_factory=list)
     peers: PeersSpec | None = None
     figures: list[str] = field(default_factory=list)
-    timing: dict[str, Any] = field(default_factory=dict)
+    alone: bool = False
     study: dict[str, Any] = field(default_factory=dict)
     tables: TablesSpec | None = None
     scales: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -103,7 +102,6 @@ class Experiment:
     runs: dict[str, RunSpec]
     raw_runs: dict[str, dict[str, Any]]
     run_datasets: dict[str, list[str]]
-    timing: TimingSpec | None
 
     @property
     def datasets(self) -> dict[str, SimulationSpec | RecordingsSpec]:
@@ -135,7 +133,7 @@ class Experiment:
 
     @property
     def kind(self) -> str:
-        """``simulated``, ``recordings``, ``timing``, ``study`` or ``tables``."""
+        """``simulated``, ``recordings``, ``study`` or ``tables``."""
         return self.document.kind
 
     @property
@@ -172,11 +170,6 @@ class Experiment:
         own = {key: value for key, value in self.raw_runs[run].items() if key != "datasets"}
         return fingerprint([own, self.entries[dataset].raw, below])
 
-    def timing_fingerprint(self) -> str:
-        """Hash of all settings that a timing's table depends on."""
-        data = {name: entry.raw for name, entry in self.entries.items()}
-        return fingerprint([self.document.timing, self.raw_runs, data])
-
     @property
     def sources(self) -> list[str]:
         """Experiments whose tables its own is made of; none but for kind ``tables``."""
@@ -192,8 +185,9 @@ class Experiment:
         return self.path.parent.parent / name / "config.yaml"
 
     def study_fingerprint(self) -> str:
-        """Hash of all settings that a study's table depends on."""
-        return fingerprint(self.document.study)
+        """Hash of all settings that a study's table depends on, its runs' and data sets' among them."""
+        data = {name: entry.raw for name, entry in self.entries.items()}
+        return fingerprint([self.document.study, self.raw_runs, data])
 
     def available(self) -> tuple[bool, str]:
         """Whether the experiment's data can be had; if not, a sentence that says how to get them."""
@@ -213,18 +207,6 @@ def recordings_folder() -> Path:
 def fingerprint(value: Any) -> str:
     """A short hash of plain data."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def list_experiments(root: Path | str = ".") -> list[str]:
-    """Names of the folders of ``experiments/`` that hold a ``config.yaml``, in their order."""
-    folders = sorted(path.parent for path in (Path(root) / "experiments").glob("*/config.yaml"))
-    orders = {folder.name: _order(read_yaml(folder / "config.yaml")) for folder in folders}
-    return sorted(orders, key=lambda name: (orders[name], name))
-
-
-def _order(raw: Mapping[str, Any]) -> int:
-    order = raw.get("order", 0)
-    return order if isinstance(order, int) else 0
 
 
 def load_experiment(
@@ -265,7 +247,6 @@ def load_experiment(
     entries = make_datasets(document.datasets, document.kind, document.peers, path, where)
     raw = raw_runs(document, where)
     runs, used = make_runs(raw, _callable(entries), where)
-    timing = _timing(document, runs, entries, where) if document.timing else None
     return Experiment(
         name=name,
         path=path,
@@ -275,7 +256,6 @@ def load_experiment(
         runs=runs,
         raw_runs=raw,
         run_datasets=used,
-        timing=timing,
     )
 
 
@@ -288,24 +268,6 @@ def _check_sources(document: Document, path: Path) -> None:
                 f"{path}: tables.of: unknown experiment {name!r}{suggest(name, known)}; known: "
                 f"{', '.join(known)}"
             )
-
-
-def _timing(
-    document: Document, runs: Mapping[str, RunSpec], entries: Mapping[str, DataEntry], where: str
-) -> TimingSpec:
-    """The timing's settings, their runs and data sets known."""
-    spec = build(TimingSpec, document.timing, f"{where}: timing")
-    check_names(f"{where}: timing.steps", spec.steps, runs)
-    check_names(f"{where}: timing.gibbs.runs", spec.gibbs.runs if spec.gibbs else (), runs)
-    for name, race in spec.races.items():
-        check_names(f"{where}: timing.races.{name}.runs", race.runs, runs)
-        for called in race.datasets:
-            if not called or called not in _callable(entries):
-                raise UserError(
-                    f"{where}: timing.races.{name}.datasets: unknown data set {called!r}"
-                    f"{suggest(called, entries)}; known: {', '.join(entries) or 'none'}"
-                )
-    return spec
 
 
 def _callable(entries: Mapping[str, DataEntry]) -> dict[str, list[str]]:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from dfp.config.build import check_run
-from dfp.config.parse import build, convert, merge
-from dfp.config.read import read_yaml
 from dfp.config.runs import flatten
 from dfp.config.schema import RunSpec
 from dfp.core.errors import UserError, suggest
+from dfp.core.parse import build, convert, merge
+from dfp.core.read import read_yaml
 from dfp.data.own import OwnSpec, Response
 
 SETTINGS = Path(__file__).with_name("fit.yaml")

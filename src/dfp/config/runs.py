@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from dfp.config.build import check_run
-from dfp.config.parse import build, convert, merge
-from dfp.config.parse import settings as keys
 from dfp.config.schema import RunSpec
 from dfp.core.errors import UserError, suggest
+from dfp.core.parse import build, convert, merge
+from dfp.core.parse import settings as keys
 
 
 class Runs(Protocol):

@@ -10,7 +10,7 @@ from dfp.data.told import Told, read_told
 from dfp.models.calcium import CalciumParameters
 
 SCALES = ("smoke", "default", "paper")
-KINDS = ("simulated", "recordings", "timing", "study", "tables")
+KINDS = ("simulated", "recordings", "study", "tables")
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""Figures from tidy tables only: nothing in this package imports torch.
+"""Parts of figures, from tidy tables only: nothing in this package imports torch.
 
-``tables`` reads the results of an experiment, ``style`` holds the colours and names, ``marks`` and ``traces``
-the pictures' parts.
+``style`` holds the colours and names, ``marks``, ``over`` and ``traces`` the pictures' parts. What serves one
+experiment lies in that experiment's folder.
 """

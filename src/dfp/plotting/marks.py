@@ -16,8 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory, offset_copy
 
-from dfp.evaluation.intervals import BOOTSTRAP_FROM, mean_interval
 from dfp.plotting import style
+from dfp.results.intervals import BOOTSTRAP_FROM, mean_interval
 
 SPREAD = (-0.36, -0.14)  # where a row's small points lie: above its bar, so that none hides under it
 BAR = 0.06

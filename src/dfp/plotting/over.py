@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Curve, Group
-from dfp.plotting.tables import UNIT, MissingResult, ResultTables
+from dfp.results.tables import UNIT, MissingResult, ResultTables
 
 
 @dataclass(frozen=True)

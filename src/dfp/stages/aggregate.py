@@ -8,20 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from dfp.core.errors import UserError
-from dfp.core.files import atomic_path
-
-COLUMNS = [
-    "experiment",
-    "scale",
-    "run",
-    "dataset",
-    "seed",
-    "posterior",
-    "objective",
-    "sampler",
-    "metric",
-    "value",
-]
+from dfp.results.tables import COLUMNS, in_order, read_table, write_table
 
 
 def aggregate(inputs: Sequence[Path], out: Path) -> None:
@@ -34,10 +21,9 @@ def aggregate(inputs: Sequence[Path], out: Path) -> None:
     """
     if not inputs:
         raise UserError("aggregate: found no inputs, expected at least one metrics.csv")
-    tables = [read_table(path, COLUMNS) for path in inputs]
+    tables = [read_table(path) for path in inputs]
     table = pd.concat(tables, ignore_index=True)
-    labels = [name for name in table.columns if name not in COLUMNS]
-    write_table(table[COLUMNS[:-2] + labels + COLUMNS[-2:]], out)
+    write_table(in_order(table), out)
     beside = [path.with_name("examples.csv") for path in inputs]
     found = [pd.read_csv(path) for path in beside if path.exists()]
     if found:
@@ -59,28 +45,6 @@ def aggregate(inputs: Sequence[Path], out: Path) -> None:
             histories.append(pd.read_csv(history).assign(**told))
     if histories:
         write_table(pd.concat(histories, ignore_index=True), out.with_name("history.csv"))
-
-
-def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV file that has ``columns``."""
-    try:
-        table = pd.read_csv(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a table ({' '.join(str(error).split())})") from None
-    missing = [name for name in columns if name not in table.columns]
-    if missing:
-        raise UserError(f"{path}: found no column '{missing[0]}', expected {', '.join(columns)}")
-    return table
-
-
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV file whole or not at all, with enough digits for a
-    figure and few enough to be the same everywhere.
-    """
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.8g")
 
 
 def means(table: pd.DataFrame) -> dict[str, float]:

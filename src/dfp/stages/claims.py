@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dfp.claims.base import NOT_TESTED, Claim, Finding, number, verdict
-from dfp.claims.registry import CLAIMS
 from dfp.core.errors import UserError
 from dfp.core.files import atomic_path, write_text
-from dfp.evaluation.intervals import BOOTSTRAP_FROM
-from dfp.plotting.tables import MissingResult, ResultTables
+from dfp.results.catalogue import load_claims
+from dfp.results.intervals import BOOTSTRAP_FROM
+from dfp.results.judging import NOT_TESTED, Claim, Finding, number, verdict
+from dfp.results.tables import MissingResult, ResultTables
 
 COLUMNS = (
     "claim",
@@ -51,7 +51,7 @@ def findings(claim: Claim, tables: dict[str, ResultTables], scale: str) -> list[
     return found or [not_tested(f"no run of the experiment '{claim.experiment}' tests it")]
 
 
-def judge(tables: dict[str, ResultTables], scale: str, registry: Sequence[Claim] = CLAIMS) -> pd.DataFrame:
+def judge(tables: dict[str, ResultTables], scale: str, registry: Sequence[Claim]) -> pd.DataFrame:
     """One row per finding of every registered claim; `claim_verdict` sums up all findings of a claim id."""
     found = [(claim, finding) for claim in registry for finding in findings(claim, tables, scale)]
     overall = {
@@ -80,7 +80,7 @@ def judge(tables: dict[str, ResultTables], scale: str, registry: Sequence[Claim]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def markdown(frame: pd.DataFrame, scale: str, registry: Sequence[Claim] = CLAIMS) -> str:
+def markdown(frame: pd.DataFrame, scale: str, registry: Sequence[Claim]) -> str:
     """The table of claims to read: a summary, the figures behind it, and how each claim is judged."""
     lines = [
         f"# Claims at the scale `{scale}`",
@@ -130,8 +130,11 @@ def markdown(frame: pd.DataFrame, scale: str, registry: Sequence[Claim] = CLAIMS
     return "\n".join(lines) + "\n"
 
 
-def claims(results: Path, out_csv: Path, out_md: Path) -> None:
+def claims(results: Path, out_csv: Path, out_md: Path, experiments: Path = Path("experiments")) -> None:
     """Judge every registered claim from the tables under `results` (`results/<scale>`).
+
+    What is claimed, and how it is judged, is read from `experiments` (its `claims.yaml`, and the `claims.py`
+    of its folders).
 
     Writes one row per measured figure to `out_csv` and the same to read to `out_md`, each whole or not at
     all. A claim whose experiment has no table is reported as not tested. Raises `UserError` for a missing
@@ -143,7 +146,8 @@ def claims(results: Path, out_csv: Path, out_md: Path) -> None:
             f"{results}: no such folder (expected results/<scale> with a table.csv per experiment)"
         )
     tables = {path.parent.name: ResultTables(path.parent) for path in sorted(results.glob("*/table.csv"))}
-    frame = judge(tables, results.name)
+    registry = load_claims(experiments)
+    frame = judge(tables, results.name, registry)
     with atomic_path(out_csv) as temporary:
         frame.to_csv(temporary, index=False)
-    write_text(out_md, markdown(frame, results.name))
+    write_text(out_md, markdown(frame, results.name, registry))

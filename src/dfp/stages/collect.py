@@ -9,11 +9,10 @@ import pandas as pd
 
 from dfp.config import Experiment, load_experiment
 from dfp.core.errors import UserError
-from dfp.stages.aggregate import COLUMNS, read_table, write_table
+from dfp.results.tables import UNIT, in_order, read_table, write_table
 
 #: seconds of a run's training with those of the runs that it started from
 TOTAL = "total_train_seconds"
-UNIT = ["dataset", "seed"]
 
 
 def collect(
@@ -39,15 +38,14 @@ def collect(
     pieces = []
     for name, path in zip(spec.of, inputs, strict=True):
         source = load_experiment(experiment.parent.parent / name / "config.yaml", scale, overrides)
-        table = read_table(path, COLUMNS)
+        table = read_table(path)
         table = pd.concat([table, total_seconds(table, source)], ignore_index=True)
         kept = table[table["metric"].isin(spec.metrics)]
         if kept.empty:
             raise UserError(f"{path}: found no metric of {', '.join(spec.metrics)}, expected at least one")
         pieces.append(kept.assign(of=name, experiment=exp.name))
     found = pd.concat(pieces, ignore_index=True)
-    labels = [name for name in found.columns if name not in COLUMNS]
-    write_table(found[COLUMNS[:-2] + labels + COLUMNS[-2:]].dropna(axis=1, how="all"), out)
+    write_table(in_order(found).dropna(axis=1, how="all"), out)
 
 
 def total_seconds(table: pd.DataFrame, source: Experiment) -> pd.DataFrame:

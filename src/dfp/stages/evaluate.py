@@ -14,16 +14,14 @@ from torch import Tensor
 from dfp.core.files import read_json
 from dfp.core.noise import generator
 from dfp.data.dataset import Dataset
-from dfp.evaluation.bounds import HardSamples
-from dfp.evaluation.statistics import count_moments
-from dfp.stages.aggregate import COLUMNS, write_table
-from dfp.stages.exactness import exact_metrics
-from dfp.stages.fitted import Fitted, check_matches, choose_device, load
-from dfp.stages.network import gibbs_refined, m_step_rows, weight_rows, weights_table
-from dfp.stages.sampling import condition, draw_samples, sample
-from dfp.stages.scores import instance_metrics, parameter_metrics, recording_metrics
-
-Row = tuple[int, str, float]
+from dfp.fitting.exactness import exact_metrics
+from dfp.fitting.fitted import Fitted, check_matches, choose_device, load
+from dfp.fitting.network import gibbs_refined, m_step_rows, weight_rows, weights_table
+from dfp.fitting.sampling import condition, draw_samples, sample
+from dfp.fitting.scores import instance_metrics, parameter_metrics, recording_metrics
+from dfp.metrics.bounds import HardSamples
+from dfp.metrics.statistics import count_moments
+from dfp.results.tables import Measured, in_order, write_table
 
 
 def evaluate(checkpoint: Path, data: Path, out: Path, device: str = "auto") -> None:
@@ -64,7 +62,7 @@ def evaluate(checkpoint: Path, data: Path, out: Path, device: str = "auto") -> N
 
 def _inferred(
     fitted: Fitted, data: Dataset, x: Tensor, refinement_steps: int | None
-) -> tuple[list[Row], HardSamples, Tensor | None]:
+) -> tuple[list[Measured], HardSamples, Tensor | None]:
     """What the posterior makes of the traces; its samples; and the exact marginals where they are to be
     had.
     """
@@ -85,7 +83,7 @@ def _inferred(
     return rows, samples, reference
 
 
-def _fitted_rows(fitted: Fitted, data: Dataset, samples: HardSamples, x: Tensor) -> list[Row]:
+def _fitted_rows(fitted: Fitted, data: Dataset, samples: HardSamples, x: Tensor) -> list[Measured]:
     """What was learned, against the truth or the recorded spikes."""
     if not data.known:
         return recording_metrics(samples, data)
@@ -104,7 +102,7 @@ def _fitted_rows(fitted: Fitted, data: Dataset, samples: HardSamples, x: Tensor)
     return rows
 
 
-def _basic_metrics(samples: HardSamples, x: Tensor, iwae_samples: int, independent: bool) -> list[Row]:
+def _basic_metrics(samples: HardSamples, x: Tensor, iwae_samples: int, independent: bool) -> list[Measured]:
     """Bounds and spike counts, per cell (for coupled cells the bounds are per bin and cell of the whole
     network).
     """
@@ -113,7 +111,7 @@ def _basic_metrics(samples: HardSamples, x: Tensor, iwae_samples: int, independe
     elbo, iwae = samples.elbo().mean(0) / share, samples.iwae(iwae_samples).mean(0) / share
     spikes = samples.elbo_over_spikes() / share
     mean, sd = (moment.mean(0) for moment in count_moments(samples.z))
-    rows: list[Row] = []
+    rows: list[Measured] = []
     for n in range(cells):
         rows += [
             (n, "elbo_per_bin", float(elbo[n])),
@@ -127,7 +125,7 @@ def _basic_metrics(samples: HardSamples, x: Tensor, iwae_samples: int, independe
     return rows
 
 
-def _at_sweeps(fitted: Fitted, x: Tensor, data: Dataset, known: list[Row]) -> list[Row]:
+def _at_sweeps(fitted: Fitted, x: Tensor, data: Dataset, known: list[Measured]) -> list[Measured]:
     """The same estimates from samples after exactly K sweeps, which need
     not be samples of q, so that they bound nothing.
     """
@@ -140,7 +138,7 @@ def _at_sweeps(fitted: Fitted, x: Tensor, data: Dataset, known: list[Row]) -> li
     return rows + [(n, "gap_at_k_per_bin", evidence[n] - float(elbo[n])) for n in evidence]
 
 
-def _training_metrics(folder: Path, cells: int) -> list[Row]:
+def _training_metrics(folder: Path, cells: int) -> list[Measured]:
     summary: dict[str, Any] = read_json(folder / "summary.json")
     return [(n, name, float(value)) for n in range(cells) for name, value in summary.items()]
 
@@ -155,7 +153,7 @@ def _told(fitted: Fitted) -> dict[str, Any]:
     return told | fitted.spec.labels | ({"setting": setting} if setting else {})
 
 
-def _table(fitted: Fitted, data: Dataset, rows: list[Row]) -> pd.DataFrame:
+def _table(fitted: Fitted, data: Dataset, rows: list[Measured]) -> pd.DataFrame:
     """Rows of cells as rows of seeds: a network's cells share one, and are averaged."""
     table = pd.DataFrame(rows, columns=["cell", "metric", "value"])
     cell = table.pop("cell").to_numpy()
@@ -169,8 +167,7 @@ def _table(fitted: Fitted, data: Dataset, rows: list[Row]) -> pd.DataFrame:
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:
     """The columns of a tidy table in their order: who, labels, metric, value."""
-    labels = [name for name in table.columns if name not in COLUMNS]
-    return table[[*COLUMNS[:-2], *labels, *COLUMNS[-2:]]]
+    return in_order(table)
 
 
 def _examples(

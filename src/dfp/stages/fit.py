@@ -17,9 +17,9 @@ from dfp.core.files import read_json
 from dfp.data.dataset import Dataset
 from dfp.data.own import Preparation, Response, own_dataset
 from dfp.data.traces import Orientation, Traces, load_traces
+from dfp.fitting.fitted import Fitted, choose_device, load
 from dfp.models.calcium import CalciumParameters
-from dfp.stages.aggregate import write_table
-from dfp.stages.fitted import Fitted, choose_device, load
+from dfp.results.tables import write_table
 from dfp.stages.infer import spikes_table
 from dfp.stages.train import train_on
 

@@ -13,9 +13,9 @@ from dfp.core.errors import NumericalError, UserError
 from dfp.data.own import Preparation
 from dfp.data.preprocess import initial_estimates
 from dfp.data.traces import Orientation, Traces, load_traces
-from dfp.stages.aggregate import write_table
-from dfp.stages.fitted import Fitted, choose_device, load
-from dfp.stages.sampling import draw_samples
+from dfp.fitting.fitted import Fitted, choose_device, load
+from dfp.fitting.sampling import draw_samples
+from dfp.results.tables import write_table
 
 #: noise sd, or distance of the baselines in noise sds, this many times off: traces of another kind or unit
 UNLIKE = 5.0

@@ -18,14 +18,14 @@ from dfp.core.errors import UserError
 from dfp.core.files import read_json, write_json
 from dfp.data.dataset import Dataset
 from dfp.data.told import as_told
-from dfp.evaluation.connectivity import limit_correlation, weight_metrics
-from dfp.evaluation.gibbs.chains import diagnostics
-from dfp.evaluation.gibbs.learning import WeightPosterior, em, weight_posterior
-from dfp.evaluation.peers.networks import Deconvolved, NetworkEstimate, PeerSettings, estimate, tune
-from dfp.evaluation.peers.oasis import oasis_deconvolve
-from dfp.stages.aggregate import write_table
-from dfp.stages.network import weights_table
-from dfp.stages.scores import named_scores
+from dfp.fitting.network import weights_table
+from dfp.fitting.scores import named_scores
+from dfp.metrics.connectivity import limit_correlation, weight_metrics
+from dfp.references.gibbs.chains import diagnostics
+from dfp.references.gibbs.learning import WeightPosterior, em, weight_posterior
+from dfp.references.peers.networks import Deconvolved, NetworkEstimate, PeerSettings, estimate, tune
+from dfp.references.peers.oasis import oasis_deconvolve
+from dfp.results.tables import write_table
 
 #: methods that choose nothing on another network
 GIBBS = ("gibbs_em", "gibbs_posterior")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +13,9 @@ from matplotlib.figure import Figure
 
 from dfp.core.errors import UserError, suggest
 from dfp.core.files import atomic_path
+from dfp.core.folders import load_part
 from dfp.plotting import style
-from dfp.plotting.tables import ResultTables
+from dfp.results.tables import ResultTables
 
 EPOCH = "1527206400"  # a fixed date wherever a file format insists on one
 
@@ -29,11 +28,7 @@ def load_plots(experiment_dir: Path) -> ModuleType:
             f"{path}: no such file (an experiment's figures are made by the function 'figures' of its "
             "plot.py)"
         )
-    spec = importlib.util.spec_from_file_location(f"dfp_experiment_{path.parent.name}", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
+    module = load_part(path.parent, "plot")
     if not callable(getattr(module, "figures", None)):
         raise UserError(f"{path}: expected a function 'figures(results)', found none")
     return module

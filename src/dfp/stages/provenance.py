@@ -36,25 +36,70 @@ def direct_imports(module: str | Path, package: Path = PACKAGE) -> frozenset[str
     """
     known = modules(package)
     named: set[str] = set()
+    for source, aliases in _named(module, package):
+        named |= {source, *(f"{source}.{alias}" for alias in aliases)}
+    return frozenset(name for name in named if name in known)
+
+
+def _named(module: str | Path, package: Path) -> list[tuple[str, tuple[str, ...]]]:
+    """Every import in the text of ``module``: what it reads from, and the names it takes from there.
+
+    Leading dots are resolved; in a file outside the package they stay.
+    """
+    known = modules(package)
+    found: list[tuple[str, tuple[str, ...]]] = []
     for node in ast.walk(_tree(known[module] if isinstance(module, str) else module)):
         if isinstance(node, ast.Import):
-            named |= {alias.name for alias in node.names}
+            found += [(alias.name, ()) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            source = _absolute(node, module, known)
-            named.add(source)
-            named |= {f"{source}.{alias.name}" for alias in node.names}
-    return frozenset(name for name in named if name in known)
+            found.append((_absolute(node, module, known), tuple(alias.name for alias in node.names)))
+    return found
 
 
 def _absolute(node: ast.ImportFrom, module: str | Path, known: dict[str, Path]) -> str:
     """The dotted name that ``from … import`` reads from, with leading dots resolved."""
     if not node.level or isinstance(module, Path):
-        return node.module or ""
+        return "." * node.level + (node.module or "")
     above = module.split(".")
     if known[module].name != "__init__.py":
         above = above[:-1]
     above = above[: len(above) - (node.level - 1)]
     return ".".join([*above, *([node.module] if node.module else [])])
+
+
+@cache
+def beside(path: Path) -> frozenset[Path]:
+    """Files outside the package that ``path`` imports: siblings, and parts of other experiments.
+
+    ``from .parts import x`` is ``parts.py`` beside it, ``from ..flows.fits import y`` is
+    ``../flows/fits.py``; files named from the top (``from experiments.flows.fits import y``) count too.
+    """
+    found: set[Path] = set()
+    for source, aliases in _named(path, PACKAGE):
+        bare = source.lstrip(".")
+        if level := len(source) - len(bare):
+            top, words = path.parents[level - 1], bare.split(".") if bare else []
+        else:
+            top, words = path.parent.parent.parent, bare.split(".")
+            if words[0] != path.parent.parent.name:
+                continue
+        for place in (words, *([*words, alias] for alias in aliases)):
+            file = top.joinpath(*place).with_suffix(".py") if place else top
+            if file.is_file():
+                found.add(file.resolve())
+    return frozenset(found)
+
+
+def files_of(path: Path) -> set[Path]:
+    """``path`` and all files outside the package that it reaches."""
+    reached: set[Path] = set()
+    waiting = [Path(path).resolve()]
+    while waiting:
+        now = waiting.pop()
+        if now not in reached:
+            reached.add(now)
+            waiting += beside(now)
+    return reached
 
 
 @cache
@@ -67,12 +112,8 @@ def _reached(module: str | Path, package: Path) -> frozenset[str]:
     """
     known = modules(package)
     named = set(direct_imports(module, package))
-    for node in ast.walk(_tree(known[module] if isinstance(module, str) else module)):
-        whole: set[str] = set()
-        if isinstance(node, ast.Import):
-            whole = {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            whole = {f"{_absolute(node, module, known)}.{alias.name}" for alias in node.names}
+    for source, aliases in _named(module, package):
+        whole = {f"{source}.{alias}" for alias in aliases} if aliases else {source}
         for name in whole & set(known):
             if known[name].name == "__init__.py":
                 named |= {other for other in known if other.startswith(f"{name}.")}
@@ -86,13 +127,17 @@ def imports_of(module: str | Path, package: Path = PACKAGE) -> set[str]:
     """All modules of the package that ``module`` reaches, itself included where it is one of them.
 
     Args:
-        module: a dotted name, or the path of a file outside the package.
+        module: a dotted name, or the path of a file outside the package, whose siblings are followed.
 
     Raises:
         KeyError: for a dotted name that is none of the package's modules.
     """
     reached: set[str] = set()
-    waiting: list[str] = [module] if isinstance(module, str) else list(_reached(module, package))
+    waiting = (
+        [module]
+        if isinstance(module, str)
+        else [name for file in files_of(module) for name in _reached(file, package)]
+    )
     while waiting:
         now = waiting.pop()
         if now not in reached:
@@ -107,12 +152,14 @@ def code_hash(*entries: str | Path, package: Path = PACKAGE, docstrings: bool = 
     Comments and layout do not count, nor docstrings unless asked for, nor the modules of ``TELLING``.
 
     Args:
-        entries: dotted names of modules, or paths of files outside the package.
+        entries: dotted names of modules, or paths of files outside the package, which count with all files
+            that they import from beside them and from their siblings' folders.
     """
     files = {
         name: modules(package)[name] for entry in entries for name in imports_of(entry, package) - TELLING
     }
-    files |= {entry.name: entry for entry in entries if isinstance(entry, Path)}
+    outside = {path for entry in entries if isinstance(entry, Path) for path in files_of(entry)}
+    files |= {f"{path.parent.name}/{path.name}": path for path in outside}
     digest = hashlib.sha256()
     for name in sorted(files):
         digest.update(f"{name}\0{_code(files[name], docstrings)}\0".encode())

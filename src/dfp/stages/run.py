@@ -17,7 +17,6 @@ from dfp.stages.peers import peers, tune_peers
 from dfp.stages.plot import plot
 from dfp.stages.simulate import simulate
 from dfp.stages.study import study
-from dfp.stages.timing import timing
 from dfp.stages.train import train
 
 
@@ -61,13 +60,10 @@ def run(
         _run_one(exp, results / exp.name, device, wandb, overrides)
         if figures:
             plot(exp.path.parent, results / exp.name, root / "figures" / place / exp.name, exp.figures)
-    claims(results, results / "claims.csv", results / "claims.md")
+    claims(results, results / "claims.csv", results / "claims.md", root / "experiments")
 
 
 def _run_one(exp: Experiment, folder: Path, device: str, wandb: str, overrides: Path | None) -> None:
-    if exp.kind == "timing":
-        timing(exp.path, exp.scale, folder / "table.csv", device, overrides)
-        return
     if exp.kind == "study":
         print(f"{exp.name}: study", file=sys.stderr)
         study(exp.path, exp.scale, folder / "table.csv", device, overrides)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dfp.config.parse import build
 from dfp.config.schema import SCALES
 from dfp.core.errors import UserError, suggest
+from dfp.core.parse import build
 from dfp.data.cascade import datasets, recordings_in
 
 TRACKING = ("offline", "online", "disabled")

@@ -2,36 +2,57 @@
 
 from __future__ import annotations
 
-import importlib
+import inspect
 from pathlib import Path
 
 import pandas as pd
 
 from dfp.config import Experiment, load_experiment
-from dfp.config.parse import build
-from dfp.core.discovery import discover, pick
 from dfp.core.errors import UserError
 from dfp.core.files import write_json
-from dfp.stages.aggregate import COLUMNS, write_table
-from dfp.stages.fitted import choose_device
+from dfp.core.folders import has_part, load_part
+from dfp.core.parse import build
+from dfp.fitting.fitted import choose_device
+from dfp.results.study import RunStudy, Study
+from dfp.results.tables import in_order, write_table
 from dfp.stages.provenance import environment
-from dfp.studies.base import Study
 
 
 def make_study(exp: Experiment) -> Study:
-    """The study of an experiment of that kind.
+    """The study of an experiment of that kind, its settings read.
 
     Raises:
-        UserError: naming the file and the key for a study or a setting that is not known.
+        UserError: naming the file and the key for a missing ``study.py``, one without a study or with
+            several, or a setting that is not known.
     """
-    where = f"{exp.path} ({exp.scale}): study"
-    raw = exp.document.study
-    if "kind" not in raw:
-        raise UserError(f"{where}: the key 'kind' is missing, expected it in an experiment of kind study")
-    # by name: a stage that reached all studies would rerun each of them for a change of any
-    known = discover(importlib.import_module("dfp.studies"), Study)  # type: ignore[type-abstract]
-    settings = {key: value for key, value in raw.items() if key != "kind"}
-    return build(pick(known, raw["kind"], f"{where}.kind", "study"), settings, where)
+    found = study_class(exp.path.parent)
+    made = build(found, exp.document.study, f"{exp.path} ({exp.scale}): study")
+    if isinstance(made, RunStudy):
+        made.check(exp)
+    return made
+
+
+def study_class(folder: Path) -> type[Study]:
+    """The one concrete study that ``<folder>/study.py`` defines, or imports where it defines none."""
+    path = Path(folder) / "study.py"
+    if not has_part(folder, "study"):
+        raise UserError(
+            f"{path}: no such file, expected one that defines a study (docs/architecture.md), as the "
+            "experiment is of kind study"
+        )
+    module = load_part(folder, "study")
+    found = [
+        member
+        for member in vars(module).values()
+        if inspect.isclass(member) and issubclass(member, Study) and not inspect.isabstract(member)
+    ]
+    own = [member for member in found if member.__module__ == module.__name__] or found
+    if len(own) != 1:
+        raise UserError(
+            f"{path}: found {', '.join(member.__name__ for member in own) or 'no study'}, expected one class "
+            "derived from dfp.results.study.Study"
+        )
+    return own[0]
 
 
 def study(
@@ -42,9 +63,9 @@ def study(
     if exp.kind != "study":
         raise UserError(f"{experiment}: found kind {exp.kind!r}, expected 'study'")
     made = make_study(exp)
-    found = list(made.rows(choose_device(device)))
+    where = choose_device(device)
+    rows = made.measure(exp, where, out.parent) if isinstance(made, RunStudy) else made.rows(where)
     empty = {"posterior": "", "objective": "", "sampler": ""}
-    table = pd.DataFrame([empty | row | {"experiment": exp.name, "scale": exp.scale} for row in found])
-    labels = [name for name in table.columns if name not in COLUMNS]
+    table = pd.DataFrame([empty | row | {"experiment": exp.name, "scale": exp.scale} for row in rows])
     write_json(out.with_name("environment.json"), environment())
-    write_table(table[COLUMNS[:-2] + labels + COLUMNS[-2:]], out)
+    write_table(in_order(table), out)

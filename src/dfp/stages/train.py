@@ -21,7 +21,7 @@ from dfp.core.errors import NumericalError, UserError, suggest
 from dfp.core.files import atomic_path, write_json
 from dfp.data.dataset import Dataset
 from dfp.data.own import Preparation
-from dfp.stages.fitted import Fitted, choose_device, fresh, warm_start
+from dfp.fitting.fitted import Fitted, choose_device, fresh, warm_start
 from dfp.stages.provenance import environment
 from dfp.tracking.tracker import Tracker, open_tracker
 from dfp.training.loop import Trainer

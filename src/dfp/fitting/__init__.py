@@ -1,0 +1,1 @@
+"""A model and a posterior fitted to data: made, drawn from, scored."""

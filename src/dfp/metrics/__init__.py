@@ -1,0 +1,1 @@
+"""Figures of merit of samples, counts, spikes and weights."""

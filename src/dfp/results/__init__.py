@@ -1,0 +1,1 @@
+"""Tidy tables, their intervals, and what is judged from them; no torch but in ``study``, for its device."""

@@ -1,0 +1,217 @@
+"""Tidy result tables, read and checked once, then asked by metric and label.
+
+A table has one row per run, seed and metric (`docs/architecture.md`). Two runs are paired on `(dataset,
+seed)`: a seed is a network, its data and an initialisation, so a difference between two runs of one seed is a
+difference of methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dfp.core.errors import UserError, suggest
+from dfp.core.files import atomic_path
+
+KEYS = ("experiment", "scale", "run", "dataset", "seed", "posterior", "objective", "sampler")
+COLUMNS = [*KEYS, "metric", "value"]
+EXAMPLE_COLUMNS = ("run", "dataset", "seed", "trial", "time_s", "x", "spike", "exact", "probability")
+UNIT = ["dataset", "seed"]
+
+#: a row of a tidy table by its columns, labels among them
+Row = dict[str, Any]
+#: a measured figure before its labels: seed, metric, value
+Measured = tuple[int, str, float]
+
+
+class MissingResult(UserError):
+    """A table is there, but holds no row for what was asked of it."""
+
+
+def _read(path: Path, columns: Iterable[str]) -> pd.DataFrame:
+    if not path.is_file():
+        raise MissingResult(f"{path}: no such table (run the experiment first)")
+    try:
+        frame = pd.read_csv(
+            path, dtype={"run": str, "dataset": str}, keep_default_na=False, na_values=["", "nan", "NaN"]
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a CSV table ({str(error).strip()})") from None
+    missing = [name for name in columns if name not in frame.columns]
+    if missing:
+        raise UserError(
+            f"{path}: expected the column '{missing[0]}', found {', '.join(map(str, frame.columns))}"
+        )
+    return frame
+
+
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of a tidy table in their order: the keys, then the labels as they come, then the value."""
+    labels = [name for name in table.columns if name not in COLUMNS]
+    return table[[*COLUMNS[:-2], *labels, *COLUMNS[-2:]]]
+
+
+def read_table(path: Path, columns: Iterable[str] = COLUMNS) -> pd.DataFrame:
+    """A CSV file that has ``columns``. Raises ``UserError`` for another, or none."""
+    columns = list(columns)
+    try:
+        table = pd.read_csv(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a table ({' '.join(str(error).split())})") from None
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise UserError(f"{path}: found no column '{missing[0]}', expected {', '.join(columns)}")
+    return table
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a CSV file whole or not at all, with enough digits for a figure and few enough to be the same
+    everywhere.
+    """
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.8g")
+
+
+class ResultTables:
+    """The tables of one experiment at one scale: `table.csv`, and `examples.csv` and `history.csv` where they
+    exist.
+
+    Rows without a value (a metric that does not apply to a run) are left out on reading.
+    Raises `UserError` for a missing file or column, a value that is no number, or a row that is there twice.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self.path = self.folder / "table.csv"
+        table = _read(self.path, COLUMNS)
+        values = pd.to_numeric(table["value"], errors="coerce")
+        wrong = values.isna() & table["value"].notna()
+        if wrong.any():
+            row = table[wrong].iloc[0]
+            raise UserError(
+                f"{self.path}: expected a number for '{row['metric']}' of run '{row['run']}', found "
+                f"'{row['value']}'"
+            )
+        labels = [name for name in table.columns if name not in COLUMNS]
+        twice = table.duplicated(["run", "dataset", "seed", "metric", *labels])
+        if twice.any():
+            row = table[twice].iloc[0]
+            raise UserError(
+                f"{self.path}: expected one row per run, dataset, seed, label and metric, found "
+                f"'{row['metric']}' "
+                "of run "
+                f"'{row['run']}', dataset '{row['dataset']}', seed {row['seed']} twice"
+            )
+        table = table.assign(value=values)
+        self.table = table[np.isfinite(values)].reset_index(drop=True)
+
+    @property
+    def experiment(self) -> str:
+        return self._only("experiment")
+
+    @property
+    def scale(self) -> str:
+        return self._only("scale")
+
+    def _only(self, column: str) -> str:
+        found = [str(value) for value in self.table[column].unique()]
+        if len(found) != 1:
+            raise UserError(f"{self.path}: expected one {column}, found {', '.join(found) or 'no rows'}")
+        return found[0]
+
+    @property
+    def labels(self) -> list[str]:
+        """The label columns: all but the fixed ones."""
+        return [name for name in self.table.columns if name not in COLUMNS]
+
+    @property
+    def runs(self) -> list[str]:
+        """Run names in the order of the table."""
+        return list(self.table["run"].unique())
+
+    @property
+    def metrics(self) -> list[str]:
+        return list(self.table["metric"].unique())
+
+    def has(self, metric: str, **where: Any) -> bool:
+        """Whether any row holds `metric` under the labels `where`."""
+        return not self._select(metric, where).empty
+
+    def _select(self, metric: str, where: dict[str, Any]) -> pd.DataFrame:
+        keep = self.table["metric"] == metric
+        for column, value in where.items():
+            if column not in self.table.columns:
+                return self.table.iloc[:0]
+            keep &= self.table[column] == value
+        return self.table[keep]
+
+    def rows(self, metric: str, **where: Any) -> pd.DataFrame:
+        """All rows of `metric` whose columns equal `where`. Raises `MissingResult` where there is none."""
+        found = self._select(metric, where)
+        if found.empty:
+            hint = suggest(metric, self.metrics) if metric not in self.metrics else ""
+            labels = ", ".join(f"{column} '{value}'" for column, value in where.items())
+            raise MissingResult(
+                f"{self.path}: no metric '{metric}'{f' for {labels}' if labels else ''}{hint}"
+            )
+        return found
+
+    def values(self, metric: str, **where: Any) -> pd.Series[float]:
+        """One value per `(dataset, seed)`, sorted. Raises `UserError` when `where` still leaves several
+        runs."""
+        rows = self.rows(metric, **where)
+        if len(rows["run"].unique()) > 1:
+            found = ", ".join(rows["run"].unique())
+            raise UserError(f"{self.path}: expected one run for '{metric}', found {found}")
+        self._one_each(rows, metric)
+        return rows.set_index(UNIT)["value"].sort_index()
+
+    def _one_each(self, rows: pd.DataFrame, metric: str) -> None:
+        twice = rows.duplicated(["run", *UNIT])
+        if twice.any():
+            row = rows[twice].iloc[0]
+            raise UserError(
+                f"{self.path}: expected one '{metric}' per seed of run '{row['run']}', found several, "
+                f"told apart by {', '.join(self.labels) or 'nothing'}"
+            )
+
+    def wide(self, metrics: Iterable[str], **where: Any) -> pd.DataFrame:
+        """One row per run, dataset and seed, one column per metric, the labels beside them; rows complete in
+        `metrics`."""
+        metrics = list(metrics)
+        parts = [self.rows(metric, **where) for metric in metrics]
+        frame = parts[0].drop(columns=["metric", "value"]).drop_duplicates(["run", *UNIT])
+        for metric, part in zip(metrics, parts, strict=True):
+            self._one_each(part, metric)
+            column = part[["run", *UNIT, "value"]].rename(columns={"value": metric})
+            frame = frame.merge(column, on=["run", *UNIT], how="inner", validate="one_to_one")
+        if frame.empty:
+            raise MissingResult(f"{self.path}: no run has all of {', '.join(metrics)}")
+        return frame
+
+    def pair(self, metric: str, first: dict[str, Any], second: dict[str, Any]) -> pd.DataFrame:
+        """Columns `first`, `second`, one row per `(dataset, seed)` that both have. Raises `MissingResult` for
+        none."""
+        both = pd.concat(
+            {"first": self.values(metric, **first), "second": self.values(metric, **second)},
+            axis=1,
+            join="inner",
+        ).sort_index()
+        if both.empty:
+            raise MissingResult(f"{self.path}: no seed has '{metric}' for both {first} and {second}")
+        return both
+
+    def examples(self) -> pd.DataFrame:
+        """`examples.csv`: traces, spikes, exact and posterior marginals (`exact` may be empty)."""
+        return _read(self.folder / "examples.csv", EXAMPLE_COLUMNS)
+
+    def history(self) -> pd.DataFrame | None:
+        """`history.csv`, or None where training curves were not aggregated."""
+        path = self.folder / "history.csv"
+        return _read(path, ("run", "step")) if path.is_file() else None
