@@ -11,6 +11,7 @@ import cases
 import pandas as pd
 import pytest
 import torch
+import yaml
 
 import dfp.objectives
 import dfp.posteriors
@@ -135,3 +136,36 @@ def test_the_experiment_of_contributing_runs(tmp_path: Path, monkeypatch: pytest
     table = pd.read_csv("results/smoke/closer/table.csv")
     assert set(table[table["metric"] == "gap_per_bin"]["run"]) == {"factorised", "fixed_point"}
     assert Path("figures/smoke/closer/gap.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_experiment_with_a_study_and_a_claim_is_one_folder_and_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiments = tmp_path / "experiments"
+    folder = experiments / "sweeping"
+    folder.mkdir(parents=True)
+    (folder / "study.py").write_text(block("CONTRIBUTING.md", "class Sweeping("), encoding="utf-8")
+    (folder / "claims.py").write_text(block("CONTRIBUTING.md", "def few("), encoding="utf-8")
+    (folder / "plot.py").write_text(
+        block("CONTRIBUTING.md", "def figures(").replace("gap_per_bin", "sweeps_per_bin"), encoding="utf-8"
+    )
+    document = {
+        "question": "How many sweeps?",
+        "kind": "study",
+        "study": {"bins": [50, 400], "seeds": [0, 1, 2]},
+        "figures": [],
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(document))
+    line = block("CONTRIBUTING.md", "id: X1", "yaml")
+    catalogue = "sources: {goal: this project's own goal}\nclaims:\n" + line
+    (experiments / "claims.yaml").write_text(catalogue)
+    monkeypatch.chdir(tmp_path)
+    asked = ("run", "--only", "sweeping", "--wandb", "disabled", "--device", "cpu", "--no-figures")
+    assert main(asked) == 0
+    verdicts = pd.read_csv("results/default/claims.csv")
+    assert list(verdicts["claim"]) == ["X1", "X1"] and set(verdicts["where"]) == {"50 bins", "400 bins"}
+    assert set(verdicts["n"]) == {3}
+    assert (tmp_path / "results/default/claims.md").read_text().count("far fewer sweeps than bins") == 1
+
+    (experiments / "claims.yaml").write_text(catalogue.replace("X1", "X2"))
+    assert main(asked) == 2  # judged, and not in the catalogue

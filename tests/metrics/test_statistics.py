@@ -15,7 +15,7 @@ from torch import Tensor
 from dfp.core.errors import UserError
 from dfp.core.noise import generator
 from dfp.metrics import statistics
-from dfp.references.exact.one_cell import CellParameters, ExactPosterior, neighbour_covariance
+from dfp.references.exact.one_cell import CellParameters, ExactPosterior, exact_neighbour_covariance
 
 
 def spikes(shape: tuple[int, ...], probability: float | Tensor, seed: int) -> Tensor:
@@ -86,10 +86,10 @@ def test_sampled_and_exact_covariance_and_marginals_agree() -> None:
     z = posterior.sample(2000, generator(0))
     for lag in (1, 2, 4):
         sampled = torch.stack([statistics.neighbour_covariance(part, lag) for part in z.split(100)])
-        expected = neighbour_covariance(posterior, lag)
+        expected = exact_neighbour_covariance(posterior, lag)
         assert ((sampled.mean(0) - expected).abs() < 4.5 * sampled.std(0) / 20**0.5).all()
     # the refractory cell's neighbours exclude each other, the bursting cell's come together
-    first, second = neighbour_covariance(posterior, 1)
+    first, second = exact_neighbour_covariance(posterior, 1)
     assert first < -0.01
     assert second > 0.005
     error = statistics.marginal_rmse(statistics.marginals(z), posterior.marginals)

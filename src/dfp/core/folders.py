@@ -51,6 +51,6 @@ def _package(root: Path) -> str:
         if loaded is None:
             loaded = sys.modules[name] = ModuleType(name)
             loaded.__path__ = [str(root)]
-        if [Path(place).resolve() for place in getattr(loaded, "__path__", [])] == [root]:
+        if {Path(place).resolve() for place in getattr(loaded, "__path__", [])} == {root}:
             return name
     raise ImportError(f"{root}: another package of that name is loaded")

@@ -14,9 +14,10 @@ from dfp.metrics.statistics import (
     count_moments,
     expected_calibration_error,
     marginal_rmse,
+    neighbour_covariance,
 )
 from dfp.models.calcium import CalciumNetwork, CalciumParameters
-from dfp.references.exact.one_cell import ExactPosterior, cell_parameters, neighbour_covariance
+from dfp.references.exact.one_cell import ExactPosterior, cell_parameters, exact_neighbour_covariance
 from dfp.results.tables import Measured
 
 #: bins of the windowed spike counts whose coverage is measured: one second at the 30 Hz of the one-cell
@@ -68,7 +69,7 @@ def exact_metrics(
         q = neighbour_covariance(samples.z, lag)
         rows += [(n, f"covariance_lag{lag}", float(q[n])) for n in range(cells)]
         if lag < exact.memory:
-            p = neighbour_covariance(exact, lag)
+            p = exact_neighbour_covariance(exact, lag)
             rows += [(n, f"covariance_lag{lag}_exact", float(p[n])) for n in range(cells)]
     if spikes is not None:
         rows += _calibration(samples, torch.as_tensor(spikes, device=x.device))

@@ -67,20 +67,23 @@ def read_catalogue(experiments: Path) -> list[Entry]:
 
 
 def load_claims(experiments: Path) -> tuple[Claim, ...]:
-    """All claims, in the catalogue's order and by experiment in the experiments' own.
+    """All claims, in the catalogue's order and by experiment in the experiments' own; none where there is
+    neither a catalogue nor a ``claims.py``.
 
     Raises:
         UserError: as ``read_catalogue``; for a claim that an experiment judges and the catalogue lacks; and
             for one that nobody judges.
     """
     experiments = Path(experiments)
+    names = list_experiments(experiments.parent, experiments.name)
+    judging = [name for name in names if has_part(experiments / name, "claims")]
+    if not judging and not (experiments / FILE).exists():
+        return ()
     entries = read_catalogue(experiments)
     known = [entry.id for entry in entries]
     judges: dict[str, list[tuple[str, Any]]] = {name: [] for name in known}
-    for name in list_experiments(experiments.parent, experiments.name):
+    for name in judging:
         folder = experiments / name
-        if not has_part(folder, "claims"):
-            continue
         found = getattr(load_part(folder, "claims"), "JUDGES", None)
         where = f"{folder / 'claims.py'}: JUDGES"
         if found is None:

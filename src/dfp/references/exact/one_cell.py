@@ -259,7 +259,7 @@ def _shift(silent: Tensor, spike: Tensor) -> Tensor:
     return masses.sum(1).reshape(chains, size)
 
 
-def neighbour_covariance(exact: ExactPosterior, lag: int) -> Tensor:
+def exact_neighbour_covariance(exact: ExactPosterior, lag: int) -> Tensor:
     """``cov(z[t], z[t + lag] | x)`` of the exact posterior, averaged over bins and trials, ``(N,)``.
 
     Raises:

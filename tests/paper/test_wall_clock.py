@@ -16,14 +16,15 @@ from dfp.data.dataset import Dataset
 from dfp.metrics.connectivity import weight_metrics
 from dfp.references.gibbs.learning import weight_posterior
 from dfp.results.tables import ResultTables
+from dfp.stages.study import study
 from experiments.wall_clock.races import time_to
 from experiments.wall_clock.steps import WAYS, Case, measure
-from experiments.wall_clock.study import timing
 
 NETWORK = {"kind": "sparse_random", "cells": 3, "density": 0.5, "weight_sd": 1.0, "rate_hz": 4}
 DOCUMENT: dict[str, Any] = {
     "question": "How long does it take?",
-    "kind": "timing",
+    "kind": "study",
+    "alone": True,
     "minutes": {"default": 0.1},
     "datasets": {
         "panel": {
@@ -68,7 +69,7 @@ DOCUMENT: dict[str, Any] = {
             "training": {"window": 50, "burn_in": 5, "sampler": {"kind": "sequential"}},
         },
     },
-    "timing": {
+    "study": {
         "rounds": 2,
         "sampling": [{"bins": [20, 40], "batch": 2}],
         "training": [{"bins": [20], "cells": [1, 3], "batch": 2}],
@@ -109,6 +110,7 @@ def write(folder: Path, document: dict[str, Any]) -> Path:
     path = folder / "experiments" / "clock" / "config.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(document))
+    path.with_name("study.py").write_text("from experiments.wall_clock.study import Timing\n")
     return path
 
 
@@ -116,7 +118,7 @@ def write(folder: Path, document: dict[str, Any]) -> Path:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("clock")
     threads = torch.get_num_threads()
-    timing(write(root, DOCUMENT), "default", root / "out" / "table.csv", "cpu")
+    study(write(root, DOCUMENT), "default", root / "out" / "table.csv", "cpu")
     assert torch.get_num_threads() == threads
     return root / "out"
 
@@ -214,9 +216,9 @@ def test_cases_take_turns() -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"rounds": 0}, "timing: rounds"),
+        ({"rounds": 0}, "study: rounds"),
         ({"sampling": [{"bins": []}]}, "bins, cells"),
-        ({"steps": ["fixd_point"]}, "timing.steps: unknown run 'fixd_point' (did you mean 'fixed_point'?)"),
+        ({"steps": ["fixd_point"]}, "study.steps: unknown run 'fixd_point' (did you mean 'fixed_point'?)"),
         ({"races": {"one": {"datasets": ["panl"], "runs": ["fixed_point"]}}}, "unknown data set 'panl'"),
         ({"races": {"one": {"datasets": ["panel"], "runs": ["sequental"]}}}, "unknown run 'sequental'"),
         (
@@ -230,16 +232,16 @@ def test_cases_take_turns() -> None:
     ],
 )
 def test_a_wrong_setting_is_one_sentence(tmp_path: Path, change: dict[str, Any], told: str) -> None:
-    document = {**DOCUMENT, "timing": {**DOCUMENT["timing"], **change}}
+    document = {**DOCUMENT, "study": {**DOCUMENT["study"], **change}}
     with pytest.raises(UserError) as error:
-        timing(write(tmp_path, document), "default", tmp_path / "out" / "table.csv", "cpu")
+        study(write(tmp_path, document), "default", tmp_path / "out" / "table.csv", "cpu")
     assert told in str(error.value) and "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_warm_start_has_no_place_in_a_race(tmp_path: Path) -> None:
     runs = {**DOCUMENT["runs"], "sequential": {**DOCUMENT["runs"]["sequential"], "warm_start": "fixed_point"}}
-    document = {**DOCUMENT, "runs": runs, "timing": {"races": DOCUMENT["timing"]["races"]}}
+    document = {**DOCUMENT, "runs": runs, "study": {"races": DOCUMENT["study"]["races"]}}
     with pytest.raises(UserError, match="whose clock starts with the training"):
-        timing(write(tmp_path, document), "default", tmp_path / "out" / "table.csv", "cpu")
+        study(write(tmp_path, document), "default", tmp_path / "out" / "table.csv", "cpu")
     assert not (tmp_path / "out" / "table.csv").exists()
