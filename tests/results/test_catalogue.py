@@ -1,4 +1,4 @@
-"""The catalogue of claims and the experiments that judge them: nothing judged unseen, nothing claimed unjudged."""
+"""The catalogue of claims and who judges them: nothing judged unseen, nothing claimed unjudged."""
 
 from __future__ import annotations
 
