@@ -15,7 +15,7 @@ from dfp.claims.instances import CLAIMS
 from dfp.evaluation.intervals import share_interval
 from dfp.plotting import style
 from dfp.plotting.instances import PARAMETERS, judged, parameters
-from dfp.plotting.tables import MissingResult, ResultTables
+from dfp.plotting.tables import IncompleteTable, ResultTables
 from dfp.stages.plot import load_plots
 
 CELLS = 50
@@ -111,5 +111,5 @@ def test_parameters_that_are_missing_are_told(tmp_path: Path) -> None:
     frame = instances(5, np.random.default_rng(1))
     results = tables(tmp_path, frame[frame["metric"] != "true_decay"])
     assert set(PARAMETERS) - {"true_decay"} <= set(results.metrics)
-    with pytest.raises(MissingResult, match="no metric 'true_decay'"):
+    with pytest.raises(IncompleteTable, match="no metric 'true_decay'"):
         parameters(results)
