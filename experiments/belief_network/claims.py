@@ -24,8 +24,10 @@ BIASED = ("mean_passing", "straight_through", "straight_through_sigma")
 
 
 def bound_metric(results: ResultTables, run: str) -> str:
-    """The exact bound where the units were enumerated, else that from samples."""
-    return "exact_bound" if results.has("exact_bound", run=run) else "bound"
+    """The exact bound where the units were enumerated, which its companion tells too; else that from
+    samples."""
+    enumerated = results.metrics_of(run=run) & {"exact_bound", "exact_log_likelihood"}
+    return "exact_bound" if enumerated else "bound"
 
 
 def scores(results: ResultTables, metric: str, run: str, budget: str = ITERATIONS) -> pd.DataFrame:
@@ -35,6 +37,7 @@ def scores(results: ResultTables, metric: str, run: str, budget: str = ITERATION
 
 def longest(results: ResultTables) -> int:
     """The largest number of steps in training."""
+    results.need("train_steps")
     return int(results.rows("bound", budget=ITERATIONS)["train_steps"].max())
 
 
@@ -69,7 +72,7 @@ def rises_in_training(results: ResultTables) -> Iterator[Finding]:
     n = longest(results)
     for budget in (ITERATIONS, LATE):
         for run in _runs(results):
-            if results.has("bound", run=run, train_steps=0, budget=budget):
+            if results.has_run(run=run, train_steps=0, budget=budget):
                 gained = bound(results, run, n, n, budget) - bound(results, run, 0, 0, budget)
                 made = iterations(results, LATE if budget == LATE else SECONDS, run, n)
                 where = f"{NAMES[run]}, {made:,.0f} iterations"
@@ -81,7 +84,7 @@ def rises_at_equal_time(results: ResultTables) -> Iterator[Finding]:
     as many steps in test, paired by seed, above 0 for each variant, nats an image."""
     n = longest(results)
     for run in _runs(results):
-        if results.has("bound", run=run, train_steps=0, budget=SECONDS):
+        if results.has_run(run=run, train_steps=0, budget=SECONDS):
             gained = difference(results, run, SECONDS)
             yield above(gained, 0.0, f"bound, n = {n} − n = 0, equal seconds", "nats an image", NAMES[run])
 
@@ -110,6 +113,7 @@ def importance_is_better(results: ResultTables) -> Iterator[Finding]:
 def removes_amortisation(results: ResultTables) -> Iterator[Finding]:
     """Share of the amortisation gap (best factorial q of each image less q_φ) that the refinement in test (20
     steps) takes away, above 0.5 for each variant and either training."""
+    results.need("train_steps")
     for run in _runs(results):
         for trained in sorted(results.rows("gap_left", run=run)["train_steps"].unique()):
             told = {"run": run, "train_steps": trained}

@@ -10,7 +10,7 @@ import pandas as pd
 
 from dfp.plotting.style import family
 from dfp.results.judging import Finding, above
-from dfp.results.tables import UNIT, MissingResult, ResultTables
+from dfp.results.tables import UNIT, IncompleteTable, MissingResult, ResultTables
 
 LEARNED = {
     "rate_bias": "resting logit b",
@@ -31,10 +31,8 @@ def _select(frame: pd.DataFrame, flow: bool) -> pd.DataFrame:
 def _pairs(results: ResultTables, metric: str, labels: list[str]) -> pd.DataFrame:
     """|metric| of both, paired by seed at equal labels: columns `flow`, `pmf`, index labels and `(dataset,
     seed)`."""
+    results.need(*labels)
     frame = results.rows(metric)
-    for label in labels:
-        if label not in frame.columns:
-            raise MissingResult(f"{results.path}: no label column '{label}'")
     index = [*labels, *UNIT]
     sides = {}
     for name, flow in (("flow", True), ("pmf", False)):
@@ -46,11 +44,24 @@ def _pairs(results: ResultTables, metric: str, labels: list[str]) -> pd.DataFram
             )
         sides[name] = rows.set_index(index)["value"].abs()
     pairs = pd.concat(sides, axis=1, join="inner").sort_index()
+    _lacks_none(results, metric, labels, pairs)
     if pairs.empty:
         raise MissingResult(
             f"{results.path}: no '{metric}' of a logistic flow and a relaxed-pmf fixed point to pair"
         )
     return pairs
+
+
+def _lacks_none(results: ResultTables, metric: str, labels: list[str], pairs: pd.DataFrame) -> None:
+    """Raises `IncompleteTable` where both were trained at some labels, and the metric is not there."""
+    trained = results.table.drop_duplicates(["run", *labels])
+    if metric in LEARNED:
+        trained = trained[trained["parameters"] == "learned"]
+    known = [set(_select(trained, flow).set_index(labels).index.dropna()) for flow in (True, False)]
+    lacking = sorted((known[0] & known[1]) - {key[: len(labels)] for key in pairs.index})
+    if lacking:
+        where = ", ".join(f"{label} {value}" for label, value in zip(labels, lacking[0], strict=True))
+        raise IncompleteTable(f"{results.path}: no metric '{metric}' of both runs with {where}")
 
 
 def matched(results: ResultTables) -> Iterator[Finding]:
@@ -67,7 +78,7 @@ def matched(results: ResultTables) -> Iterator[Finding]:
         unit = "relative" if metric in ("amplitude_bias", "noise_bias") else "logit"
         metrics[metric] = (f"|bias of the {name}|, logistic − relaxed pmf", unit)
     for metric, (text, unit) in metrics.items():
-        if metric in LEARNED and not results.has(metric):
+        if metric in LEARNED and not results.has_run(parameters="learned"):
             continue
         pairs = _pairs(results, metric, labels)
         for (parameters, temperature), part in pairs.groupby(level=labels):

@@ -27,7 +27,7 @@ def told(run: str) -> str:
 
 def windows(results: ResultTables) -> list[float]:
     """The stretches that counts were taken of, bins, longest first; 0 is a whole trial."""
-    found = results.rows("coverage_50", run="exact")["window"].unique()
+    found = results.conditions("window", run="exact")
     return sorted(found, key=lambda window: window or float("inf"), reverse=True)
 
 
@@ -96,7 +96,8 @@ def joint(results: ResultTables) -> Iterator[Finding]:
     """For the sampler of one cell and blocked Gibbs sampling: the largest score of the joint test below the
     threshold of 1% over all functions and seeds; with a filter one bin late in the sampler, above it.
     Accuracy of the two-sample test, exact against exact samples, between 0.49 and 0.51."""
-    for run in results.rows("joint_largest")["run"].unique():
+    table = results.table
+    for run in table.loc[table["metric"].isin(["joint_largest", "joint_threshold"]), "run"].unique():
         scores = results.values("joint_largest", run=run)
         edge = float(results.values("joint_threshold", run=run).iloc[0])
         bounds = (float("-inf"), edge) if run in SAMPLERS else (edge, float("inf"))

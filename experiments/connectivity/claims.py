@@ -8,7 +8,7 @@ import pandas as pd
 
 from dfp.plotting.style import SETTINGS, number
 from dfp.results.judging import Finding, above, within
-from dfp.results.tables import MissingResult, ResultTables
+from dfp.results.tables import ResultTables
 
 from ..shrinkage.claims import in_connectivity
 
@@ -23,12 +23,9 @@ CORRELATION = "weight_correlation"
 
 
 def settings(results: ResultTables) -> list[str]:
-    """Settings in which both the fixed point and the factorised posterior learned weights."""
-    if "setting" not in results.labels:
-        raise MissingResult(f"{results.path}: no label column 'setting'")
-    frame = results.rows(CORRELATION)
-    both = [set(frame.loc[frame["run"] == run, "setting"]) for run in ("fixed_point", "factorised")]
-    return [name for name in frame["setting"].dropna().unique() if all(name in one for one in both)]
+    """Settings in which both the fixed point and the factorised posterior were trained."""
+    both = [results.conditions("setting", run=run) for run in ("fixed_point", "factorised")]
+    return [name for name in results.conditions("setting") if all(name in one for one in both)]
 
 
 def place(setting: str) -> str:
@@ -68,13 +65,13 @@ def accuracy(results: ResultTables) -> Iterator[Finding]:
     for setting in settings(results):
         yield against(results, setting, "factorised", "factorised")
         for peer, name in PEERS.items():
-            if results.has(CORRELATION, run=peer, setting=setting):
+            if results.has_run(run=peer, setting=setting):
                 yield against(results, setting, peer, name)
         if setting != MAIN:
             continue
         where = place(setting)
         for suffix, trained in (("", ""), ("_score", ", trained on by the score function")):
-            if not results.has("weight_slope", run=f"fixed_point{suffix}", setting=setting):
+            if not results.has_run(run=f"fixed_point{suffix}", setting=setting):
                 continue
             for metric, truth, text, unit in (
                 ("weight_slope", 1.0, "slope, how much nearer 1 than the factorised posterior's", "slope"),
@@ -100,9 +97,7 @@ def peers(results: ResultTables) -> Iterator[Finding]:
 def trained(results: ResultTables) -> Iterator[Finding]:
     """At each length of training, paired by network: the correlation of the fixed point's weights with the
     true ones above that of the factorised posterior, and its slope nearer 1."""
-    if "trained" not in results.labels:
-        raise MissingResult(f"{results.path}: no label column 'trained'")
-    for steps in results.rows(CORRELATION)["trained"].dropna().unique():
+    for steps in results.conditions("trained"):
         sides = [{"family": name, "trained": steps} for name in ("fixed_point", "factorised")]
         where = f"slow rise (0.1 s), {number(float(steps))} steps"
         both = results.pair(CORRELATION, *sides)

@@ -30,6 +30,7 @@ TAIL = "predicted_by_tail"
 def errors(results: ResultTables, predictor: str = "predicted_growth") -> pd.DataFrame:
     """Growth measured less predicted, one row a law, length and seed: columns `dataset`, `bins`, `seed`,
     `value`."""
+    results.need("bins")
     both = sides(results, predictor)
     return both.assign(value=both["measured"] - both["predicted"])[[*KEY, "value"]]
 
@@ -40,11 +41,22 @@ def grows_as_predicted(results: ResultTables) -> Iterator[Finding]:
     conditions whose mean is within ±2 above 0.9 (Wilson interval). The same with −λ, the largest Lyapunov
     exponent, for ln(1/ρ) where both can be compared (coupling and history at lag 1)."""
     for predictor, name in PREDICTORS.items():
-        if results.has(predictor, run="growth"):
+        if predicts(results, predictor):
             found = list(_within(results, predictor, name))
             yield from found
             text = "conditions whose mean growth is within ±2 sweeps"
             yield _share([abs(one.value) < SWEEPS for one in found], text, f"all conditions, by {name}")
+
+
+def predicts(results: ResultTables, predictor: str) -> bool:
+    """Whether anything was predicted, or by the rates that a prediction is made of should have been."""
+    metrics = results.metrics_of(run="growth")
+    if predictor in metrics:
+        return True
+    if predictor == "predicted_growth":
+        return bool((results.rows("rho", run="growth")["value"] < 1).any())
+    rate = "lyapunov_rate"  # of one bin of memory only
+    return rate in metrics and bool((results.rows(rate, run="growth")["value"] > 0).any())
 
 
 def grows_by_the_tail(results: ResultTables) -> Iterator[Finding]:
@@ -75,6 +87,7 @@ def _share(held: list[bool] | np.ndarray, measured: str, where: str) -> Finding:
 def points(results: ResultTables) -> pd.DataFrame:
     """The networks of the phase diagram's two grids: `exponent`, `rho`, `lyapunov`, `predicted_exponent` in
     columns."""
+    results.need("which")
     key = ["dataset", "seed"]
     names = ("exponent", "rho", "lyapunov", "predicted_exponent")
     sides = {}
@@ -115,6 +128,7 @@ def boundary_by_the_tail(results: ResultTables) -> Iterator[Finding]:
 def relaxed_is_slower(results: ResultTables) -> Iterator[Finding]:
     """Sweeps of relaxed draws to a tolerance of 1e-4 minus those of hard draws with the same noise, paired by
     network, above 0 at every temperature and coupling."""
+    results.need("temperature", "weight_sd")
     frame = results.rows("sweeps", run="relaxed")
     key = ["weight_sd", "seed"]
     hard = frame[frame["temperature"] == 0].set_index(key)["value"]
@@ -126,6 +140,7 @@ def relaxed_is_slower(results: ResultTables) -> Iterator[Finding]:
 
 def last(results: ResultTables, metric: str, run: str) -> pd.Series[float]:
     """A metric at the end of a run's training, by cell."""
+    results.need("step")
     rows = results.rows(metric, run=run, dataset="training")
     return rows[rows["step"] == rows["step"].max()].set_index("seed")["value"].sort_index()
 

@@ -20,6 +20,7 @@ SETTING = ["family", "bins", "noise"]
 
 def exact_samples(results: ResultTables, metric: str, **where: object) -> pd.DataFrame:
     """Rows of a metric with exact samples, q near the posterior."""
+    results.need(*SETTING)
     return results.rows(metric, sweeps=0, point="near", **where)
 
 
@@ -49,8 +50,9 @@ def unbiased(results: ResultTables) -> Iterator[Finding]:
     """The largest |z| over the coordinates of ∇φ and ∇θ against the exact gradient, over lengths, noise and
     points, ÷ its Bonferroni threshold (0.1% for all tests of the study), below 1 in every instance: given are
     the mean over instances and their whole range."""
+    results.need("family")
     for run in ("score_function", "disarm"):
-        if not results.has("largest_z_ratio", run=run):
+        if not results.has_run(run=run):
             continue
         frame = results.rows("largest_z_ratio", run=run, sweeps=0)
         for family, part in frame.groupby("family"):
@@ -63,6 +65,7 @@ def pooled(results: ResultTables, run: str, part: str) -> pd.Series[float]:
     """Root mean square of the relative bias over lengths and noise, by family, temperature and seed: the root
     of the mean of its unbiased squares, with that mean's sign, so that it scatters around 0 without a bias.
     """
+    results.need("temperature")
     frame = exact_samples(results, "squared_bias", run=run, part=part)
     mean = frame.groupby(["family", "temperature", "seed"], sort=True)["value"].mean()
     return mean.map(lambda value: math.copysign(abs(value) ** 0.5, value))
@@ -111,6 +114,7 @@ def cooler_is_less_biased(results: ResultTables) -> Iterator[Finding]:
 def cooler_is_noisier(results: ResultTables) -> Iterator[Finding]:
     """Standard deviation of a draw of ∇φ at each temperature ÷ that at the next higher one, paired by
     instance, above 1 at each length, noise and posterior: geometric mean."""
+    results.need("temperature")
     frame = exact_samples(results, "relative_sd", run="relaxed_pmf", part="phi")
     for where, part in _neighbours(frame):
         measured = "sd of a draw of ∇φ, lower ÷ higher temperature"

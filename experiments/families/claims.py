@@ -28,7 +28,7 @@ def paired(results: ResultTables, of: str, metric: str, first: str, second: str)
     """``first − second`` by data set and seed; empty where either run is not there."""
     sides = []
     for run in (first, second):
-        if not results.has(metric, of=of, run=run):
+        if not results.has_run(of=of, run=run):
             return pd.Series(dtype=float)
         sides.append(results.rows(metric, of=of, run=run).set_index(UNIT)["value"])
     both = pd.concat(sides, axis=1, join="inner", keys=["first", "second"])

@@ -23,7 +23,7 @@ def _values(results: ResultTables, run: str, metric: str) -> pd.Series[float]:
 def closes(results: ResultTables) -> Iterator[Finding]:
     """The largest error of closing over all runs and trials, by cell or network, below 1e-6 nats (the study
     itself stops where a single one is not)."""
-    frame = results.rows("closing_error")
+    frame = pd.concat([results.rows("closing_error", run=run) for run in results.runs])
     for dataset, part in frame.groupby("dataset", sort=False):
         worst = part.groupby("seed")["value"].max()
         yield below(worst, CLOSES, "largest error of closing", "nats", WHERE.get(str(dataset), str(dataset)))

@@ -27,6 +27,7 @@ GAP = 0.01
 
 def last(results: ResultTables, metric: str, run: str, dataset: str) -> tuple[int, pd.Series[float]]:
     """The largest count of a run, and its values by model."""
+    results.need("count")
     rows = results.rows(metric, run=run, dataset=dataset)
     count = int(rows["count"].max())
     return count, results.values(metric, run=run, dataset=dataset, count=count)

@@ -25,8 +25,7 @@ OFF = 0.05
 
 def told(results: ResultTables, method: str) -> list[str]:
     """What was told wrong to a method, in the order of the table."""
-    found = results.rows("weight_correlation", method=method)["told"]
-    return [str(name) for name in found.unique() if name != RIGHT]
+    return [str(name) for name in results.conditions("told", method=method) if name != RIGHT]
 
 
 def _change(results: ResultTables, metric: str, method: str, wrong: str) -> list[float]:

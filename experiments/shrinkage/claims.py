@@ -95,7 +95,7 @@ def peer_setting(results: ResultTables) -> Iterator[Finding]:
     both = results.pair("weight_correlation", run, {"run": "oasis_glm", "setting": "noise05"})
     measured = "correlation of weights, less that of OASIS, then regression"
     yield above(both["first"] - both["second"], 0.0, measured, "correlation", where)
-    if results.has("weight_correlation", run=RIVAL, setting="noise05"):
+    if results.has_run(run=RIVAL, setting="noise05"):
         yield from _against_gibbs(results, run, where)
 
 

@@ -20,6 +20,7 @@ def _where(cells: object, temperature: object) -> str:
 
 
 def _enough(results: ResultTables, sweeps: int) -> Iterator[Finding]:
+    results.need("cells", "temperature")
     for part, name in PARTS.items():
         frame = results.rows("relative_bias", part=part, sweeps=sweeps)
         for key, rows in frame.groupby(["cells", "temperature"]):
@@ -42,6 +43,7 @@ def fewer_than_still(results: ResultTables) -> Iterator[Finding]:
     """Least K with a relative bias below 0.01 (the larger of ∇φ's and ∇θ's) ÷ sweeps until no value moves by
     more than 1e-4, paired by network, geometric mean below 1 for each number of cells and temperature."""
     label = ["cells", "temperature", "seed"]
+    results.need(*label)
     enough = results.rows("sweeps_needed").groupby(label)["value"].max()
     still = results.rows("sweeps_until_still").set_index(label)["value"]
     for key, ratio in (enough / still).groupby(level=label[:2]):

@@ -10,7 +10,7 @@ import pandas as pd
 
 from dfp.plotting import style
 from dfp.results.judging import Finding, interval, judge
-from dfp.results.tables import MissingResult, ResultTables
+from dfp.results.tables import IncompleteTable, ResultTables
 
 WAYS = ("factorised", "fixed_point", "sequential", "compiled")
 NAMES = {"sequential": "sequential", "compiled": "compiled sequential"}
@@ -28,11 +28,30 @@ LEVELS = {
 }
 
 
-def times(results: ResultTables, measured: str, metric: str) -> pd.DataFrame:
-    """The rows of a metric of one kind of measurement."""
-    if "measured" not in results.labels:
-        raise MissingResult(f"{results.path}: no label column 'measured', which tells measurements apart")
-    return results.rows(metric, measured=measured)
+def times(results: ResultTables, measured: str, metric: str, families: tuple[str, ...] = ()) -> pd.DataFrame:
+    """The rows of a metric of one kind of measurement. Raises `IncompleteTable` where one of the families was
+    measured at a size, and the metric is not there."""
+    results.need(*SIZES, "family", "device")
+    frame = results.rows(metric, measured=measured)
+    for family in families:
+        known = results.table.query("measured == @measured and family == @family")["dataset"]
+        if lacking := sorted(set(known) - set(frame.loc[frame["family"] == family, "dataset"])):
+            raise IncompleteTable(f"{results.path}: no metric '{metric}' of '{family}' at '{lacking[0]}'")
+    return frame
+
+
+def to_levels(results: ResultTables, families: tuple[str, ...]) -> pd.DataFrame:
+    """The rows of the seconds to a level. Raises `IncompleteTable` where one of the families reached a level,
+    and the seconds are not there."""
+    key = ["race", "level", "family", "dataset", "seed"]
+    results.need(*key)
+    frame, table = results.rows("seconds_to_level"), results.table
+    reached = table[(table["metric"] == "reached") & (table["value"] > 0) & table["family"].isin(families)]
+    lacking = reached.set_index(key).index.difference(frame.set_index(key).index)
+    if len(lacking):
+        told = ", ".join(map(str, lacking[0]))
+        raise IncompleteTable(f"{results.path}: no metric 'seconds_to_level' where it was reached ({told})")
+    return frame
 
 
 def pair(frame: pd.DataFrame, first: str, second: str) -> pd.Series[float]:
@@ -46,7 +65,7 @@ def speedups(
     results: ResultTables, measured: str, way: str = "sequential"
 ) -> Iterator[tuple[pd.Series[float], pd.Series[float]]]:
     """(``way`` ÷ fixed point by round, a row that tells the size) for every size of a grid."""
-    frame = times(results, measured, GRIDS[measured][0])
+    frame = times(results, measured, GRIDS[measured][0], (way, "fixed_point"))
     for _, part in frame.groupby(SIZES, sort=False):
         ratio = pair(part, way, "fixed_point")
         if len(ratio):
@@ -81,9 +100,11 @@ def ratios(results: ResultTables, edge: float, way: str = "sequential") -> Itera
 
 def raced(results: ResultTables, way: str = "sequential") -> Iterator[tuple[pd.Series[float], str]]:
     """(time to a level, ``way`` ÷ fixed point, by seed, the text of the race) for every race and level."""
-    if not results.has("seconds_to_level"):
+    known = results.metrics_of(measured="race")
+    if not known or ("seconds_to_level" not in known and not results.rows("reached")["value"].any()):
         return
-    frame = results.rows("seconds_to_level")
+    results.need("extrapolated")
+    frame = to_levels(results, (way, "fixed_point"))
     frame = frame.assign(seed=frame["dataset"] + "/" + frame["seed"].astype(str))
     for (race, level), part in frame.groupby(["race", "level"], sort=False):
         ratio = pair(part, way, "fixed_point")
@@ -132,7 +153,7 @@ def sweeps(results: ResultTables) -> Iterator[Finding]:
     """Fixed-point sweeps below a quarter of the number of bins, for draws and training steps at each length
     and number of cells, over rounds."""
     for measured, (_, what) in GRIDS.items():
-        frame = times(results, measured, "sweeps_mean")
+        frame = times(results, measured, "sweeps_mean", ("fixed_point",))
         frame = frame[frame["family"] == "fixed_point"]
         for _, part in frame.groupby(SIZES, sort=False):
             row = part.iloc[0]
@@ -156,17 +177,18 @@ def before_gibbs(results: ResultTables) -> Iterator[Finding]:
 
 def than_gibbs(results: ResultTables, race: str, level: str, family: str) -> Finding:
     """The finding of a race: Gibbs sampling against ``family``, to the final value of the run ``level``."""
-    frame = results.rows("reached", race=race, level=level)
-    whole = results.rows("race_seconds", race=race)
-    needed = results.rows("seconds_to_level", race=race, level=level)
+    results.conditions("family", measured="race")  # raises where nothing raced
+    frame = results.rows("reached", race=race, level=level, family="gibbs_posterior")
+    needed = to_levels(results, ("gibbs_posterior", family))
+    needed = needed[(needed["race"] == race) & (needed["level"] == level)]
     keys = ["dataset", "seed"]
     sides = {}
     for name in ("gibbs_posterior", family):
         found = needed[needed["family"] == name].set_index(keys)["value"]
-        every = whole[whole["family"] == name].set_index(keys)["value"]
+        every = results.rows("race_seconds", race=race, family=name).set_index(keys)["value"]
         sides[name] = found.reindex(every.index).fillna(every)
     ratio = (sides["gibbs_posterior"] / sides[family]).dropna()
-    gibbs = frame[frame["family"] == "gibbs_posterior"]["value"]
+    gibbs = frame["value"]
     there = f"{int(gibbs.sum())} of {len(gibbs)} networks reached"
     name = style.family_name(family)
     return judged(ratio, 1.0, f"time to the same correlation, Gibbs ÷ {name}", there)

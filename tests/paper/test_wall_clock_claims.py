@@ -31,6 +31,8 @@ def race(name: str, ratio: float, extrapolated: bool) -> list[dict[str, object]]
     told = {"measured": "race", "race": name, "level": "fixed_point", "extrapolated": extrapolated}
     slow = rows("sequential", "seconds_to_level", noisy(5.0 * ratio), family="sequential", **told)
     told["extrapolated"] = False
+    for run in ("sequential", "fixed_point"):
+        slow += rows(run, "reached", noisy(1.0, 0.0), family=run, **told)
     return slow + rows("fixed_point", "seconds_to_level", noisy(5.0), family="fixed_point", **told)
 
 

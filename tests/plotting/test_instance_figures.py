@@ -14,7 +14,7 @@ from plot_tables import EXPERIMENTS
 from dfp.plotting import style
 from dfp.results.intervals import share_interval
 from dfp.results.judging import FAILS, HOLDS, Finding
-from dfp.results.tables import MissingResult, ResultTables
+from dfp.results.tables import IncompleteTable, ResultTables
 from dfp.stages.plot import load_plots
 from experiments.instances.judged import PARAMETERS, judged, parameters
 
@@ -111,5 +111,5 @@ def test_parameters_that_are_missing_are_told(tmp_path: Path) -> None:
     frame = instances(5, np.random.default_rng(1))
     results = tables(tmp_path, frame[frame["metric"] != "true_decay"])
     assert set(PARAMETERS) - {"true_decay"} <= set(results.metrics)
-    with pytest.raises(MissingResult, match="no metric 'true_decay'"):
+    with pytest.raises(IncompleteTable, match="no metric 'true_decay'"):
         parameters(results)

@@ -12,7 +12,7 @@ from plot_tables import tidy
 
 from dfp.core.errors import UserError
 from dfp.plotting import style
-from dfp.results.tables import MissingResult, ResultTables
+from dfp.results.tables import IncompleteTable, MissingResult, ResultTables
 
 
 def table(folder: Path, rows: list[dict[str, object]]) -> ResultTables:
@@ -92,8 +92,35 @@ def test_absent_and_empty_tables(tmp_path: Path) -> None:
 
 
 def test_a_mistyped_metric_gets_a_suggestion(tmp_path: Path) -> None:
-    with pytest.raises(MissingResult, match=r"no metric 'gaps' \(did you mean 'gap'\?\)"):
+    with pytest.raises(IncompleteTable, match=r"no metric 'gaps' \(did you mean 'gap'\?\)"):
         table(tmp_path, [row("a", 1, 10)]).rows("gaps")
+
+
+def test_what_was_not_run_is_missing_and_what_was_lost_is_an_error(tmp_path: Path) -> None:
+    rows = [row("a", 1, 10, bins=300), row("b", 1, 3, "count", bins=300), row("c", 1, np.nan, bins=500)]
+    results = table(tmp_path, rows)
+    for where, message in (
+        ({"run": "d"}, "nothing of run 'd' is in the table"),
+        ({"run": "a", "bins": 500}, "nothing of run 'a', bins '500' is in the table"),
+        ({"run": "c"}, "'gap' for run 'c' has no value"),
+        ({"bins": 500}, "'gap' for bins '500' has no value"),
+    ):
+        with pytest.raises(MissingResult, match=message):
+            results.rows("gap", **where)
+    for where, message in (
+        ({"run": "b"}, "no metric 'gap' for run 'b', which is in the table"),
+        ({"run": "b", "bins": 500}, "no metric 'gap' for run 'b', bins '500', which is in the table"),
+        ({"cells": 1}, r"no label column 'cells' \(found bins\)"),
+    ):
+        with pytest.raises(IncompleteTable, match=message):
+            results.rows("gap", **where)
+    assert results.has_run(run="c") and results.metrics_of(run="b") == {"count"}
+    assert (
+        not results.has_run(run="d") and not results.has("gap", run="c") and not results.has("gap", cells=1)
+    )
+    assert results.conditions("bins") == [300, 500] and results.conditions("run", bins=500) == ["c"]
+    with pytest.raises(MissingResult, match="nothing of run 'd'"):
+        results.conditions("bins", run="d")
 
 
 @pytest.mark.parametrize(

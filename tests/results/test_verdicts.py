@@ -86,13 +86,14 @@ def test_one_seed_leaves_everything_undecided(tmp_path: Path) -> None:
     assert set(tested["verdict"]) == {"undecided (n = 1: no interval)"}
 
 
-def test_a_missing_metric_is_told_not_guessed(tmp_path: Path) -> None:
-    table = [row for row in uncertainty(GAPS, SDS) if row["metric"] != "covariance_lag1"]
+def test_a_metric_without_a_value_and_a_run_that_was_left_out_are_not_tested(tmp_path: Path) -> None:
+    table = uncertainty({run: gap for run, gap in GAPS.items() if run != "sequential"}, SDS)
+    table = [row | {"value": np.nan} if row["metric"] == "covariance_lag1" else row for row in table]
     write(tmp_path, "uncertainty", table)
     frame = judged(tmp_path)
-    frame = frame[frame["experiment"] == "uncertainty"]
-    (found,) = frame.loc[frame["claim"] == "C1", "verdict"]
-    assert found.startswith("not tested (no metric 'covariance_lag1'")
+    told = frame[frame["experiment"] == "uncertainty"].set_index("claim")["verdict"]
+    assert told["C1"] == "not tested ('covariance_lag1' for run 'factorised' has no value)"
+    assert told["C2"] == "not tested (nothing of run 'sequential' is in the table)"
 
 
 def test_the_page_tells_every_claim_and_its_rule(tmp_path: Path) -> None:

@@ -29,7 +29,17 @@ Measured = tuple[int, str, float]
 
 
 class MissingResult(UserError):
-    """A table is there, but holds no row for what was asked of it."""
+    """What was asked about is not in the table: a run or condition that was not part of it, a metric without
+    a value there. Nothing is hidden: who asked can say that it was not tested."""
+
+
+class IncompleteTable(UserError):
+    """A run or condition is in the table, but without a metric or label that was asked of it: the table is
+    broken or of another version. An error, since going on without the number would hide it."""
+
+
+def _told(where: dict[str, Any]) -> str:
+    return ", ".join(f"{column} '{value}'" for column, value in where.items())
 
 
 def _read(path: Path, columns: Iterable[str]) -> pd.DataFrame:
@@ -110,6 +120,8 @@ class ResultTables:
             )
         table = table.assign(value=values)
         self.table = table[np.isfinite(values)].reset_index(drop=True)
+        #: what each row of the file is about, those without a value among them
+        self._asked_of = table.drop(columns="value")
 
     @property
     def experiment(self) -> str:
@@ -140,27 +152,79 @@ class ResultTables:
         return list(self.table["metric"].unique())
 
     def has(self, metric: str, **where: Any) -> bool:
-        """Whether any row holds `metric` under the labels `where`."""
-        return not self._select(metric, where).empty
+        """Whether any row holds a value of `metric` under the labels `where`, for a figure to choose what it
+        draws. A claim asks `has_run`: an unknown metric is no reason to leave out a finding."""
+        return all(column in self.table.columns for column in where) and not self._select(metric, where).empty
+
+    def has_run(self, **where: Any) -> bool:
+        """Whether a run or condition is in the table, whatever was measured of it."""
+        return bool(self.metrics_of(**where))
+
+    def metrics_of(self, **where: Any) -> set[str]:
+        """The metrics that the table has under `where`, with or without a value; empty where it has nothing.
+        Raises `IncompleteTable` for a label column that the table lacks."""
+        return set(self._about(where)["metric"])
+
+    def conditions(self, column: str, **where: Any) -> list[Any]:
+        """The values of a label under `where`, whatever was measured, in the order of the table.
+
+        Raises `MissingResult` where nothing is there under `where`, `IncompleteTable` for a label column that
+        the table lacks.
+        """
+        self.need(column)
+        about = self._about(where)
+        if about.empty:
+            raise MissingResult(f"{self.path}: nothing of {_told(where)} is in the table")
+        return list(about[column].dropna().unique())
+
+    def need(self, *labels: str) -> None:
+        """Raises `IncompleteTable` for a label column that the table lacks."""
+        for column in labels:
+            if column not in self.table.columns:
+                found = ", ".join(self.labels) or "none"
+                raise IncompleteTable(f"{self.path}: no label column '{column}' (found {found})")
+
+    def _about(self, where: dict[str, Any]) -> pd.DataFrame:
+        self.need(*where)
+        keep = np.ones(len(self._asked_of), dtype=bool)
+        for column, value in where.items():
+            keep &= (self._asked_of[column] == value).to_numpy()
+        return self._asked_of[keep]
 
     def _select(self, metric: str, where: dict[str, Any]) -> pd.DataFrame:
+        self.need(*where)
         keep = self.table["metric"] == metric
         for column, value in where.items():
-            if column not in self.table.columns:
-                return self.table.iloc[:0]
             keep &= self.table[column] == value
         return self.table[keep]
 
     def rows(self, metric: str, **where: Any) -> pd.DataFrame:
-        """All rows of `metric` whose columns equal `where`. Raises `MissingResult` where there is none."""
+        """All rows of `metric` whose columns equal `where`.
+
+        Raises `MissingResult` where the run, or the condition `where`, is not in the table, or the metric has
+        no value there (it does not apply); `IncompleteTable` where the run or the condition is in the table
+        without the metric, or the table lacks a label column or, of whatever run, the metric.
+        """
         found = self._select(metric, where)
         if found.empty:
-            hint = suggest(metric, self.metrics) if metric not in self.metrics else ""
-            labels = ", ".join(f"{column} '{value}'" for column, value in where.items())
-            raise MissingResult(
-                f"{self.path}: no metric '{metric}'{f' for {labels}' if labels else ''}{hint}"
-            )
+            raise self._missing(metric, where)
         return found
+
+    def _missing(self, metric: str, where: dict[str, Any]) -> UserError:
+        """Why there is no row of a metric: see `rows`."""
+        known = set(self._asked_of["metric"])
+        under = f" for {_told(where)}" if where else ""
+        run = {"run": where["run"]} if "run" in where else None
+        if run and not self.has_run(**run):
+            return MissingResult(f"{self.path}: nothing of {_told(run)} is in the table")
+        if metric not in known:
+            return IncompleteTable(f"{self.path}: no metric '{metric}'{under}{suggest(metric, known)}")
+        there = self.metrics_of(**where)
+        if metric in there:
+            return MissingResult(f"{self.path}: '{metric}'{under} has no value")
+        if there or (run and metric not in self.metrics_of(**run)):
+            return IncompleteTable(f"{self.path}: no metric '{metric}'{under}, which is in the table")
+        return MissingResult(f"{self.path}: nothing of {_told(where)} is in the table")
 
     def values(self, metric: str, **where: Any) -> pd.Series[float]:
         """One value per `(dataset, seed)`, sorted. Raises `UserError` when `where` still leaves several

@@ -13,7 +13,7 @@ from dfp.core.files import atomic_path, write_text
 from dfp.results.catalogue import load_claims
 from dfp.results.intervals import BOOTSTRAP_FROM
 from dfp.results.judging import NOT_TESTED, Claim, Finding, number, verdict
-from dfp.results.tables import MissingResult, ResultTables
+from dfp.results.tables import IncompleteTable, MissingResult, ResultTables
 
 COLUMNS = (
     "claim",
@@ -40,7 +40,11 @@ def not_tested(reason: str) -> Finding:
 
 
 def findings(claim: Claim, tables: dict[str, ResultTables], scale: str) -> list[Finding]:
-    """What the claim's experiment says about it; `not tested` with the reason where it says nothing."""
+    """What the claim's experiment says about it; `not tested` with the reason where it says nothing.
+
+    Raises `UserError` where the table is there but lacks a metric or a label that the claim asks of it: a
+    verdict from the findings that are left would hide the one that is not.
+    """
     if claim.experiment not in tables:
         return [not_tested(f"no table of the experiment '{claim.experiment}' at the scale '{scale}'")]
     try:
@@ -48,6 +52,13 @@ def findings(claim: Claim, tables: dict[str, ResultTables], scale: str) -> list[
     except MissingResult as error:
         reason = str(error).removeprefix(f"{tables[claim.experiment].path}: ")
         return [not_tested(reason)]
+    except IncompleteTable as error:
+        raise UserError(
+            f"{error}; the claim {claim.id} asks for it: if the table is of another version of dfp, run the "
+            f"experiment '{claim.experiment}' again"
+        ) from None
+    except UserError as error:
+        raise UserError(f"{error} (asked by the claim {claim.id})") from None
     return found or [not_tested(f"no run of the experiment '{claim.experiment}' tests it")]
 
 
@@ -123,7 +134,10 @@ def markdown(frame: pd.DataFrame, scale: str, registry: Sequence[Claim]) -> str:
         "condition holds, and fails where any of them fails. Intervals are two-sided: a figure that lies on "
         "its threshold comes out as holding once in 40 times, and as failing once in 40. There is no "
         "correction for the number of figures: of many, some verdicts next to a threshold are chance, and a "
-        "condition of many figures fails more easily than one of few.",
+        "condition of many figures fails more easily than one of few. A claim is not tested where its "
+        "experiment has no table at this scale, or the table not the run or the condition that it is about, "
+        "or the metric no value there. A metric that a claim asks of a run, and that a table with this run "
+        "lacks, is an error: no claim is judged from the figures that are left.",
         "",
     ]
     lines += [f"- **{claim.id}** (`{claim.experiment}`): {claim.rule}" for claim in registry]
@@ -137,8 +151,9 @@ def claims(results: Path, out_csv: Path, out_md: Path, experiments: Path = Path(
     of its folders).
 
     Writes one row per measured figure to `out_csv` and the same to read to `out_md`, each whole or not at
-    all. A claim whose experiment has no table is reported as not tested. Raises `UserError` for a missing
-    folder or a table that is broken.
+    all. A claim whose experiment has no table, or not the run that it is about, is reported as not tested.
+    Raises `UserError` for a missing folder, a table that is broken, or one that lacks a metric that a claim
+    asks of it; nothing is written then.
     """
     results = Path(results)
     if not results.is_dir():

@@ -180,10 +180,9 @@ def _mixing(drawn: WeightPosterior, data: Dataset) -> dict[str, float]:
     if len(weights) >= 4 and np.ptp(weights, axis=0).any():
         rhat, size = diagnostics(weights[None])
         found |= {"gibbs_rhat": float(np.nanmedian(rhat)), "gibbs_effective_draws": float(np.nanmedian(size))}
-    if len(weights) >= 2:
-        limit = limit_correlation(drawn.coupling, data.start.coupling)
-        found |= {"weight_limit_correlation": limit} if np.isfinite(limit) else {}
-    return found
+    # NaN where the draws say nothing: a row without a value, so that nobody takes the metric for lost
+    limit = limit_correlation(drawn.coupling, data.start.coupling) if len(weights) >= 2 else np.nan
+    return found | {"weight_limit_correlation": limit}
 
 
 def _network(fit: Callable[[], NetworkEstimate], data: Dataset) -> tuple[pd.DataFrame, NetworkEstimate]:
