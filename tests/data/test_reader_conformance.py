@@ -205,8 +205,8 @@ SPOILED: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "a constant trace": (lambda x: np.where(np.arange(x.shape[1]) == 0, np.float32(0.5), x), "constant"),
     "nothing but NaN": (lambda x: x * np.nan, "every frame of .* is NaN"),
     "infinite": (lambda x: np.where(x == x.max(), np.float32(np.inf), x), "1 infinite values, first at"),
-    "complex": (lambda x: x.astype(complex) + 1j, "expected (real numbers|a number)"),
-    "text": (lambda x: np.full(x.shape, "oops"), "expected (real numbers|a number)"),
+    "complex": (lambda x: x.astype(complex) + 1j, "expected (real numbers|a number)|convert string"),
+    "text": (lambda x: np.full(x.shape, "oops"), "expected (real numbers|a number)|convert string"),
 }
 
 

@@ -45,6 +45,8 @@ def test_npz_by_key_and_with_its_own_frame_rate(tmp_path: Path, x: np.ndarray) -
         read_traces(path, frame_rate=25.0)
     with pytest.raises(UserError, match=r"no key 'othr' \(did you mean 'other'\?\)"):
         read_traces(path, frame_rate=25.0, key="othr")
+    np.savez(path, dff=x, labels=np.array(["a", None], dtype=object))
+    assert np.array_equal(read_traces(path, frame_rate=25.0).x, x), "objects beside the traces do no harm"
 
 
 def test_csv_with_header_and_time(tmp_path: Path, x: np.ndarray) -> None:
@@ -71,6 +73,7 @@ def test_csv_without_header(tmp_path: Path, x: np.ndarray, delimiter: str) -> No
         ("a,b\n1,2\n3\n5,6", "line 3 has 1 columns, expected 2"),
         ("a,b\n1,2\n\n3,oops\n", "line 4, column 2 holds 'oops', expected a number"),
         ("", "an empty file"),
+        ('a,b\n1,2\n3,"4\n5,6\n', "a quotation mark is not closed on its line"),
         ("time,a\n0,1\n1,2\n1,3\n", "does not rise"),
         ("time,a\n0,1\n1,2\n2,4\n9,3\n", "steps by 7 s at row 3"),
     ],
