@@ -58,7 +58,8 @@ def _wandb(made: argparse.ArgumentParser, default: str = "offline") -> None:
 
 
 def _traces(made: argparse.ArgumentParser) -> None:
-    told = "fluorescence, frames × cells: .npy, .npz, .csv, .mat or a suite2p folder"
+    # as the readers say it (a test compares); asking them would load NumPy for every command
+    told = "fluorescence, frames × cells: .csv, .mat, .npy, .npz, .tsv, .txt or a folder of suite2p"
     _path(made, "--traces", told)
     made.add_argument("--frame-rate", type=float, metavar="HZ", help="needed unless the file tells it")
     made.add_argument(
@@ -66,7 +67,7 @@ def _traces(made: argparse.ArgumentParser) -> None:
         choices=("time_first", "cells_first"),
         help="whether the rows of the array are frames or cells; frames, and refused where that looks wrong",
     )
-    made.add_argument("--key", help="name of the array in .npz and .mat files")
+    made.add_argument("--key", help="name of the array, where the file holds several")
     made.add_argument("--allow-nan", action="store_true", help="treat NaN frames as not observed")
 
 

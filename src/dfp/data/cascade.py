@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import csv
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import scipy.io
 
 from dfp.core.errors import UserError
+from dfp.data.readers.cascade import segments_of_mat, segments_of_npz
 from dfp.data.recording import Recording, cell_label, counted
 
 #: The environment variable that names the folder of recordings when none is given.
@@ -22,7 +18,6 @@ _HOW_TO_GET = (
     "it with "
     f"'recordings' in the configuration or the environment variable {FOLDER_VARIABLE}"
 )
-_KEY = re.compile(r"^(?P<cell>.+)_s\d+_dff$")
 
 
 def recordings_in(folder: Path | str | None) -> Path:
@@ -86,38 +81,16 @@ def _sources(index: Path) -> dict[str, str]:
 
 def _read_npz(path: Path) -> Iterator[Recording]:
     sources = _sources(path.parent / "index.csv")
-    try:
-        with np.load(path) as stored:
-            for key in sorted(stored):
-                if not _KEY.match(key):
-                    continue
-                name = key.removesuffix("_dff")
-                dff = stored[key].astype(np.float32)
-                interval = float(stored[f"{name}_dt"])
-                times = stored[f"{name}_spk"].astype(float)
-                # In this layout a time of 0 is the centre of the first frame whose time is known: frames that
-                # are missing at the beginning (DS07) have to be added, and half a frame brings it to the
-                # frame's beginning.
-                finite = np.flatnonzero(np.isfinite(dff))
-                missing = int(finite[0]) if finite.size else 0
-                times = times + (missing + 0.5) * interval
-                yield counted(name, _indicator(path), dff, 1 / interval, times, sources.get(name, path.name))
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{path}: could not be read, expected keys DSnn_cCC_sSS_dff, _spk and _dt for each recording "
-            f"({error})"
-        ) from None
+    for one in segments_of_npz(path):
+        source = sources.get(one.name, path.name)
+        yield counted(one.name, _indicator(path), one.dff, one.frame_rate, one.spike_times, source)
 
 
 def read_cascade_mat(
     path: Path | str, name: str | None = None, indicator: str = "unknown"
 ) -> list[Recording]:
-    """Read one ``.mat`` file of the public repository: a recording for each struct of ``CAttached``.
-
-    Frames and spikes share one clock: frame n is centred at ``fluo_time[n]``. The frame interval is the mean
-    one between the first and the last known time (the times of one frame are rounded), and the time of the
-    first frame follows from all known times, so that missing times (NaN) at the beginning do no harm. Structs
-    without two timed frames are left out.
+    """Read one ``.mat`` file of the public repository: a recording for each struct of ``CAttached``
+    (``segments_of_mat``).
 
     Args:
         name: the beginning of the recordings' names; by default the file's.
@@ -127,41 +100,9 @@ def read_cascade_mat(
     """
     path = Path(path)
     label = path.stem if name is None else name
-    try:
-        content = scipy.io.loadmat(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; {_HOW_TO_GET}") from None
-    except (OSError, ValueError, NotImplementedError, TypeError) as error:
-        raise UserError(f"{path}: not a MATLAB file that can be read ({error})") from None
-    if "CAttached" not in content:
-        raise UserError(f"{path}: holds no variable 'CAttached', expected CASCADE's format of ground truth")
-    recordings = []
-    for segment, entry in enumerate(content["CAttached"].ravel()):
-        struct: Any = entry.ravel()[0] if isinstance(entry, np.ndarray) and entry.size else None
-        fields = () if struct is None else struct.dtype.names or ()
-        missing = [field for field in ("fluo_time", "fluo_mean", "events_AP") if field not in fields]
-        if missing:
-            raise UserError(
-                f"{path}: recording {segment} has no field '{missing[0]}', expected CASCADE's format"
-            )
-        time = np.asarray(struct["fluo_time"], dtype=float).ravel()
-        dff = np.asarray(struct["fluo_mean"], dtype=np.float32).ravel()
-        if len(time) != len(dff):
-            raise UserError(
-                f"{path}: recording {segment} has {len(dff)} frames and {len(time)} times, expected as many"
-            )
-        timed = np.flatnonzero(np.isfinite(time))
-        if len(timed) < 2:
-            continue
-        interval = (time[timed[-1]] - time[timed[0]]) / (timed[-1] - timed[0])
-        if not interval > 0:
-            raise UserError(
-                f"{path}: recording {segment} has times that do not rise, expected seconds in order"
-            )
-        start = np.nanmedian(time - np.arange(len(time)) * interval) - 0.5 * interval
-        spikes = np.asarray(struct["events_AP"], dtype=float).ravel() / 1e4
-        times = spikes[np.isfinite(spikes)] - start
-        recordings.append(
-            counted(f"{label}_s{segment:02d}", indicator, dff, float(1 / interval), times, str(path.name))
-        )
-    return recordings
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; {_HOW_TO_GET}")
+    return [
+        counted(f"{label}_{one.name}", indicator, one.dff, one.frame_rate, one.spike_times, str(path.name))
+        for one in segments_of_mat(path)
+    ]

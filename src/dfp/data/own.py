@@ -150,7 +150,7 @@ def own_dataset(traces: Traces, spec: OwnSpec, response: Response, coupled: bool
     """One trial ``(1, T · bins_per_frame, N)`` without truth; nothing is held out.
 
     Args:
-        traces: as ``load_traces`` gives them.
+        traces: as ``read_traces`` gives them.
         response: the indicator's.
         coupled: give the model weights between cells, started at 0.
 

@@ -16,7 +16,8 @@ from dfp.core.errors import UserError
 from dfp.core.files import read_json
 from dfp.data.dataset import Dataset
 from dfp.data.own import Preparation, Response, own_dataset
-from dfp.data.traces import Orientation, Traces, load_traces
+from dfp.data.readers.registry import read_traces
+from dfp.data.traces import Orientation, Traces
 from dfp.fitting.fitted import Fitted, choose_device, load
 from dfp.models.calcium import CalciumParameters
 from dfp.results.tables import write_table
@@ -29,7 +30,7 @@ MEASUREMENT = ("amplitude", "baseline", "noise")
 
 @dataclass(frozen=True)
 class Source:
-    """A file of traces, and what it does not tell itself; see ``load_traces``."""
+    """A file of traces, and what it does not tell itself; see ``read_traces``."""
 
     path: Path
     frame_rate: float | None = None
@@ -39,7 +40,13 @@ class Source:
 
     def read(self) -> Traces:
         """The traces, checked."""
-        return load_traces(self.path, self.frame_rate, self.key, self.orientation, self.allow_nan)
+        return read_traces(
+            self.path,
+            key=self.key,
+            orientation=self.orientation,
+            frame_rate=self.frame_rate,
+            allow_nan=self.allow_nan,
+        )
 
 
 def fit(

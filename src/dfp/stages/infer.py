@@ -12,7 +12,8 @@ import torch
 from dfp.core.errors import NumericalError, UserError
 from dfp.data.own import Preparation
 from dfp.data.preprocess import initial_estimates
-from dfp.data.traces import Orientation, Traces, load_traces
+from dfp.data.readers.registry import read_traces
+from dfp.data.traces import Orientation, Traces
 from dfp.fitting.fitted import Fitted, choose_device, load
 from dfp.fitting.sampling import draw_samples
 from dfp.results.tables import write_table
@@ -42,7 +43,7 @@ def infer(
             cells or another rate.
     """
     fitted = load(checkpoint, choose_device(device))
-    loaded = load_traces(traces, frame_rate=frame_rate, key=key, orientation=orientation, allow_nan=allow_nan)
+    loaded = read_traces(traces, key=key, orientation=orientation, frame_rate=frame_rate, allow_nan=allow_nan)
     preparation = Preparation(**fitted.facts.get("preparation", {}))
     _check(fitted, loaded, preparation, checkpoint, traces)
     x = preparation.levelled(loaded.x, loaded.frame_rate)

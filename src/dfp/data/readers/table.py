@@ -1,15 +1,18 @@
-"""Reading a table of traces: a column a cell, with or without a header, a time column, a column of counts."""
+"""A table of text: a column a cell, with or without a header, a time column, a column of counts."""
 
 from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dfp.core.errors import UserError
+from dfp.data.readers.base import UNNAMED, Part, Reader
 
 Array = NDArray[np.float64]
 
@@ -35,18 +38,35 @@ def _number(field: str) -> float | None:
         return None
 
 
-def read_csv(path: Path) -> tuple[Array, list[str] | None, float | None]:
-    """Values ``(T, N)``, cell names if there is a header, and the frame rate (Hz) if there is a time column.
+class Table(Reader):
+    """A column a cell.
 
     Fields are parted by semicolons, tabs, commas or spaces; with any but commas, decimal commas are
     understood. Lines that begin with # or % are left out, and so are a column that only counts the rows and
-    an empty one at the end.
-
-    Raises:
-        UserError: naming the line and column of a field that is not a number, a line of another width, two
-            cells of one name, a time column of an unknown unit or one that does not tell a constant frame
-            rate, or numbers that look like decimal commas taken apart.
+    an empty one at the end. A column named ``time`` or ``t`` holds seconds, ``time_ms`` milliseconds, and
+    gives the frame rate. Empty fields are NaN.
     """
+
+    name: ClassVar[str] = "table"
+    what: ClassVar[str] = "a table of numbers"
+    summary: ClassVar[str] = (
+        "a column a cell, with or without names; columns parted by commas, semicolons, tabs or spaces, "
+        "decimal commas with any but commas. A column `time` (seconds) or `time_ms` gives the frame rate; "
+        "`frame`, `index` or the nameless first column of pandas is left out. Lines after `#` or `%` are "
+        "comments"
+    )
+    suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv", ".txt")
+
+    def parts(self, path: Path) -> Mapping[str, Part]:
+        """Refused are, with line and column, a field that is not a number, a line of another width, a time
+        column of an unknown unit or one that does not tell a constant frame rate, and numbers that look like
+        decimal commas taken apart.
+        """
+        return {UNNAMED: read_table(path)}
+
+
+def read_table(path: Path) -> Part:
+    """Values ``(T, N)``, names if there is a header, frame rate (Hz) and times if there is a time column."""
     rows, lines = _fields(path)
     names: list[str] | None = None
     if _is_header(rows[0]):
@@ -68,7 +88,7 @@ def read_csv(path: Path) -> tuple[Array, list[str] | None, float | None]:
             values[row, column] = number
     if width > 1 and all(not fields[-1].strip() for fields in rows) and not (names and names[-1]):
         values, names = values[:, :-1], names[:-1] if names is not None else None
-    return _without_clocks(path, values, names)
+    return _without_clocks(path, values, names) if names is not None else Part(values)
 
 
 def _fields(path: Path) -> tuple[list[list[str]], list[int]]:
@@ -85,6 +105,8 @@ def _fields(path: Path) -> tuple[list[list[str]], list[int]]:
     delimiter = next((mark for mark in ";\t," if mark in first), "")
     if delimiter:
         rows = list(csv.reader((line for _, line in lines), delimiter=delimiter))
+        if len(rows) != len(lines):
+            raise UserError(f"{path}: a quotation mark is not closed on its line, expected rows of numbers")
     else:
         rows = [line.split() if _number(first) is None else [line] for _, line in lines]
     if delimiter != ",":
@@ -109,38 +131,45 @@ def _is_header(row: list[str]) -> bool:
     )
 
 
-def _without_clocks(
-    path: Path, values: Array, names: list[str] | None
-) -> tuple[Array, list[str] | None, float | None]:
+def _without_clocks(path: Path, values: Array, names: list[str]) -> Part:
     """Take the columns away that count rows or tell the time; the frame rate of the latter."""
-    if names is None:
-        return values, None, None
     rate: float | None = None
-    kept = []
+    times: Array | None = None
+    clock = ""
+    kept, notes = [], []
     for column, name in enumerate(names):
         if name.lower() in _TIME_NAMES:
-            rate = _rate_of(path, values[:, column] * _TIME_NAMES[name.lower()])
+            times = values[:, column] * _TIME_NAMES[name.lower()]
+            rate, clock = _rate_of(path, times), f"the column '{name}'"
+            notes.append(f"the column '{name}' tells the time")
         elif re.match(r"time(stamp)?s?\b|time_", name.lower()):
             raise UserError(
                 f"{path}: column '{name}' tells the time in a unit that is not known, expected 'time' in "
                 "seconds or 'time_ms'"
             )
-        elif not (name.lower() in _COUNT_NAMES and _counts(values[:, column])):
+        elif name.lower() in _COUNT_NAMES and _counts(values[:, column]):
+            notes.append(f"the column '{name}' only counts the rows")
+        else:
             kept.append(column)
-    left = [names[column] for column in kept]
-    twice = next((name for name in left if left.count(name) > 1), None)
-    if twice is not None:
-        raise UserError(f"{path}: two columns are named '{twice}', expected every cell to have its own name")
-    return values[:, kept], left, rate
+    return Part(
+        values[:, kept],
+        names=[names[column] for column in kept],
+        frame_rate=rate,
+        rate_from=clock,
+        times=times,
+        notes=tuple(notes),
+    )
 
 
 def _counts(column: Array) -> bool:
     """Whether a column only counts the rows."""
-    return len(column) > 1 and column[0] in (0, 1) and bool(np.all(np.diff(column) == 1))
+    with np.errstate(invalid="ignore"):  # infinite numbers
+        return len(column) > 1 and column[0] in (0, 1) and bool(np.all(np.diff(column) == 1))
 
 
 def _rate_of(path: Path, seconds: Array) -> float:
-    steps = np.diff(seconds)
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite numbers
+        steps = np.diff(seconds)
     if len(steps) == 0 or not np.all(np.isfinite(steps)) or not np.all(steps > 0):
         raise UserError(f"{path}: the time column does not rise from row to row, expected seconds in order")
     interval = float(seconds[-1] - seconds[0]) / len(steps)

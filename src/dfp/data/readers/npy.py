@@ -1,0 +1,29 @@
+"""One NumPy array."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfp.data.readers.base import UNNAMED, Part, Reader
+
+
+def load_array(path: Path) -> NDArray[Any]:
+    """The array of a ``.npy`` file; none that would run code to be read."""
+    return np.asarray(np.load(path, allow_pickle=False))
+
+
+class Npy(Reader):
+    """``numpy.save`` of an array ``(T,)`` or of two dimensions."""
+
+    name: ClassVar[str] = "npy"
+    what: ClassVar[str] = "an array of numbers"
+    summary: ClassVar[str] = "one array of one or two dimensions; say `--frame-rate`"
+    suffixes: ClassVar[tuple[str, ...]] = (".npy",)
+
+    def parts(self, path: Path) -> Mapping[str, Part]:
+        return {UNNAMED: Part(load_array(path))}
