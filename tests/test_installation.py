@@ -217,6 +217,17 @@ assert main(["infer", "--checkpoint", out + "/fit/checkpoint.pt", *given, "--out
     assert (tmp_path / "fit" / "connections.csv").is_file() and (tmp_path / "again.csv").is_file()
 
 
+def test_no_stage_of_a_fit_or_run_waits_for_what_it_does_not_use() -> None:
+    """Every job of a workflow is a process: scipy.signal and scipy.stats take a second or half a one."""
+    code = """
+import dfp.stages.fit, dfp.stages.infer, dfp.stages.simulate, dfp.stages.train, dfp.stages.evaluate
+print(sorted(set(sys.argv[1:]) & set(sys.modules)))
+"""
+    slow = ("scipy.signal", "scipy.stats", "scipy.ndimage", "numba", "torch._dynamo")
+    done = without((), code, *NEEDLESS, *slow)
+    assert done.returncode == 0 and done.stdout == "[]\n", done.stderr
+
+
 @pytest.mark.parametrize(
     ("missing", "package", "extra", "arguments"),
     [

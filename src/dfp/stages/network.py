@@ -9,7 +9,6 @@ from torch import Tensor
 
 from dfp.data.dataset import Dataset
 from dfp.evaluation.connectivity import weight_metrics
-from dfp.evaluation.gibbs.particles import gibbs_chain
 from dfp.evaluation.regression import regress
 from dfp.models.calcium import CalciumParameters
 from dfp.stages.fitted import Fitted
@@ -51,6 +50,8 @@ def gibbs_refined(z: Tensor, data: Dataset, parameters: CalciumParameters, sweep
     """Posterior samples ``(S, B, T, N)`` after ``sweeps`` sweeps of Gibbs sampling under ``parameters``, a
     chain for each.
     """
+    from dfp.evaluation.gibbs.particles import gibbs_chain  # here, since few runs wait for numba
+
     refined = []
     for s, spikes in enumerate(z.cpu().numpy()):
         chain = gibbs_chain(
