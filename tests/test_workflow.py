@@ -4,11 +4,14 @@ and runs from nothing to claims at the smoke scale.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +31,58 @@ PARTS = ("Snakefile", "workflow", "profiles", "experiments", "src")
 INDICATORS = {"DS09": "GCaMP6f", "DS14": "GCaMP6s", "DS30": "GCaMP8f", "DS31": "GCaMP8m", "DS32": "GCaMP8s"}
 
 
+#: loads once what takes seconds and is none of dfp, then forks for each dry run, which loads dfp itself
+PLANNER = """
+import json, os, sys
+import pandas, scipy.stats, snakemake.cli, torch
+
+for line in sys.stdin:
+    asked = json.loads(line)
+    child = os.fork()
+    if not child:
+        for number in (1, 2):
+            os.dup2(os.open(asked["told"][number - 1], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        os.chdir(asked["where"])
+        os.environ.clear()
+        os.environ.update(asked["environ"])
+        sys.path[0] = asked["environ"]["PYTHONPATH"]
+        sys.argv = ["snakemake", *asked["arguments"]]
+        code = 1
+        try:
+            snakemake.cli.main()
+        except SystemExit as ended:
+            code = ended.code or 0
+        finally:
+            sys.stdout.flush(), sys.stderr.flush()
+            os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@cache
+def planner() -> subprocess.Popen[str]:
+    """The process that plans; it ends with the tests, whose end of the pipe it reads."""
+    return subprocess.Popen(
+        [sys.executable, "-c", PLANNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def plan(
+    where: Path, arguments: tuple[str, ...], environ: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """A dry run, by a fork of ``planner``."""
+    process = planner()
+    assert process.stdin is not None and process.stdout is not None
+    with tempfile.TemporaryDirectory() as folder:
+        told = [f"{folder}/out", f"{folder}/err"]
+        asked = {"where": str(where), "arguments": arguments, "environ": environ, "told": told}
+        process.stdin.write(json.dumps(asked) + "\n")
+        process.stdin.flush()
+        code = int(process.stdout.readline())
+        out, err = (Path(name).read_text(encoding="utf-8") for name in told)
+    return subprocess.CompletedProcess(arguments, code, out, err)
+
+
 def snakemake(
     where: Path, *arguments: str, recordings: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
@@ -38,6 +93,8 @@ def snakemake(
         if not name.startswith(("WANDB", "DFP_", "SNAKEMAKE"))
     }
     outside |= {"PYTHONPATH": str(where / "src"), "DFP_RECORDINGS": str(recordings or where / "recordings")}
+    if "-n" in arguments:
+        return plan(where, arguments, outside)
     command = [sys.executable, "-m", "snakemake", *arguments]
     return subprocess.run(
         command, cwd=where, env=outside, capture_output=True, text=True, stdin=subprocess.DEVNULL
@@ -57,12 +114,12 @@ def planned(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository without any results."""
+    """A copy of the repository without any results; what numba has compiled comes along."""
     where = tmp_path_factory.mktemp("clone")
     for name in PARTS:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, where / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+            shutil.copytree(source, where / name, ignore=shutil.ignore_patterns("*.egg-info"))
         else:
             shutil.copy(source, where / name)
     return where
