@@ -52,8 +52,9 @@ ablations: $(STAMP) ## the experiments that are no part of `all`
 report: $(STAMP) ## report.html, self-contained, of what `make all` has made
 	$(SNAKEMAKE) all --report report.html $(ARGS)
 
-test: $(STAMP) ## the tests: `make test ARGS="-m 'not workflow'"`
-	OMP_NUM_THREADS=1 $(BIN)/pytest $(ARGS)
+# a worker a core; a file stays on one worker, which makes its fixtures once
+test: $(STAMP) ## the tests: `make test ARGS="-m 'not workflow'"`, in one process with ARGS=-n0
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy and snakefmt
 	$(BIN)/ruff check .
