@@ -1,4 +1,5 @@
 # From nothing but Python 3.11 or newer and make. Every target makes .venv first, once, and again when pyproject.toml changes.
+# `make env LOCKED=1` takes the versions of requirements.lock, which the tests have passed with; other targets then use what is there.
 PYTHON ?= python3
 VENV ?= .venv
 JOBS ?= 4
@@ -6,26 +7,38 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+LOCK := requirements.lock
+LOCKED ?=
 SNAKEMAKE := $(BIN)/snakemake -j$(JOBS)
 SHELL := /bin/bash
 
-.PHONY: help env all smoke ablations report test lint benchmarks dashboards unlock clean
+.PHONY: help env lock all smoke ablations report test lint benchmarks dashboards unlock clean
 .DEFAULT_GOAL := help
 
 help: ## these lines
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 14
 
-env: $(STAMP) ## the environment, in .venv
+env: $(STAMP) ## the environment, in .venv; with tested versions: `make env LOCKED=1`
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml $(if $(LOCKED),$(LOCK) $(if $(wildcard $(VENV)/.locked),,force))
 	@command -v $(PYTHON) >/dev/null || { echo "make: found no '$(PYTHON)', expected Python 3.11 or newer (make PYTHON=/path/to/python3.12 ...)" >&2; exit 2; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "make: found $$($(PYTHON) --version 2>&1), expected Python 3.11 or newer (make PYTHON=/path/to/python3.12 ...)" >&2; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "make: $(PYTHON) cannot make environments, expected its 'venv' module (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -q -e '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check -q $(if $(LOCKED),-c $(LOCK)) -e '.[dev]'
+	@$(if $(LOCKED),touch,rm -f) $(VENV)/.locked
 	@touch $@
+
+force:
+
+lock: $(STAMP) ## requirements.lock from the versions in .venv: after `make test` has passed with them
+	@{ echo '# Tested versions of all that dfp[dev] installs: `make env LOCKED=1` keeps to them (pip install -c).'; \
+	  echo '# Remade by `make lock`, after `make test` has passed in an environment without it. Do not edit.'; \
+	  $(BIN)/python -c 'import sys; print("# python %d.%d.%d" % sys.version_info[:3])'; \
+	  $(BIN)/python -m pip --disable-pip-version-check freeze --exclude-editable | sed -E 's/\+[A-Za-z0-9.]+$$//'; } >$(LOCK).part
+	@mv $(LOCK).part $(LOCK)
 
 all: $(STAMP) ## every table, figure and claim: `make all JOBS=2 ARGS="--config scale=paper"`
 	$(SNAKEMAKE) all $(ARGS)
@@ -39,8 +52,9 @@ ablations: $(STAMP) ## the experiments that are no part of `all`
 report: $(STAMP) ## report.html, self-contained, of what `make all` has made
 	$(SNAKEMAKE) all --report report.html $(ARGS)
 
-test: $(STAMP) ## the tests: `make test ARGS="-m 'not workflow'"`
-	OMP_NUM_THREADS=1 $(BIN)/pytest $(ARGS)
+# a worker a core; a file stays on one worker, which makes its fixtures once
+test: $(STAMP) ## the tests: `make test ARGS="-m 'not workflow'"`, in one process with ARGS=-n0
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy and snakefmt
 	$(BIN)/ruff check .

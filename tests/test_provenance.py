@@ -179,19 +179,24 @@ def test_nothing_that_a_stage_loads_is_missed() -> None:
     finding all families, against the static walk.
     """
     stages = ["simulate", "train", "evaluate", "peers", "aggregate", "study", "plot", "claims"]
-    for stage in stages:
-        text = f"""
-import json, sys
-import dfp.stages.{stage}
-if "dfp.config.build" in sys.modules:
-    from dfp.config.build import objectives, posteriors, samplers
-    objectives(), posteriors(), samplers()
-print(json.dumps([name for name in sys.modules if name.split(".")[0] == "dfp"]))
+    # one process, which keeps torch and forgets dfp after each stage
+    text = f"""
+import importlib, json, sys
+loaded = {{}}
+for stage in {stages!r}:
+    importlib.import_module("dfp.stages." + stage)
+    if "dfp.config.build" in sys.modules:
+        from dfp.config.build import objectives, posteriors, samplers
+        objectives(), posteriors(), samplers()
+    loaded[stage] = [name for name in sys.modules if name.split(".")[0] == "dfp"]
+    for name in loaded[stage]:
+        del sys.modules[name]
+print(json.dumps(loaded))
 """
-        loaded = subprocess.run(
-            [sys.executable, "-c", text], capture_output=True, text=True, check=True
-        ).stdout
-        assert set(json.loads(loaded)) <= imports_of(f"dfp.stages.{stage}"), stage
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
+    for stage, loaded in json.loads(done.stdout).items():
+        assert f"dfp.stages.{stage}" in loaded
+        assert set(loaded) <= imports_of(f"dfp.stages.{stage}"), stage
 
 
 def test_a_figure_is_no_reason_to_train() -> None:

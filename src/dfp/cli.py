@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dfp.arguments import make_parser
 from dfp.core.errors import NumericalError, UserError
+from dfp.core.extras import optional
 from dfp.core.memory import keep_freed_memory
 
 
@@ -18,7 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = make_parser().parse_args(arguments)
     try:
-        _run(options)
+        with optional():  # a stage whose libraries are not all there
+            _run(options)
     except UserError as error:
         print(f"dfp {options.command}: {error}", file=sys.stderr)
         return 2

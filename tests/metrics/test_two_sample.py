@@ -178,7 +178,7 @@ def test_training_and_test_trials_are_apart(monkeypatch: pytest.MonkeyPatch, cel
             scored.append(np.unique(features[:, -1]))
             return np.zeros(len(features))
 
-    monkeypatch.setattr(two_sample, "HistGradientBoostingClassifier", Spy)
+    monkeypatch.setattr("sklearn.ensemble.HistGradientBoostingClassifier", Spy)
     assert cell.accuracy(cell.draw(0)) == 0.5
     assert len(fitted) == 2
     for train, test in zip(fitted, scored, strict=True):

@@ -57,6 +57,7 @@ DOCUMENT = {
         "twisted": {
             "posterior": {"kind": "twisted", "history": 5, "hidden": 8},
             "training": {
+                "steps": 10,  # bin by bin they are slow ones
                 "objective": {"kind": "wake_sleep", "dreams": 4, "lead": 10},
                 "sampler": {"kind": "sequential"},
                 "relaxation": "hard",

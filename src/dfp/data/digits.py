@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
 
 from dfp.core.errors import UserError
+from dfp.core.extras import optional
 from dfp.data.mnist import load_mnist
 
 #: how grey values become bits
@@ -79,8 +79,10 @@ def digits(binarise: str = "threshold", seed: int = 0) -> ImageSet:
     """scikit-learn's digits: 1,437 pictures to train on, 360 to test, 8 × 8; the split is always the same.
 
     Raises:
-        UserError: for an unknown way of binarising.
+        UserError: for an unknown way of binarising, and where scikit-learn is not installed.
     """
+    with optional():
+        from sklearn.datasets import load_digits
     grey = np.asarray(load_digits().data, dtype=np.float64) / DEEPEST
     grey = grey[np.random.default_rng(SPLIT_SEED).permutation(len(grey))]
     return _binary(grey[:TRAIN], grey[TRAIN:], (8, 8), binarise, seed)

@@ -11,7 +11,6 @@ from dfp.data.dataset import Dataset
 from dfp.fitting.fitted import Fitted
 from dfp.metrics.connectivity import weight_metrics
 from dfp.models.calcium import CalciumParameters
-from dfp.references.gibbs.particles import gibbs_chain
 from dfp.references.regression import regress
 from dfp.results.tables import Measured
 
@@ -50,6 +49,8 @@ def gibbs_refined(z: Tensor, data: Dataset, parameters: CalciumParameters, sweep
     """Posterior samples ``(S, B, T, N)`` after ``sweeps`` sweeps of Gibbs sampling under ``parameters``, a
     chain for each.
     """
+    from dfp.references.gibbs.particles import gibbs_chain  # here, since few runs wait for numba
+
     refined = []
     for s, spikes in enumerate(z.cpu().numpy()):
         chain = gibbs_chain(

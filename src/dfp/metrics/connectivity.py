@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfp.core.errors import UserError
+from dfp.core.extras import optional
 
 Array = NDArray[np.float64]
 
@@ -47,7 +48,8 @@ def weight_metrics(learned: NDArray[Any], truth: NDArray[Any], scaled: bool = Tr
     edges = v != 0
     if edges.any() and not edges.all():
         # here, since its import takes as long as evaluating a run of one cell
-        from sklearn.metrics import average_precision_score, roc_auc_score
+        with optional():
+            from sklearn.metrics import average_precision_score, roc_auc_score
 
         metrics["weight_auc"] = float(roc_auc_score(edges, np.abs(w)))
         metrics["weight_ap"] = float(average_precision_score(edges, np.abs(w)))

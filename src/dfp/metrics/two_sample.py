@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.ensemble import HistGradientBoostingClassifier
 
 from dfp.core.errors import UserError
+from dfp.core.extras import optional
 
 Array = NDArray[np.float64]
 Paths = NDArray[np.int8]
@@ -65,6 +65,8 @@ def two_sample_accuracy(
     Source: Lopez-Paz & Oquab 2017, with features of our choice.
     """
     _check(samples, exact, marginals, x, window)
+    with optional():
+        from sklearn.ensemble import HistGradientBoostingClassifier
     trials = np.arange(marginals.shape[0])
     accuracy = []
     for half in (0, 1):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfp.core.errors import UserError
+from dfp.core.extras import optional
 
 Array = NDArray[np.float64]
 
@@ -109,7 +110,8 @@ def _one_cell(design: Array, target: Array, ridge: float, cell: int) -> tuple[fl
         label = np.concatenate([label, np.zeros(int(between.sum()), dtype=np.int64)])
         weight = np.concatenate([weight, 1 - target[between]])
     # here, since its import takes as long as evaluating a run of one cell
-    from sklearn.linear_model import LogisticRegression
+    with optional():
+        from sklearn.linear_model import LogisticRegression
 
     model = LogisticRegression(
         # scikit-learn minimises ½ |w|² + C Σ loss

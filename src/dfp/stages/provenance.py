@@ -168,11 +168,15 @@ def code_hash(*entries: str | Path, package: Path = PACKAGE, docstrings: bool = 
 
 @cache
 def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    """The imports of a file, from wherever they stand in it, and nothing else."""
+    whole = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    imports = (ast.Import, ast.ImportFrom)
+    return ast.Module([node for node in ast.walk(whole) if isinstance(node, imports)], [])
 
 
 @cache
 def _code(path: Path, docstrings: bool) -> str:
+    """Hash of what a file says to Python."""
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     for node in () if docstrings else ast.walk(tree):
         if (
@@ -180,7 +184,7 @@ def _code(path: Path, docstrings: bool) -> str:
             and ast.get_docstring(node) is not None
         ):
             node.body = node.body[1:] or [ast.Pass()]
-    return ast.dump(tree)
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
 
 
 def environment() -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfp.core.errors import UserError
+from dfp.core.extras import optional
 
 Array = NDArray[np.float64]
 
@@ -98,13 +99,8 @@ def oasis_kernel(x: NDArray[Any], kernel: NDArray[Any]) -> Array:
 
 def _oasis(name: str) -> Any:
     """A function of OASIS."""
-    try:
+    with optional():
         import oasis.functions
-    except ImportError:
-        raise UserError(
-            "oasis: the package oasis-deconv is not installed, expected it for this peer; install it with "
-            "'pip install oasis-deconv'"
-        ) from None
     return getattr(oasis.functions, name)
 
 
