@@ -136,7 +136,7 @@ def sweeps(results: ResultTables) -> Figure:
             if points:
                 colour = style.colour("logistic_flow" if run == "logistic_flow" else "fixed_point")
                 made.append(Curve(style.run_name(run), points, colour, MARKERS[run], line))
-        marks.curves(axes, made, dodge=0.09)
+        marks.curves(axes, made, dodge=0.09, within=(0.0, np.inf) if axes is right else None)
         marks.guide(axes, 0.0, which="y")
         axes.set_xlabel("Sweeps in sampling")
         axes.set_xticks(sorted({point[0] for curve in made for point in curve.points}))
