@@ -96,7 +96,7 @@ def _add_own(commands: Commands) -> None:
         commands, "infer", "spikes from traces of the same cells, by a trained posterior",
         "Writes a CSV file with the columns time_s, cell, probability (of at least one spike in the frame), "
         "expected_count (of spikes in the frame), expected_count_1s, low_1s and high_1s (mean and central "
-        "90%% interval of the spikes in the second around the frame).",
+        "90% interval of the spikes in the second around the frame).",
     )  # fmt: skip
     _path(made, "--checkpoint", "checkpoint.pt of `dfp fit` or `dfp train`")
     _traces(made)

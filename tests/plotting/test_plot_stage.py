@@ -201,7 +201,8 @@ def test_two_trainings_of_one_family_are_two_curves(make_results: Make) -> None:
     """`fixed_point` and `fixed_point_indirect` share a family; one must not be averaged into the other."""
     folder = make_results("peer_connectivity", 5)
     drawn = load_plots(EXPERIMENTS / "peer_connectivity").figures(ResultTables(folder))["noise"]
-    names = {text.get_text() for text in drawn.legends[0].get_texts()}
+    legend = next(axes.get_legend() for axes in drawn.axes if axes.get_legend())
+    names = {text.get_text() for text in legend.get_texts()}
     assert {"Autoregressive, fixed point", "Autoregressive, fixed point, indirect inference"} <= names
     table = pd.read_csv(folder / "table.csv")
     wanted = table[
