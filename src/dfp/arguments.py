@@ -179,6 +179,10 @@ def _add_tables(commands: Commands) -> None:
     _path(made, "--results", "folder of the experiments' tables")
     _path(made, "--out", "the verdicts to write (.csv; the page .md goes beside it)")
 
+    made = _command(commands, "page", "make the claims a page to read, in HTML, self-contained")
+    _path(made, "--claims", "claims.csv of `dfp claims`; claims.md beside it says how they are judged")
+    _path(made, "--out", "the page to write (.html)")
+
     made = _command(commands, "reference", "keep a scale's tables and figures as the reference")
     _path(made, "--results", "results/<scale>")
     _path(made, "--figures", "figures/<scale>")

@@ -102,6 +102,10 @@ def _run(options: argparse.Namespace) -> None:
             from dfp.stages.claims import claims
 
             claims(options.results, options.out, options.out.with_suffix(".md"))
+        case "page":
+            from dfp.stages.claims_page import page
+
+            page(options.claims, options.out)
         case "reference":
             from dfp.stages.reference import reference
 
