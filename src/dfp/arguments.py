@@ -138,6 +138,7 @@ def _add_stages(commands: Commands) -> None:
     _path(made, "--data", "the data set's file")
     _path(made, "--out", "the metrics to write (.csv)")
     _device(made)
+    _wandb(made, "disabled")
 
     made = _command(commands, "peers", "score other people's methods on a data set", experiment=True)
     _dataset(made)

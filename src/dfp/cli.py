@@ -54,8 +54,10 @@ def _run(options: argparse.Namespace) -> None:
             )  # fmt: skip
         case "evaluate":
             from dfp.stages.evaluate import evaluate
+            from dfp.stages.mirror import mirror_evaluation
 
             evaluate(options.checkpoint, options.data, options.out, options.device)
+            mirror_evaluation(options.checkpoint, options.out, options.wandb)
         case "peers":
             from dfp.stages.peers import peers
 
@@ -95,9 +97,11 @@ def _run(options: argparse.Namespace) -> None:
 
             plot(options.experiment.parent, options.results, options.out, options.figures)
             if options.wandb != "disabled":
-                final = means(read_table(options.results / "table.csv", COLUMNS))
+                table = read_table(options.results / "table.csv", COLUMNS)
                 name = options.experiment.parent.name
-                mirror_figures(name, options.out, options.figures, options.wandb, final)
+                shown = table.astype(object).where(table.notna(), None)
+                rows = [*shown.columns], shown.to_numpy().tolist()
+                mirror_figures(name, options.out, options.figures, options.wandb, means(table), rows)
         case "claims":
             from dfp.stages.claims import claims
 
