@@ -93,9 +93,9 @@ def _value(row: pd.Series) -> str:
 
 
 def _verdict(text: object) -> str:
-    """A verdict in the colour of its first word."""
+    """A verdict, in a colour where it is one word (and a reason), of none where conditions differ."""
     said = str(text)
-    colour = next((colour for word, colour in COLOURS.items() if said.startswith(word)), "#222")
+    colour = COLOURS.get(said.partition(" (")[0], "#222")
     return f'<strong style="color: {colour}">{html.escape(said)}</strong>'
 
 

@@ -120,8 +120,8 @@ def train_on(
         fitted.save(out, summary)
         tracker.summary(summary)
     except NumericalError as error:
-        told = f"{facts['experiment']}: run {facts['run']} on {facts['dataset']}"
-        raise NumericalError(f"{told}: {error}") from None
+        name = f"{facts['experiment']}: run {facts['run']} on {facts['dataset']}"
+        raise NumericalError(f"{name}: {error}") from None
     finally:
         tracker.close()
     (folder / "progress.pt").unlink(missing_ok=True)
