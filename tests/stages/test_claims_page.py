@@ -1,4 +1,4 @@
-"""The page of claims: every claim and figure of the table, text kept as text, verdicts that do not mislead."""
+"""The page of claims: every claim and figure of the table, text kept as text, no verdict that misleads."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_verdict_that_differs_by_condition_has_no_colour_of_one(tmp_path: Path
 
 
 def test_what_is_no_table_of_claims_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="found no table, expected claims.csv"):
+    with pytest.raises(UserError, match=r"found no table, expected claims\.csv"):
         page(tmp_path / "claims.csv", tmp_path / "claims.html")
     (tmp_path / "claims.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match="found no column 'claim'"):
