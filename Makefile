@@ -49,8 +49,15 @@ smoke: $(STAMP) ## the same at the smallest scale, a few minutes
 ablations: $(STAMP) ## the experiments that are no part of `all`
 	$(SNAKEMAKE) ablations $(ARGS)
 
-report: $(STAMP) ## report.html, self-contained, of what `make all` has made
-	$(SNAKEMAKE) all --report report.html $(ARGS)
+report: $(STAMP) ## report.html, self-contained, of what is there: the newest scale, or ARGS="--config scale=paper"
+	@args='$(ARGS)'; \
+	if [[ "$$args" != *scale=* ]]; then \
+	  made=$$(ls -t results/{default,smoke,paper}/claims.csv 2>/dev/null | head -n 1); \
+	  [ -n "$$made" ] || { echo "make: found no results/<scale>/claims.csv, expected one (make all or make smoke makes it)" >&2; exit 2; }; \
+	  scale="--config scale=$$(basename "$$(dirname "$$made")")"; \
+	  if [[ "$$args" == *--config* ]]; then args="$${args/--config/$$scale}"; else args="$$scale $$args"; fi; \
+	fi; \
+	$(SNAKEMAKE) all --report report.html --report-metadata workflow/report.yaml $$args
 
 # a worker a core; a file stays on one worker, which makes its fixtures once
 test: $(STAMP) ## the tests: `make test ARGS="-m 'not workflow'"`, in one process with ARGS=-n0

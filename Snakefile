@@ -10,6 +10,9 @@ the part of the configuration that it depends on (`spec`).
 include: "workflow/rules/common.smk"
 
 
+report: "workflow/captions/report.rst"
+
+
 onstart:
     print(estimate(workflow.dag.needrun_jobs()), file=sys.stderr)
 
@@ -30,6 +33,7 @@ rule all:
     default_target: True
     input:
         f"{RESULTS}/claims.csv",
+        f"{RESULTS}/claims.html",
         [table(name) for name in IN_ALL],
         [figures(name) for name in IN_ALL],
 

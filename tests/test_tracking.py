@@ -62,7 +62,7 @@ def picture(tmp_path: Path) -> Path:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.SimpleNamespace]:
     """A module ``wandb`` whose ``init`` is set by the test."""
     found = types.SimpleNamespace(
-        Settings=lambda **settings: settings, Image=lambda path: ("image", path), init=None
+        Settings=lambda **settings: settings, Image=lambda path: ("image", path), Table=dict, init=None
     )
     monkeypatch.setitem(sys.modules, "wandb", found)  # type: ignore[arg-type]
     yield found
@@ -232,6 +232,44 @@ t.close()
     assert len(history) >= 5
     assert [entry for entry in folder.rglob("gap*.png")]
     assert any(record["type"] == "exit" for record in found)  # the run was ended, not cut off
+
+
+def test_an_evaluation_adds_to_the_run_of_its_training(tmp_path: Path, picture: Path) -> None:
+    """The same run in W&B, its summary with the held-out bound and gap, the figures' run with its table."""
+    pytest.importorskip("wandb")
+    text = f"""
+from pathlib import Path
+from dfp.tracking.tracker import mirror_figures, mirror_metrics, open_tracker
+t = open_tracker("offline", group="bias-smoke", name="bias/factorised/panel", run_id="abc123")
+t.log({{"loss": 1.0}}, step=0)
+t.close()
+told = dict(experiment="bias", scale="smoke", run="factorised", dataset="panel", wandb="abc123")
+mirror_metrics(told, {{"elbo_per_bin": -1.25, "gap_per_bin": 0.0625}}, "offline")
+mirror_metrics(dict(told, wandb=None), {{"elbo_per_bin": -3.5}}, "offline")
+table = (["run"], [["factorised"]])
+mirror_figures("bias", Path({str(picture.parent)!r}), ["gap"], "offline", {{"a/b": 1.0}}, table)
+"""
+    clean = {
+        "WANDB_DIR": str(tmp_path),
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "PYTHONPATH": str(module.__file__).split("/dfp/")[0],
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, env=clean, cwd=tmp_path
+    )
+    assert done.returncode == 0 and "W&B failed" not in done.stderr, done.stderr
+    runs = [records(folder) for folder in sorted((tmp_path / "wandb").glob("offline-run-*"))]
+    told = {id(found): next(one["run"] for one in found if one["type"] == "run") for found in runs}
+    same = [found for found in runs if told[id(found)]["run_id"] == "abc123"]
+    assert len(runs) == 3 and len(same) == 2
+    assert {told[id(found)]["display_name"] for found in same} == {"bias/factorised/panel"}
+    summaries = json.dumps([one["summary"] for found in same for one in found if one["type"] == "summary"])
+    assert (
+        "heldout/elbo_per_bin" in summaries and "heldout/gap_per_bin" in summaries and "0.0625" in summaries
+    )
+    assert all(any(one["type"] in ("history", "summary") for one in found) for found in runs)  # none is empty
+    assert list((tmp_path / "wandb").rglob("table*.table.json"))
 
 
 def test_online_against_a_server_that_never_answers(tmp_path: Path) -> None:

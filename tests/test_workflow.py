@@ -179,7 +179,7 @@ def test_an_experiment_is_a_target(copy: Path) -> None:
     assert found["train"] == len(known["uncertainty"].jobs())
     assert [rule for rule in found if rule.startswith("plot_")] == ["plot_uncertainty"]
     assert planned(snakemake(copy, "-n", "-j4", "wall_clock")) == {
-        "measure_time": 1,
+        "study": 1,
         "plot_wall_clock": 1,
         "wall_clock": 1,
     }
@@ -345,16 +345,14 @@ def test_from_nothing_to_claims(copy: Path, recordings: Path) -> None:
     before = style.read_text()
     style.write_text(before + "\nADDED = 1\n")
     redrawn = again()
-    assert not {"train", "evaluate", "simulate", "aggregate", "measure_time"} & set(redrawn)
+    assert not {"train", "evaluate", "simulate", "aggregate", "study"} & set(redrawn)
     assert [rule for rule in redrawn if rule.startswith("plot_")]
     style.write_text(before)
     loop = source / "training" / "loop.py"
     before = loop.read_text()
     loop.write_text(before + "\nADDED = 1\n")
     assert again()["train"] == sum(
-        len(exp.jobs())
-        for exp in experiments("smoke")
-        if exp.in_all and exp.kind not in ("study", "tables")
+        len(exp.jobs()) for exp in experiments("smoke") if exp.in_all and exp.kind not in ("study", "tables")
     )
     loop.write_text(before)
 

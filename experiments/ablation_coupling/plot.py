@@ -14,8 +14,8 @@ LOOKS = {
 }
 PANELS = (
     Panel("weight_correlation", style.METRICS["weight_correlation"]),
-    Panel("weight_correlation", "Change of the correlation", (0.0, "none"), base="none"),
-    Panel("weight_slope", "Change of the slope", (0.0, "none"), base="none"),
+    Panel("weight_correlation", "Change of the correlation", (0.0, "no change"), base="none"),
+    Panel("weight_slope", "Change of the slope", (0.0, "no change"), base="none"),
     Panel("train_sweeps_mean", "Sweeps per training step", log=True),
 )
 

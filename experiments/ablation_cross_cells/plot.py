@@ -10,9 +10,9 @@ from dfp.results.tables import ResultTables
 
 PANELS = (
     Panel("weight_correlation", style.METRICS["weight_correlation"]),
-    Panel("weight_correlation", "Change of the correlation", (0.0, "none"), base="0"),
-    Panel("weight_slope", "Change of the slope", (0.0, "none"), base="0"),
-    Panel("elbo_per_bin", "Change of the ELBO\n(nats per bin and cell)", (0.0, "none"), base="0"),
+    Panel("weight_correlation", "Change of the correlation", (0.0, "no change"), base="0"),
+    Panel("weight_slope", "Change of the slope", (0.0, "no change"), base="0"),
+    Panel("elbo_per_bin", "Change of the ELBO\n(nats per bin and cell)", (0.0, "no change"), base="0"),
 )
 
 

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Group
+from dfp.plotting.over import first_runs, left_out
 from dfp.results.tables import MissingResult, ResultTables
 
 
@@ -15,7 +16,7 @@ def schedule(results: ResultTables) -> Figure:
     frame = results.rows("gap_per_bin")
     if "schedule" not in results.labels:
         raise MissingResult(f"{results.path}: no label column 'schedule', which the figure is drawn over")
-    frame = frame[frame["schedule"].notna()]
+    frame = first_runs(frame[frame["schedule"].notna()], ["schedule"])
     names = list(frame["schedule"].unique())
     drawn = []
     for name in names:
@@ -43,7 +44,8 @@ def schedule(results: ResultTables) -> Figure:
     style.caption(
         figure,
         "Gap to the exact log-evidence from hard samples; left is better. "
-        + marks.interval_note([len(group.values) for group in drawn]),
+        + marks.interval_note([len(group.values) for group in drawn])
+        + left_out(results, frame["run"]),
     )
     return figure
 

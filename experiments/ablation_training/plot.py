@@ -11,7 +11,7 @@ from dfp.results.tables import ResultTables
 PANELS = (
     Panel("weight_correlation", style.METRICS["weight_correlation"]),
     Panel("weight_slope", style.METRICS["weight_slope"]),
-    Panel("history_bias_1", style.METRICS["history_bias_1"], (0.0, "truth")),
+    Panel("history_bias_1", style.METRICS["history_bias_1"]),
     Panel("elbo_per_bin", "ELBO\n(nats per bin and cell)"),
 )
 
@@ -24,6 +24,6 @@ def figures(results: ResultTables) -> dict[str, Figure]:
         "Training steps",
         PANELS,
         "What longer training does for the learned weights",
-        "Twenty coupled cells, slow rise; weights learned by the relaxed pmf, five networks.",
+        "Twenty coupled cells, slow rise; weights learned by the relaxed pmf.",
     )
     return {"training": drawn}

@@ -8,8 +8,14 @@ from dfp.plotting.over import Panel, over_label
 from dfp.results.tables import ResultTables
 
 PANELS = (
-    Panel("gap_per_bin", "Gap to the exact log-evidence\n($10^{-3}$ nats per bin)", log=True, scale=1e3),
-    Panel("two_sample_accuracy", "Two-sample classifier\n(accuracy)", (0.5, "chance")),
+    Panel(
+        "gap_per_bin",
+        "Gap to the exact log-evidence\n($10^{-3}$ nats per bin)",
+        (0.5, "goal"),
+        log=True,
+        scale=1e3,
+    ),
+    Panel("two_sample_accuracy", "Two-sample classifier\n(accuracy)"),
 )
 
 
@@ -21,7 +27,7 @@ def figures(results: ResultTables) -> dict[str, Figure]:
         "Training steps",
         PANELS,
         "What longer training leaves of the twisted posterior's gap",
-        "The cell of `uncertainty`, parameters known; ten simulated trials a step. This project's goal is a "
+        "The cell of uncertainty, parameters known; ten simulated trials a step. This project's goal is a "
         "gap of 0.5.",
     )
     return {"training": drawn}

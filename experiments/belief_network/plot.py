@@ -38,6 +38,14 @@ VARIANTS = {
 }
 BARS = ("#c9c9c9", "#7fa8c9")
 COLUMNS = 4
+#: bounds of a gap
+GAP = (0.0, float("inf"))
+
+
+def first_column(axes: Axes) -> bool:
+    """Whether axes stand at the left edge of their grid."""
+    place = axes.get_subplotspec()
+    return place is not None and place.is_first_col()
 
 
 def runs(results: ResultTables) -> list[str]:
@@ -59,17 +67,19 @@ def panels(figure: Figure, names: Sequence[str], share: bool = True) -> Iterable
 
 
 def low_edge(axes: Axes, drawn: Sequence[Curve], low: float) -> None:
-    """Points below the axis as triangles at its edge, with their mean beside them."""
-    for place, mean in {(place, float(value.mean())) for curve in drawn for place, value in curve.points}:
-        if mean < low:
-            axes.plot(place, low, marker="v", ms=6, color="#777777", clip_on=False, mew=0)
+    """The least mean at each place that is below the axis, above its triangles."""
+    places = {place for curve in drawn for place, _ in curve.points}
+    for place in places:
+        least = min(float(value.mean()) for curve in drawn for at, value in curve.points if at == place)
+        if least < low:
             axes.annotate(
-                f"{mean:.1f}".replace("-", "−"),
+                f"{least:.1f}".replace("-", "−"),
                 (place, low),
-                xytext=(6, 2),
+                xytext=(0, 9),
                 textcoords="offset points",
+                ha="center",
                 fontsize=7.5,
-                color="#777777",
+                color="#5a5a5a",
             )
 
 
@@ -114,7 +124,7 @@ def over_training(
         steps = sorted(frame["train_steps"].unique())
         axes.set_xticks(range(len(steps)), [tick(n) for n in steps])
         axes.set_xlabel("Steps n in training")
-        if axes.get_subplotspec().is_first_col():
+        if first_column(axes):
             axes.set_ylabel(label)
         everything.append((axes, made))
     means = [float(value.mean()) for _, made in everything for curve in made for _, value in curve.points]
@@ -146,7 +156,7 @@ def steps(results: ResultTables) -> Figure:
         "Bound (nats an image)",
         f"Bound against refinement steps in training, after {trained(results)} each",
         "Test images. Bernoulli units: all states enumerated, where that can be; else by samples. n = 0 is "
-        "ordinary amortised training. A triangle: below the axis.",
+        "ordinary amortised training.",
     )
 
 
@@ -158,7 +168,7 @@ def likelihood(results: ResultTables) -> Figure:
         "log p(x) (nats an image)",
         f"Log-likelihood by importance sampling, after {trained(results)} each",
         "Test images; the samples are those of the posterior that is named, so that a poor one "
-        "underestimates log p(x). A triangle: below the axis.",
+        "underestimates log p(x).",
         exact=results.has("exact_log_likelihood"),
     )
 
@@ -176,12 +186,12 @@ def effective(results: ResultTables) -> Figure:
             part = frame[frame["train_steps"] == n]
             points = [(float(i), values(part[part["test_steps"] == m])) for i, m in enumerate(tested)]
             made.append(Curve(f"trained with n = {n}", points, colour, VARIANTS[name][2], line))
-        marks.curves(axes, made, dodge=0.12)
+        marks.curves(axes, made, dodge=0.12, within=style.bounds("effective"))
         axes.set_ylim(0, 1.04)
         axes.set_xticks(range(len(tested)), [tick(m) for m in tested])
         axes.set_xlabel("Steps in test")
-        if axes.get_subplotspec().is_first_col():
-            axes.set_ylabel("Effective sample size ÷ samples")
+        if first_column(axes):
+            axes.set_ylabel("Effective size ÷ samples")
         drawn += made
     handles = [
         Line2D([], [], color="#8a8a8a", ls="--", label="n = 0"),
@@ -217,10 +227,11 @@ def gaps(results: ResultTables) -> Figure:
             left = family + values(results.rows("gap_left", **told))
             axes.barh(place, family.mean(), color=BARS[0], height=0.6)
             axes.barh(place, amortised.mean(), left=family.mean(), color=BARS[1], height=0.6)
-            _, low, high = marks.interval(family + amortised)
-            axes.plot([max(low, 0), high], [place + 0.16] * 2, color="#2f5d80", lw=1.6)
-            mean, low, high = marks.interval(left)
-            axes.plot([max(low, 0), high], [place - 0.12] * 2, color=style.INK, lw=1.6)
+            marks.bar(
+                axes, marks.interval(family + amortised)[1:], place + 0.16, "x", GAP, color="#2f5d80", lw=1.6
+            )
+            mean, *ends = marks.interval(left)
+            marks.bar(axes, ends, place - 0.12, "x", GAP, color=style.INK, lw=1.6)
             axes.plot(mean, place - 0.12, "D", color=style.INK, ms=5, mec="white", mew=0.7)
             counts.append(len(left))
         axes.set_yticks(range(len(names)), [VARIANTS[name][0] for name in names])
@@ -259,7 +270,7 @@ def training(results: ResultTables) -> Figure:
     names = [name for name in runs(results) if results.has("bound", run=name, train_steps=0, budget=SECONDS)]
     n = longest(results)
     kinds = [kind for kind in (ITERATIONS, LATE, SECONDS) if results.has("bound", budget=kind)]
-    figure = style.figure(3.5 * len(kinds) + 2.4, 4.2)
+    figure = style.figure(2.8 * len(kinds) + 2.5, 4.2)
     counts = []
     made = np.atleast_1d(figure.subplots(1, len(kinds), sharey=True))
     for axes, kind in zip(made, kinds, strict=True):

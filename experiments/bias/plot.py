@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Curve
+from dfp.plotting.over import left_out, own_runs
 from dfp.results.tables import MissingResult, ResultTables
 
 PANELS = {"known": "Parameters known", "learned": "Parameters learned"}
@@ -19,7 +20,8 @@ BIASES = ("rate_bias", "history_bias_1", "history_bias_2", "amplitude_bias", "no
 def curve_set(frame: pd.DataFrame, column: str, scale: float = 1.0) -> list[Curve]:
     """A curve per family and objective over the temperatures; runs without a temperature are left out."""
     frame = frame.assign(kind=[style.family(row) for _, row in frame.iterrows()])
-    known = list(style.FAMILIES)
+    frame = own_runs(frame, ["kind", "objective", "temperature", "parameters"], "kind")
+    known = [*style.FAMILIES, *frame["kind"]]
     kinds = sorted(
         {
             (str(kind), str(objective))
@@ -34,13 +36,12 @@ def curve_set(frame: pd.DataFrame, column: str, scale: float = 1.0) -> list[Curv
             (frame["kind"] == kind) & (frame["objective"] == objective) & frame["temperature"].notna()
         ]
         points = [
-            (float(temperature), scale * part.sort_values(["dataset", "seed"])[column].to_numpy())
+            (float(str(temperature)), scale * part.sort_values(["dataset", "seed"])[column].to_numpy())
             for temperature, part in rows.groupby("temperature")
         ]
         if points:
-            name = style.family_name(kind) + (
-                f",\n{style.objective_name(objective)}" if kind in several else ""
-            )
+            known_name = style.family_name(kind) if kind in style.FAMILIES else style.run_name(kind)
+            name = known_name + (f",\n{style.objective_name(objective)}" if kind in several else "")
             line = "--" if objective == "logistic_density" else "-"
             made.append(Curve(name, points, style.colour(kind), style.marker(objective, kind), line))
     return made
@@ -126,7 +127,9 @@ def over_temperature(
     style.title(figure, title)
     counts = [count for curve in everything for count in curve.counts]
     style.caption(
-        figure, f"{caption} {marks.interval_note(counts)} Curves are shifted sideways to keep them apart."
+        figure,
+        f"{caption} {marks.interval_note(counts)} Curves are shifted sideways to keep them apart."
+        + left_out(results, frame.loc[frame["parameters"].isin(present), "run"]),
     )
     return figure
 
@@ -136,12 +139,18 @@ def parameters(results: ResultTables) -> Figure:
     present = [metric for metric in BIASES if results.has(metric, parameters="learned")]
     if not present:
         raise MissingResult(f"{results.path}: no metric '{BIASES[0]}' for parameters 'learned'")
-    figure = style.figure(1.95 * len(present) + 2.2, 3.7)
-    panels = np.atleast_1d(figure.subplots(1, len(present)))
+    columns = min(3, len(present))
+    figure = style.figure(
+        3.0 * columns + (0.4 if len(present) == 5 else 2.2), 0.9 + 2.9 * -(-len(present) // columns)
+    )
+    grid = list(figure.subplots(-(-len(present) // columns), columns, squeeze=False).flat)
+    panels, spare = grid[: len(present)], grid[len(present) :]
     everything: list[Curve] = []
+    shown: set[str] = set()
     for axes, metric in zip(panels, present, strict=True):
         frame = with_temperature(results, metric)
         frame = frame[frame["parameters"] == "learned"]
+        shown |= set(frame.loc[frame["temperature"].notna(), "run"])
         relative = metric in ("amplitude_bias", "noise_bias")
         dodge = temperature_axis(axes, frame)
         axes.set_xlabel("Temperature")
@@ -150,15 +159,27 @@ def parameters(results: ResultTables) -> Figure:
         marks.guide(axes, 0.0, which="y")
         axes.set_title(style.METRICS[metric], fontweight="normal", fontsize=9)
         everything += drawn
-    marks.legend_beside(figure, everything)
+    for axes in spare:
+        axes.set_axis_off()
+    if spare:
+        spare[0].legend(handles=marks.legend_handles(everything), loc="center left")
+    else:
+        marks.legend_beside(figure, everything)
     style.title(figure, "What each posterior makes of the model's parameters")
     counts = [count for curve in everything for count in curve.counts]
     style.caption(
         figure,
         "Parameters learned together with the posterior, minus those that made the data (amplitude and "
-        f"noise: relative to them); dashed line: no bias. {marks.interval_note(counts)}",
+        f"noise: relative to them); dashed line: no bias. {marks.interval_note(counts)}"
+        + left_out(results, shown, _not_known(results)),
     )
     return figure
+
+
+def _not_known(results: ResultTables) -> set[str]:
+    """Runs that are not said to know the parameters."""
+    table = results.table
+    return set(table.loc[table["parameters"] != "known", "run"])
 
 
 def figures(results: ResultTables) -> dict[str, Figure]:
@@ -170,7 +191,7 @@ def figures(results: ResultTables) -> dict[str, Figure]:
             style.METRICS["gap_per_bin"],
             "Temperature and the distance from the exact posterior",
             "Hard-sample ELBO against the exact log-evidence under the same parameters (true or learned); "
-            "lower is better. A bar at the lower edge goes on to zero or below."
+            "lower is better."
             + (
                 " Planar and radial flows: bound over continuous latents, looser than one over spikes."
                 if "bound" in results.labels

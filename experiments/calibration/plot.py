@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -90,7 +91,7 @@ def ranks(results: ResultTables) -> Figure:
         if one.figure is not None:
             one.set_xlabel("Rank of the true count (share)")
             one.set_xticks([0, 0.5, 1])
-    handles = [
+    handles: list[Artist] = [
         Line2D([], [], color=style.INK, ls=line, lw=1.6, label=f"counts, {told(window)}")
         for window, line in zip(stretches, LINES, strict=False)
     ]
@@ -121,7 +122,7 @@ def coverage(results: ResultTables) -> Figure:
             for run in runs:
                 values = results.values(metric, run=run, window=window).to_numpy()
                 groups.append(Group(name(run), values, *look(results, run)))
-            marks.rows(one, groups)
+            marks.rows(one, groups, within=style.bounds(metric))
             marks.guide(one, nominal, "" if number else "nominal")
             one.axvspan(nominal - 0.05, nominal + 0.05, color="#efefef", lw=0, zorder=-1)
             one.set_xlabel(f"Coverage of the {level} interval")
@@ -180,7 +181,7 @@ def reliability(results: ResultTables) -> Figure:
         figure,
         "Bins of time in ten groups of equal width of P(spike), all cells together: above 0, spikes are more "
         "frequent than the posterior says. Bars: 95% intervals by resampling whole trials. ECE: expected "
-        "calibration error, mean over cells and its 95% interval.",
+        f"calibration error, mean over {len(results.values('ece', run=runs[0]))} cells and its 95% interval.",
     )
     return figure
 
@@ -238,7 +239,7 @@ def weights(results: ResultTables) -> Figure:
             known = results.has(metric, run=run)  # Gibbs is its own reference
             values = results.values(metric, run=run) if known else pd.Series(dtype=float)
             groups.append(Group(labels[run], values.to_numpy(), WEIGHT_COLOURS[run]))
-        marks.rows(axes, groups)
+        marks.rows(axes, groups, within=style.bounds(metric))
         marks.guide(axes, value, guide)
         axes.set_xlabel(text)
     for axes in panels[1:]:

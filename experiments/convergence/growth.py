@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dfp.plotting import marks, style
+from dfp.plotting import edges, marks, style
 from dfp.results.tables import ResultTables
 
 #: a column of predicted growth → how a panel names it
@@ -56,8 +56,12 @@ def predictors(results: ResultTables, within: float, labels: dict[str, str]) -> 
         labels: the laws that are drawn → as a legend says them.
     """
     shown = [name for name in PANELS if results.has(name, run="growth")]
-    figure = style.figure(3.5 * (1 + len(shown)) + 1.9, 4.4)
-    left, *panels = figure.subplots(1, 1 + len(shown))
+    lines = -(-(1 + len(shown)) // 2)
+    figure = style.figure(10.2, 1.2 + 3.6 * lines)
+    left, *panels = list(figure.subplots(lines, 2, squeeze=False).flat)
+    for spare in panels[len(shown) :]:
+        spare.remove()
+    panels = panels[: len(shown)]
     look = colours(list(labels))
     _tails(left, results, look)
     highest = max(sides(results, name)["measured"].max() for name in shown)
@@ -65,7 +69,7 @@ def predictors(results: ResultTables, within: float, labels: dict[str, str]) -> 
         _against(axes, sides(results, name), within, look, 1.25 * highest)
         axes.set_title(PANELS[name])
         axes.set_xlabel("Growth predicted (sweeps)")
-    panels[0].set_ylabel("Growth measured (sweeps)")
+        axes.set_ylabel("Growth measured (sweeps)")
     handles = [
         Line2D([], [], color=look[name], marker=_marker(name), ls="none", ms=6, label=text)
         for name, text in labels.items()
@@ -76,11 +80,11 @@ def predictors(results: ResultTables, within: float, labels: dict[str, str]) -> 
     seeds = [results.rows("growth", run="growth")["seed"].nunique()]
     style.caption(
         figure,
-        f"Left: bins that each sweep of one run of {bins:,} bins changes, its noise that of no measured run; "
-        "lines: e^(−λ k), from the first sweep on that changes a fifth or fewer. Others: growth of the "
+        f"First: bins that each sweep of one run of {bins:,} bins changes, its noise that of no measured "
+        "run; lines: e^(−λ k), from the first sweep on that changes a fifth or fewer. Others: growth of the "
         "sweeps from the shortest T to every longer one; predicted by ln(T ratio) ÷ ln(1/ρ), ÷ −Lyapunov "
-        f"exponent (where the memory is one bin), ÷ λ. Shaded: ±{within:g} sweeps; arrows: predicted beyond "
-        "the axis; networks with ρ ≥ 1, of which ρ predicts nothing, are left out of its panel. "
+        f"exponent (where the memory is one bin), ÷ λ. Shaded: ±{within:g} sweeps; networks with ρ ≥ 1, of "
+        "which ρ predicts nothing, are left out of its panel. "
         f"{marks.interval_note(seeds, 'network')}",
     )
     return figure
@@ -107,39 +111,28 @@ def _tails(axes: Axes, results: ResultTables, look: dict[str, Any]) -> None:
 
 
 def _against(axes: Axes, frame: pd.DataFrame, within: float, look: dict[str, Any], top: float) -> None:
-    """Each network a small point, each law and length a large one with both means' intervals; beyond the axis
-    an arrow at its edge."""
+    """Each network a small point, each law and length a large one with both means' intervals."""
     line = np.geomspace(LOWEST, top, 200)
     axes.fill_between(line, np.maximum(line - within, LOWEST), line + within, color="#ececec", lw=0, zorder=0)
     axes.plot(line, line, color=style.GUIDE, lw=1, zorder=1)
     for name, colour in look.items():
         own = frame[frame["dataset"] == name]
-        inside = own["predicted"] <= top
-        told = {"ls": "none", "mew": 0, "color": colour, "zorder": 2}
+        told = {"color": colour, "zorder": 2}
         axes.plot(
-            own["predicted"][inside],
-            own["measured"][inside],
-            marker=_marker(name),
-            ms=2.8,
-            alpha=0.45,
-            **told,
+            own["predicted"], own["measured"], _marker(name), ls="none", ms=2.8, mew=0, alpha=0.45, **told
         )
-        beyond = own["measured"][~inside]
-        if len(beyond):
-            axes.plot(np.full(len(beyond), top), beyond, marker=">", ms=4, alpha=0.7, clip_on=False, **told)
+        edges.beyond(axes, own["predicted"], own["measured"], "x", ms=4, alpha=0.7, **told)
         for _, part in own.groupby("bins"):
-            _mean(axes, part, colour, _marker(name), top)
+            _mean(axes, part, colour, _marker(name))
     axes.set_xlim(LOWEST, top)
     axes.set_ylim(LOWEST, top)
     for which in ("x", "y"):
         style.log_axis(axes, which)
 
 
-def _mean(axes: Axes, part: pd.DataFrame, colour: Any, marker: str, top: float) -> None:
+def _mean(axes: Axes, part: pd.DataFrame, colour: Any, marker: str) -> None:
     x, *across = marks.interval(part["predicted"])
     y, *along = marks.interval(part["measured"])
-    bar = {"color": colour, "lw": 1.8, "solid_capstyle": "butt", "zorder": 3}
-    axes.plot(np.clip(across, LOWEST, top), [y, y], **bar)
-    axes.plot([min(x, top)] * 2, np.clip(along, LOWEST, top), **bar)
-    if x <= top:
-        axes.plot(x, y, marker=marker, ms=6, color=colour, mec="white", mew=0.8, zorder=4)
+    marks.bar(axes, across, y, "x", color=colour, lw=1.8)
+    marks.bar(axes, along, x, "y", color=colour, lw=1.8)
+    axes.plot(x, y, marker=marker, ms=6, color=colour, mec="white", mew=0.8, zorder=4)

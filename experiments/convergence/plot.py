@@ -43,7 +43,7 @@ GRIDS = ("exponent", "rho", "lyapunov", "predicted_exponent", "sweeps")
 def growth(results: ResultTables) -> Figure:
     """Sweeps over T, measured and as ρ predicts, and what is left between them."""
     sweeps = results.rows("sweeps", run="growth")
-    figure = style.figure(12.6, 4.4)
+    figure = style.figure(10.9, 4.4)
     *panels, rest = figure.subplots(1, 3, width_ratios=[1, 1, 0.9])
     top = 1.12 * sweeps.groupby(["dataset", "bins", "seed"])["value"].mean().max()
     for axes, kind, text in zip(panels, ("network", "cell"), ("Networks", "One cell"), strict=True):
@@ -80,7 +80,7 @@ def predictors(results: ResultTables) -> Figure:
 def _over_bins(results: ResultTables, name: str, lengths: list[int], place: int) -> Curve:
     frame = results.rows("sweeps", run="growth", dataset=name)
     rho = results.rows("rho", run="growth", dataset=name)["value"].mean()
-    by = [(lengths.index(bins), values(part)) for bins, part in frame.groupby("bins")]
+    by = [(lengths.index(int(str(bins))), values(part)) for bins, part in frame.groupby("bins")]
     label = told(name).replace("20 cells, weights of sd", "weights of sd").removeprefix("one ")
     return Curve(f"{label} (ρ = {rho:.2f})", by, COLOURS[place % 5], MARKERS[place % 5])
 
@@ -127,8 +127,8 @@ def phases(results: ResultTables) -> Figure:
         if results.has("exponent", which="size")
         else None
     )
-    figure = style.figure(14.6, 4.4)
-    *panels, every, last = figure.subplots(1, 4, width_ratios=[1, 1, 0.75, 0.55])
+    figure = style.figure(10.2, 8.4)
+    *panels, every, last = figure.subplots(2, 2).flat
     scale = mpl.cm.ScalarMappable(Normalize(0, 1), mpl.colormaps["viridis"])
     for axes, column in zip(panels, ("density", "rest_rate_hz"), strict=True):
         own, label = GRID_AXES[column]
@@ -150,11 +150,17 @@ def phases(results: ResultTables) -> Figure:
         "growth exponent, ln(s'/s) ÷ ln(T'/T) of the sweeps at two lengths: 0 where they do not grow, 1 "
         "where they grow as T. Number: mean sweeps at the longer. Lines: ρ = 1 (solid), largest Lyapunov "
         "exponent = 0 (dashed), growth exponent ½ by the tail of the changes (dotted), all of one draw at "
-        "the shorter, means over networks, interpolated. Right: "
+        "the shorter, means over networks, interpolated. Below: "
         "every network of both grids; networks a little beyond the boundary, by size, with as many inputs a "
-        "cell: in small ones flips die out by chance.",
+        "cell: in small ones flips die out by chance."
+        + (f" By size: {marks.interval_note(_of_size(sized), 'network')}" if sized is not None else ""),
     )
     return figure
+
+
+def _of_size(frame: pd.DataFrame) -> list[int]:
+    """Networks of each size."""
+    return [len(part) for _, part in frame.groupby("cells")]
 
 
 def _labels(results: ResultTables) -> pd.DataFrame:
@@ -246,13 +252,13 @@ def temperatures(results: ResultTables) -> Figure:
 def guard(results: ResultTables) -> Figure:
     """Training on too few sweeps: bound, objective, residual and ρ, with and without a guard."""
     runs = [FEW, *reversed(guards(results)), REFERENCE]
-    figure = style.figure(14.4, 4.2)
+    figure = style.figure(10.2, 7.4)
     drawn: list[Curve] = []
-    for axes, (metric, label) in zip(figure.subplots(1, len(TRAINING)), TRAINING.items(), strict=True):
+    for axes, (metric, label) in zip(figure.subplots(2, 2).flat, TRAINING.items(), strict=True):
         drawn = []
         for place, run in enumerate(runs):
             frame = results.rows(metric, run=run, dataset="training")
-            by = [(float(step), values(part)) for step, part in frame.groupby("step")]
+            by = [(float(str(step)), values(part)) for step, part in frame.groupby("step")]
             means = None
             if metric == "residual":
                 by = [(step, np.maximum(each, STILL)) for step, each in by]

@@ -36,7 +36,7 @@ def gaps(axes: Axes, results: ResultTables) -> None:
             results.values("gap_per_bin", run=run).to_numpy(),
             style.colour(run),
         )
-        for run in RUNS
+        for run in (*RUNS, *(run for run in results.runs if run not in (*RUNS, "exact")))
     ]
     marks.rows(axes, groups)
     axes.set_xlabel("Gap to the exact log-evidence (nats per bin)")

@@ -94,7 +94,7 @@ def rows_of(frame: pd.DataFrame) -> list[tuple[str, float]]:
     ]
 
 
-def geometric(values: Sequence[float] | pd.Series[float]) -> tuple[float, float, float]:
+def geometric(values: Sequence[float] | pd.Series[float] | np.ndarray) -> tuple[float, float, float]:
     """Geometric mean and its 95% interval."""
     return marks.ratio_interval(np.asarray(values, dtype=float))
 
@@ -116,7 +116,7 @@ def heat(
             dark = sum(mpl.colors.to_rgb(face)) < 1.35
             axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fc=face, ec="white", lw=0.8))
             ink = "#1a7f37" if text == "✓" else ("white" if dark else style.INK)
-            axes.text(x, y, text, ha="center", va="center", fontsize=6.5 if text != "✓" else 9, color=ink)
+            axes.text(x, y, text, ha="center", va="center", fontsize=7 if text != "✓" else 9, color=ink)
     axes.set_xlim(-0.5, len(columns) - 0.5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xticks(range(len(columns)), [style.number(noise) for _, noise in columns], fontsize=7.5)
@@ -127,7 +127,7 @@ def heat(
     lengths = [bins for bins, _ in columns]
     for bins in dict.fromkeys(lengths):
         places = [place for place, length in enumerate(lengths) if length == bins]
-        axes.text(np.mean(places), -0.62, f"T = {bins}", ha="center", va="bottom", fontsize=8)
+        axes.text(float(np.mean(places)), -0.62, f"T = {bins}", ha="center", va="bottom", fontsize=8)
         if places[0]:
             axes.axvline(places[0] - 0.5, color="white", lw=4)
     for y in range(1, len(rows)):
@@ -146,14 +146,14 @@ def cell_of(part: pd.DataFrame, panel: Heat, scale: mpl.cm.ScalarMappable) -> tu
     value = geometric(part[panel.metric])[0] if len(part) > 1 else float(part[panel.metric].iloc[0])
     hidden = panel.metric == "bias" and part["seen"].mean() < 0.5
     text = f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 0.995 else f"{value:.2f}".lstrip("0")
-    return ("<" if hidden else "") + text, mpl.colors.to_hex(scale.to_rgba(value))
+    return ("<" if hidden else "") + text, mpl.colors.to_hex(scale.cmap(scale.norm(value)))
 
 
 def atlas(results: ResultTables, frame: pd.DataFrame, posterior: str) -> Figure:
     """Bias and spread of every estimator over length and noise."""
     frame = frame[(frame["posterior"] == posterior) & (frame["sweeps"] == 0) & (frame["point"] == "near")]
     rows = rows_of(frame)
-    figure = style.figure(12.6, 1.9 + 0.27 * len(rows))
+    figure = style.figure(10.9, 1.9 + 0.27 * len(rows))
     panels = figure.subplots(1, len(HEATS), sharey=True)
     for axes, panel in zip(panels, HEATS, strict=True):
         scale = heat(axes, frame, panel, rows)
@@ -236,8 +236,8 @@ def temperature(results: ResultTables, frame: pd.DataFrame) -> Figure:
     """What a lower temperature buys and costs."""
     bins, noise = middle(frame)
     own = setting(frame, posterior="autoregressive", bins=bins, noise=noise, sweeps=0, part="phi")
-    figure = style.figure(12.0, 4.2)
-    panels = figure.subplots(1, 3)
+    figure = style.figure(8.4, 7.0)
+    *panels, beside = figure.subplots(2, 2).flat
     shown = (
         ("near", "bias", "Bias, q near the posterior", "Relative bias of ∇φ"),
         ("prior", "bias", "Bias, q = prior", "Relative bias of ∇φ"),
@@ -268,7 +268,8 @@ def temperature(results: ResultTables, frame: pd.DataFrame) -> Figure:
     for axes in panels[:2]:
         axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
     drawn.append(Curve("Score function (no bias)", [], COLOURS["score_function"], "", "--"))
-    marks.legend_beside(figure, drawn)
+    beside.set_axis_off()
+    beside.legend(handles=marks.legend_handles(drawn), loc="center left")
     style.title(figure, "What a lower temperature buys and costs")
     style.caption(
         figure,
@@ -287,7 +288,7 @@ def sweeps(results: ResultTables, frame: pd.DataFrame) -> Figure:
     cool = sorted(value for value in own["temperature"].unique() if value)
     tau = cool[min(1, len(cool) - 1)]
     own = own[own["temperature"].isin([0.0, tau])]
-    figure = style.figure(11.0, 4.3)
+    figure = style.figure(10.9, 4.3)
     left, right = figure.subplots(1, 2)
     counts = sorted(value for value in own["sweeps"].unique() if value)
     places = {0.0: float(len(counts))} | {float(count): float(place) for place, count in enumerate(counts)}

@@ -10,7 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dfp.plotting import marks, style
+from dfp.plotting import edges, marks, style
+from dfp.plotting.over import left_out
 from dfp.results.tables import UNIT, MissingResult, ResultTables
 
 ONE, MANY = "uncertainty", "connectivity"
@@ -107,6 +108,15 @@ def pairs(results: ResultTables, panel: Panel, run: str) -> pd.DataFrame:
     return pd.concat(sides, axis=1, join="inner", keys=["seconds", "value"]).sort_index()
 
 
+def of_problem(results: ResultTables, panel: Panel) -> list[str]:
+    """Runs that one of the two problems has times and the panel's metric of."""
+    frame = results.rows(panel.metric, of=panel.of)
+    if panel.of == MANY:
+        frame = frame[frame["setting"] == SETTING]
+    timed = results.rows(SECONDS, of=panel.of)["run"]
+    return list(frame.loc[frame["run"].isin(timed), "run"].unique())
+
+
 def extrapolated(results: ResultTables, panel: Panel) -> pd.DataFrame:
     """The sequential posterior of many cells: the fixed point's values, which draws the same spikes on the
     same noise, its seconds times the ratio of both's steps on the short networks, geometric mean.
@@ -144,17 +154,16 @@ def draw(axes: Axes, panel: Panel, found: Sequence[tuple[Family, pd.DataFrame]])
         highs = [np.array([marks.interval(one["value"])[2]]) for _, one in found]
         axes.set_ylim(*marks.log_limits([*(one["value"].to_numpy() for _, one in found), *highs]))
         style.log_axis(axes, "y")
-    edge = axes.get_ylim()[0] if panel.log else -np.inf
     for family, one in found:
         x, left, right = marks.ratio_interval(one["seconds"])
         y, low, high = marks.interval(one["value"])
         axes.plot(
-            one["seconds"], np.maximum(one["value"], edge), ls="none", marker=family.marker, ms=3, mew=0,
-            alpha=0.35, color=family.colour, zorder=2,
+            one["seconds"], one["value"], ls="none", marker=family.marker, ms=3, mew=0, alpha=0.35,
+            color=family.colour, zorder=2,
         )  # fmt: skip
-        for ends, where in (([left, right], [y, y]), ([x, x], [max(low, edge), high])):
-            if np.isfinite([*ends, *where]).all():
-                axes.plot(ends, where, color=family.colour, lw=1.7, solid_capstyle="butt", zorder=3)
+        marks.bar(axes, [left, right], y, "x", color=family.colour, lw=1.7)
+        marks.bar(axes, [low, high], x, "y", style.bounds(panel.metric), color=family.colour, lw=1.7)
+        edges.beyond(axes, [*one["value"], y], [*one["seconds"], x], "y", color=family.colour, ms=5, zorder=3)
         face = "white" if family.open else family.colour
         ring = family.colour if family.open else "white"
         edge_width = 1.3 if family.open else 0.5
@@ -167,10 +176,11 @@ def draw(axes: Axes, panel: Panel, found: Sequence[tuple[Family, pd.DataFrame]])
 
 def families(results: ResultTables) -> Figure:
     """Accuracy against time, a panel a measure."""
-    figure = style.figure(11.6, 7.2)
+    figure = style.figure(10.9, 7.2)
     shown: dict[str, marks.Group] = {}
     counts: list[int] = []
     drawn: list[Family] = []
+    left: list[str] = []
     for axes, panel in zip(figure.subplots(2, 2).flat, PANELS, strict=True):
         found = [(family, points(results, panel, family)) for family in (*FAMILIES, EXTRAPOLATED)]
         found = shared([(family, one) for family, one in found if len(one)])
@@ -179,6 +189,7 @@ def families(results: ResultTables) -> Figure:
                 f"{results.path}: no run of '{panel.of}' has '{panel.metric}' and '{SECONDS}'"
             )
         draw(axes, panel, found)
+        left += [run for run in of_problem(results, panel) if run not in left]
         drawn += [family for family, _ in found if family not in drawn]
         counts += [len(one) for _, one in found]
     for family in (*FAMILIES, EXTRAPOLATED):
@@ -201,7 +212,9 @@ def families(results: ResultTables) -> Figure:
         "families are trained on; there the nonlinear history is joined by the model's own coupling. Open: "
         "the fixed point's accuracy, which draws the same spikes, at its time × the ratio of step times "
         "measured in short windows, an underestimate. Times include those of the runs started from, were "
-        "taken while other jobs ran, and are geometric means. " + marks.interval_note(counts),
+        "taken while other jobs ran, and are geometric means. "
+        + marks.interval_note(counts)
+        + left_out(results, {run for family in FAMILIES for run in (family.one, family.many)}, left),
     )
     return figure
 

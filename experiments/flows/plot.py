@@ -111,7 +111,7 @@ def divergence(results: ResultTables) -> Figure:
     for column, energy in enumerate(energies):
         for axes, metric, scale in zip(panels[:, column], ("kl", "outside"), (1.0, 100.0), strict=True):
             drawn = over_lengths(results, metric, energy, scale)
-            marks.curves(axes, drawn, dodge=0.12)
+            marks.curves(axes, drawn, dodge=0.12, within=(0.0, 100.0) if metric == "outside" else None)
             axes.set_xticks(range(len(lengths)), lengths)
             axes.set_xlim(-0.5, len(lengths) - 0.5)
             everything += drawn

@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from dfp.plotting import marks, style
+from dfp.plotting import edges, marks, style
 from dfp.results.intervals import rank_correlation_interval
 
 from .judged import Judged
@@ -49,6 +49,7 @@ def ranked(axes: Axes, one: Judged, says: str, axis: str, note: str = "", noun: 
     for keep, colour, face in ((held, HELD, HELD), (~held, FAILED, "white")):
         axes.vlines(place[keep], one.edge, heights[keep], color=colour, lw=0.9, alpha=0.5, zorder=1)
         axes.plot(place[keep], heights[keep], "o", ms=4.2, color=colour, mfc=face, mew=1.1, zorder=3)
+        edges.beyond(axes, heights[keep], place[keep], "y", color=colour, ms=4.2, zorder=3)
     if one.error:
         axes.set_ylim(*marks.log_limits([heights, np.array([one.edge])]))
         style.log_axis(axes, "y")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dfp.plotting import marks, style
+from dfp.plotting import edges, marks, style
 from dfp.results.tables import ResultTables
 
 from .judged import (
@@ -45,15 +44,17 @@ def too_wide(results: ResultTables, one: Judged) -> str:
 def coverage(axes: Axes, results: ResultTables) -> None:
     """Mean coverage of the 50% and 90% intervals of the spike count, a row a run."""
     names = []
-    for place, run in enumerate(COVERAGE_RUNS):
+    added = [run for run in results.runs if run not in (*COVERAGE_RUNS, "logistic_flow")]
+    for place, run in enumerate((*COVERAGE_RUNS, *added)):
         names.append(style.run_name(run).replace(", ", ",\n"))
-        colour = style.colour("factorised" if run == "factorised" else "fixed_point")
-        marker = "s" if run == BEST else "o"
+        colour = style.colour("fixed_point" if run in ("fixed_point", BEST) else run)
+        marker = "s" if run == BEST else "X" if run in added else "o"
         for level in ("50", "90"):
-            mean, low, high = marks.interval(results.values(f"coverage_{level}", run=run))
-            if np.isfinite(low):
-                axes.plot([low, high], [place] * 2, color=colour, lw=2.2, solid_capstyle="butt")
-            axes.plot(mean, place, marker=marker, ms=6.5, color=colour, mec="white", mew=0.8)
+            metric = f"coverage_{level}"
+            mean, *ends = marks.interval(results.values(metric, run=run))
+            marks.bar(axes, ends, place, "x", style.bounds(metric), color=colour, lw=2.2)
+            axes.plot(mean, place, marker=marker, ms=6.5, color=colour, mec="white", mew=0.8, zorder=4)
+            edges.beyond(axes, mean, place, "x", color=colour, ms=6.5, zorder=4)
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)

@@ -129,14 +129,14 @@ def sweeps(results: ResultTables) -> Figure:
         for run, line in CURVES.items():
             part = rows[rows["run"] == run]
             points = [
-                (float(count), some.sort_values("seed")["value"].to_numpy())
+                (float(str(count)), some.sort_values("seed")["value"].to_numpy())
                 for count, some in part.groupby("sweeps")
                 if count < part["bins"].iloc[0]  # from as many sweeps as bins on it is 0
             ]
             if points:
                 colour = style.colour("logistic_flow" if run == "logistic_flow" else "fixed_point")
                 made.append(Curve(style.run_name(run), points, colour, MARKERS[run], line))
-        marks.curves(axes, made, dodge=0.09)
+        marks.curves(axes, made, dodge=0.09, within=(0.0, np.inf) if axes is right else None)
         marks.guide(axes, 0.0, which="y")
         axes.set_xlabel("Sweeps in sampling")
         axes.set_xticks(sorted({point[0] for curve in made for point in curve.points}))

@@ -40,7 +40,7 @@ def lines(results: ResultTables, metric: str, dataset: str) -> list[Curve]:
 def refinement(results: ResultTables) -> Figure:
     """Errors of mean, variance and gap over the number of steps."""
     names = sizes(results)
-    figure = style.figure(11.0, 2.7 * len(names) + 1.3)
+    figure = style.figure(10.9, 2.7 * len(names) + 1.3)
     grid = figure.subplots(len(names), len(TEXTS), squeeze=False, sharex=True)
     drawn: list[Curve] = []
     for line, dataset in zip(grid, names, strict=True):
@@ -95,8 +95,8 @@ def flow(results: ResultTables) -> Figure:
     style.caption(
         figure,
         "Gap by fresh samples; K = 0 is the diagonal posterior. Dotted: mean of ½ (Σ log Λ_ii − log |Λ|), "
-        "which no diagonal posterior can go below; a bar at the lower edge goes on to zero or below. Few "
-        "maps are enough: K = D − 1 shears make every Gaussian. "
+        "which no diagonal posterior can go below. Few maps are enough: K = D − 1 shears make every "
+        "Gaussian. "
         + marks.interval_note([len(each) for curve in drawn for _, each in curve.points], "model"),
     )
     return figure

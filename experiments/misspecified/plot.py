@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Curve, Group
-from dfp.plotting.over import Look, Panel, change, rows_of, values
+from dfp.plotting.over import Look, Panel, change, left_out, own_runs, rows_of, values, with_others
 from dfp.results.tables import MissingResult, ResultTables
 
 RIGHT = "right"
@@ -21,11 +21,12 @@ CONSTANTS = {
     "noise": ("Noise told", ("noise 0.8", RIGHT, "noise 1.25")),
 }
 TICKS = {RIGHT: "right", "amplitude varied": "±10%\na cell"}
-LOOKS = {
+LOOKS: dict[Hashable, Look] = {
     "indirect": Look("Factorised, indirect inference", style.colour("factorised"), "h"),
     "constants_learned": Look("the same, constants learned", style.colour("refined"), "^"),
     "relaxed": Look("Fixed point, relaxed pmf", style.colour("fixed_point"), "o"),
     "oasis_glm": Look("OASIS, then regression", style.colour("oasis_glm"), "D"),
+    "glm_true_spikes": Look("Regression on the true spikes", style.INK, "P"),
 }
 SETTING = (
     "Twenty coupled cells, noise 0.4, rise 0.1 s; a seed is a network. The traces are the same; one constant "
@@ -33,7 +34,7 @@ SETTING = (
 )
 MEASURES = (
     Panel("weight_correlation", style.METRICS["weight_correlation"]),
-    Panel("weight_slope", style.METRICS["weight_slope"], (1.0, "unshrunk")),
+    Panel("weight_slope", style.METRICS["weight_slope"]),
     Panel("history_bias_1", "History, lag 1 (logits)\n(learned − true)", (0.0, "truth")),
     Panel("history_off_1", "History, lag 1 (logits)\n|learned − true|"),
 )
@@ -44,9 +45,9 @@ def rows(results: ResultTables, metric: str) -> pd.DataFrame:
     have no label).
     """
     frame = results.rows(metric)
-    method = frame["method"].where(frame["method"].notna(), frame["family"])
+    method = frame["method"].fillna(frame["family"]).fillna(frame["run"])
     told = frame["told"].where(frame["told"].notna(), RIGHT)
-    return frame.assign(by=method, told=told)
+    return own_runs(frame.assign(by=method, told=told), ["by", "told"], "by")
 
 
 def tick(told: str) -> str:
@@ -54,7 +55,7 @@ def tick(told: str) -> str:
     return TICKS.get(told, f"× {told.split()[-1]}")
 
 
-def column(frame: pd.DataFrame, told: Sequence[str], looks: dict[str, Look]) -> list[Curve]:
+def column(frame: pd.DataFrame, told: Sequence[str], looks: Mapping[Hashable, Look]) -> list[Curve]:
     """One panel: a curve a method over what was told; a value that lies on no line has one of its own."""
     places = {name: float(place) for place, name in enumerate(told)}
     drawn = []
@@ -68,7 +69,7 @@ def column(frame: pd.DataFrame, told: Sequence[str], looks: dict[str, Look]) -> 
     return drawn
 
 
-def draw(axes: Axes, drawn: Sequence[Curve], told: Sequence[str]) -> None:
+def draw(axes: Axes, drawn: Sequence[Curve], told: Sequence[str], within: marks.Bounds) -> None:
     """Curves side by side, those of one method at one place."""
     names = list(dict.fromkeys(curve.label for curve in drawn))
     for number, name in enumerate(names):
@@ -76,7 +77,8 @@ def draw(axes: Axes, drawn: Sequence[Curve], told: Sequence[str]) -> None:
         for curve in drawn:
             if curve.label == name and curve.points:
                 moved = [(place + shift, found) for place, found in curve.points]
-                marks.curves(axes, [Curve(name, moved, curve.colour, curve.marker, curve.line)])
+                one = Curve(name, moved, curve.colour, curve.marker, curve.line)
+                marks.curves(axes, [one], within=within)
     axes.set_xticks(range(len(told)), [tick(name) for name in told])
     axes.set_xlim(-0.5, len(told) - 0.5)
 
@@ -87,8 +89,12 @@ def panels(results: ResultTables, measures: Sequence[Panel], title: str, caption
     A measure with a ``base`` is drawn as its change from there, paired by network.
     """
     frames = [rows(results, panel.metric) for panel in measures]
-    looks = {name: look for name, look in LOOKS.items() if (frames[0]["by"] == name).any()}
-    figure = style.figure(12.5, 2.6 * len(measures) + 0.4)
+    looks = {
+        name: look
+        for name, look in with_others(LOOKS, frames[0], "by").items()
+        if (frames[0]["by"] == name).any()
+    }
+    figure = style.figure(10.9, 2.6 * len(measures) + 0.4)
     widths = [len(told) for _, told in CONSTANTS.values()]
     grid = figure.subplots(len(measures), len(CONSTANTS), width_ratios=widths, sharey="row", sharex="col")
     everything: list[Curve] = []
@@ -99,11 +105,11 @@ def panels(results: ResultTables, measures: Sequence[Panel], title: str, caption
             axes = grid[line, place]
             present = [name for name in told if (frame["told"] == name).any()]
             drawn = column(frame, present, looks)
-            draw(axes, drawn, present)
+            draw(axes, drawn, present, panel.within)
             everything += drawn
-            if panel.guide is not None:
+            if panel.target is not None:
                 marks.guide(
-                    axes, panel.guide[0], panel.guide[1] if place == len(widths) - 1 else "", which="y"
+                    axes, panel.target[0], panel.target[1] if place == len(widths) - 1 else "", which="y"
                 )
             if line == 0:
                 axes.set_title(heading)
@@ -111,7 +117,9 @@ def panels(results: ResultTables, measures: Sequence[Panel], title: str, caption
     marks.legend_beside(figure, [curve for curve in everything if curve.points])
     style.title(figure, title)
     counts = [count for curve in everything for count in curve.counts]
-    style.caption(figure, f"{caption} {marks.interval_note(counts)}")
+    known = {name for _, told in CONSTANTS.values() for name in told}
+    shown = frames[0].loc[frames[0]["told"].isin(known), "run"]
+    style.caption(figure, f"{caption} {marks.interval_note(counts)}{left_out(results, shown)}")
     return figure
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Iterable
+
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -10,8 +13,20 @@ from dfp.results.tables import MissingResult, ResultTables
 
 RUNS = ("oasis", "factorised", "fixed_point")
 WINDOWS = {"correlation_25ms": "25 ms", "correlation_40ms": "40 ms", "correlation_1s": "1 s"}
+NAMES = {"oasis": "OASIS", "factorised": "Factorised", "fixed_point": "Fixed\npoint"}
 CELLS = 4
 SECONDS = 20.0
+
+
+def ordered(present: Iterable[str]) -> list[str]:
+    """Runs in the order of the figures, those that a user has added last."""
+    found = list(dict.fromkeys(present))
+    return [*(run for run in RUNS if run in found), *(run for run in found if run not in RUNS)]
+
+
+def name(run: str) -> str:
+    """A run on an axis."""
+    return NAMES.get(run) or textwrap.fill(style.run_name(run), 12)
 
 
 def cell_titles(results: ResultTables) -> dict[tuple[str, int], str]:
@@ -36,13 +51,13 @@ def trace_figure(results: ResultTables) -> Figure:
     examples = results.examples()
     titles = cell_titles(results)
     cells = list(dict.fromkeys(zip(examples["dataset"], examples["seed"], strict=True)))[:CELLS]
-    runs = [run for run in RUNS if (examples["run"] == run).any()]
+    runs = ordered(examples["run"])
     if not runs:
         raise MissingResult(f"{results.folder / 'examples.csv'}: no rows for the runs {', '.join(RUNS)}")
     columns = min(2, len(cells))
     tall = -(-len(cells) // columns)
     figure = style.figure(5.0 * columns + 0.3, 1.25 + 3.0 * tall)
-    blocks = np.atleast_1d(figure.subfigures(tall, columns, wspace=0.02, hspace=0.03)).ravel()
+    blocks = figure.subfigures(tall, columns, squeeze=False, wspace=0.02, hspace=0.03).ravel()
     for place, (block, (dataset, seed)) in enumerate(zip(blocks, cells, strict=False)):
         rows = examples[(examples["dataset"] == dataset) & (examples["seed"] == seed)]
         rows = rows[rows["trial"] == rows["trial"].iloc[0]]
@@ -55,15 +70,8 @@ def trace_figure(results: ResultTables) -> Figure:
         panels[0].set_title(titles.get((str(dataset), int(seed)), str(dataset)))
         for axes, run in zip(panels[1:], runs, strict=True):
             part = traces.cut(rows[rows["run"] == run], window)
-            traces.probability(
-                axes, part, style.colour(style.family({"run": run})), exact=False, own_units=run == "oasis"
-            )
-            axes.set_ylabel(
-                {"oasis": "OASIS", "factorised": "Factorised", "fixed_point": "Fixed\npoint"}[run],
-                rotation=0,
-                ha="right",
-                va="center",
-            )
+            traces.probability(axes, part, style.colour(run), exact=False, own_units=run == "oasis")
+            axes.set_ylabel(name(run), rotation=0, ha="right", va="center")
         for axes in panels[:-1]:
             axes.tick_params(axis="x", labelbottom=False)
         half = traces.bin_width(times) / 2
@@ -91,21 +99,19 @@ def correlation(results: ResultTables) -> Figure:
     count = 0
     for axes, (metric, text) in zip(panels, present.items(), strict=True):
         table = results.rows(metric).pivot(index=["dataset", "seed"], columns="run", values="value")
-        runs = [run for run in RUNS if run in table.columns]
+        runs = ordered(table.columns)
         table = table[runs].dropna()
         count = len(table)
-        colours = [style.colour(style.family({"run": run})) for run in runs]
-        names = [
-            {"oasis": "OASIS", "factorised": "Factorised", "fixed_point": "Fixed\npoint"}[run] for run in runs
-        ]
-        marks.paired_lines(axes, names, [table[run].to_numpy() for run in runs], colours)
+        colours = [style.colour(run) for run in runs]
+        columns = [table[run].to_numpy() for run in runs]
+        marks.paired_lines(axes, [name(run) for run in runs], columns, colours, style.bounds(metric))
         lines = []
         for other in runs:
             if other != "fixed_point" and "fixed_point" in runs:
                 mean, low, high = marks.interval(table["fixed_point"] - table[other])
-                name = "OASIS" if other == "oasis" else other
+                against = "OASIS" if other == "oasis" else other.replace("_", " ")
                 spread = f" [{low:+.2f}, {high:+.2f}]" if np.isfinite(low) else ""
-                lines.append(f"− {name}: {mean:+.2f}{spread}".replace("-", "−"))
+                lines.append(f"− {against}: {mean:+.2f}{spread}".replace("-", "−"))
         axes.set_title(f"{text} Gaussian" if metric == "correlation_25ms" else f"Bins of {text}")
         if lines:
             axes.set_xlabel("Fixed point\n" + "\n".join(lines), fontsize=8)

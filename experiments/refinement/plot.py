@@ -11,7 +11,19 @@ from matplotlib.figure import Figure
 
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Curve
-from dfp.plotting.over import Look, Panel, axis, change, curve, labelled, place, tick, values
+from dfp.plotting.over import (
+    Look,
+    Panel,
+    axis,
+    change,
+    curve,
+    first_runs,
+    labelled,
+    left_out,
+    place,
+    tick,
+    values,
+)
 from dfp.results.tables import ResultTables
 
 ESTIMATORS = {
@@ -32,13 +44,14 @@ NOTE = "One cell, parameters known; gap to the exact log-evidence from hard samp
 
 def refined(results: ResultTables, metric: str) -> pd.DataFrame:
     """Rows of the refined runs."""
-    return labelled(results, metric, "estimator", "steps_in_training", "steps_at_inference")
+    labels = ["estimator", "steps_in_training", "steps_at_inference"]
+    return first_runs(labelled(results, metric, *labels), ["of", "budget", *labels])
 
 
 def amortised(results: ResultTables, metric: str, of: str) -> np.ndarray | None:
     """The values of the networks that all start from, one a seed."""
     frame = labelled(results, metric, "of")
-    frame = frame[(frame["of"] == of) & (frame["posterior"] != "refined")]
+    frame = first_runs(frame[(frame["of"] == of) & (frame["posterior"] != "refined")], ["of"])
     return values(frame) if len(frame) else None
 
 
@@ -51,6 +64,15 @@ def places_of(frame: pd.DataFrame, label: str) -> dict[str, float]:
     return {name: float(index) for index, name in enumerate(names)}
 
 
+def missing(results: ResultTables) -> str:
+    """A closing sentence on runs that no figure of this experiment draws."""
+    frame = refined(results, GAP.metric)
+    known = frame[frame["estimator"].isin(ESTIMATORS) & frame["of"].isin(BASES)]
+    plain = labelled(results, GAP.metric, "of")
+    plain = plain[(plain["posterior"] != "refined") & plain["of"].isin(BASES)]
+    return left_out(results, [*known["run"], *first_runs(plain, ["of"])["run"]])
+
+
 #: what refinement is paired within, besides the seed
 PAIR = ("of", "estimator")
 
@@ -61,7 +83,7 @@ def inference(results: ResultTables) -> Figure:
     measures = (GAP, GAP_CHANGE, ERROR_CHANGE)
     frame = refined(results, GAP.metric)
     present = bases(frame)
-    figure = style.figure(12.2, 0.9 + 3.0 * len(present))
+    figure = style.figure(10.9, 0.9 + 3.0 * len(present))
     panels = figure.subplots(len(present), 3, squeeze=False)
     drawn: list[Curve] = []
     for line, of in zip(panels, present, strict=True):
@@ -90,7 +112,7 @@ def inference(results: ResultTables) -> Figure:
         figure,
         NOTE
         + "Each curve's network was trained on without refinement, by the relaxed pmf. Changes are paired "
-        "by seed. " + marks.interval_note(counts),
+        "by seed. " + marks.interval_note(counts) + missing(results),
     )
     return figure
 
@@ -117,10 +139,10 @@ def training(results: ResultTables) -> Figure:
     taught = frame["steps_in_training"].map(tick) != "0"
     present = bases(frame[taught])
     budgets = [name for name in LINES if (frame["budget"] == name).any()]
-    figure = style.figure(14.0, 0.9 + 3.1 * len(present))
-    panels = figure.subplots(len(present), len(measures), squeeze=False)
+    figure = style.figure(3.6 * len(present) + 3.2, 0.9 + 2.7 * len(measures))
+    panels = figure.subplots(len(measures), len(present), squeeze=False)
     drawn: list[Curve] = []
-    for line, of in zip(panels, present, strict=True):
+    for line, of in zip(panels.T, present, strict=True):
         for axes, (panel, select, text) in zip(line, measures, strict=True):
             part = refined(results, panel.metric)
             part = select(part[part["of"] == of])
@@ -145,7 +167,7 @@ def training(results: ResultTables) -> Figure:
             axes.set_ylabel(panel.label)
             if panel.guide:
                 marks.guide(axes, *panel.guide, which="y")
-            axes.set_title(f"{BASES[of]}, {text}", fontsize=8)
+            axes.set_title(f"{BASES[of]}, {text}", fontsize=8.5)
             drawn += made
     marks.legend_beside(figure, drawn)
     style.title(figure, "Refinement in training")
@@ -153,7 +175,8 @@ def training(results: ResultTables) -> Figure:
     equal = "Changes are paired by seed. "
     if len(budgets) > 1:
         equal += "Equal steps: as many optimiser steps; equal time: fewer where each costs more. "
-    style.caption(figure, NOTE + "0: ordinary amortised training. " + equal + marks.interval_note(counts))
+    note = NOTE + "0: ordinary amortised training. " + equal + marks.interval_note(counts)
+    style.caption(figure, note + missing(results))
     return figure
 
 
@@ -174,9 +197,10 @@ def time(results: ResultTables) -> Figure:
     """The gap over the time that inference takes."""
     gap, seconds = (refined(results, metric) for metric in (GAP.metric, "inference_cpu_seconds"))
     present = bases(gap)
-    figure = style.figure(4.3 * len(present) + 3.4, 4.2)
+    figure = style.figure(3.7 * len(present) + 3.4, 4.2)
     panels = np.atleast_1d(figure.subplots(1, len(present), sharey=True))
     drawn: list[Curve] = []
+    limits: list[float] = []
     for axes, of in zip(panels, present, strict=True):
         made = []
         for name, look in ESTIMATORS.items():
@@ -195,8 +219,7 @@ def time(results: ResultTables) -> Figure:
         levels = [
             network.mean() for name in BASES if (network := amortised(results, GAP.metric, name)) is not None
         ]
-        low, high = axes.get_ylim()
-        axes.set_ylim(min([low, *(0.85 * level for level in levels)]), max([high, *levels]))
+        limits += [*axes.get_ylim(), *(0.85 * level for level in levels), *(1.1 * level for level in levels)]
         axes.set_xlabel("CPU time of inference (ms per trace)")
         axes.set_ylabel(GAP.label)
         axes.set_title(BASES[of])
@@ -210,13 +233,15 @@ def time(results: ResultTables) -> Figure:
             if network is not None:
                 axes.axhline(float(network.mean()), color=style.colour(colour), lw=1.2, ls=":", zorder=1)
                 drawn.append(Curve(f"{other}, amortised", [], style.colour(colour), "", ":"))
+    panels[0].set_ylim(min(limits), max(limits))  # shared: those of the last panel would cut the others off
+    style.log_axis(panels[0], "y")
     marks.legend_beside(figure, drawn)
     style.title(figure, "What refinement at inference costs")
     counts = [count for one in drawn for count in one.counts]
     style.caption(
         figure,
         NOTE + "Points along a curve: 0, 1, 2, … steps; networks trained without refinement. Dotted: "
-        "amortised networks, which answer at once. " + marks.interval_note(counts),
+        "amortised networks, which answer at once. " + marks.interval_note(counts) + missing(results),
     )
     return figure
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from dfp.plotting import marks, style
 from dfp.plotting.marks import Group
-from dfp.plotting.over import Panel, labelled, rows_of, values
+from dfp.plotting.over import Panel, labelled, left_out, rows_of, values
 from dfp.results.tables import ResultTables
 
 # row: (name, run, what the metrics of the weights start with, colour, marker)
@@ -63,13 +63,23 @@ def group(results: ResultTables, row: Line, measure: str) -> Group:
     return Group(name, values(frame[frame["run"] == run]), colour, marker)
 
 
+def added(results: ResultTables) -> list[Line]:
+    """Rows for the runs that a user has added and that learned weights."""
+    known = {run for _, run, *_ in (*LEARNED, *AT_TRUTH)}
+    return [
+        (style.run_name(run), run, "weight", style.colour(run), "X")
+        for run in results.runs
+        if run not in known and results.has("weight_correlation", run=run, parameters="learned")
+    ]
+
+
 def shrinkage(results: ResultTables) -> Figure:
     """Weights learned, and weights regressed on samples of posteriors at the true parameters."""
     panels = []
-    for rows in (LEARNED, AT_TRUTH):
+    for rows in ((*LEARNED, *added(results)), AT_TRUTH):
         for panel in MEASURES:
             panels.append((panel, [group(results, row, panel.metric) for row in rows]))
-    figure = style.figure(12.5, 7.2)
+    figure = style.figure(10.9, 7.2)
     for axes, title in zip(
         [axes for number, axes in enumerate(rows_of(figure, panels, len(MEASURES))) if number % 4 == 0],
         ("Learned from the traces alone", "Regressed on samples at the true parameters"),
@@ -83,7 +93,8 @@ def shrinkage(results: ResultTables) -> Figure:
         "Twenty coupled cells, noise 0.4, rise 0.1 s; a seed is a network. Above: bias, history and coupling "
         "are learned. Below: all parameters at the truth; exact samples would give slope 1. "
         "A square: after one sweep of blocked Gibbs on the posterior's samples. "
-        + marks.interval_note(counts),
+        + marks.interval_note(counts)
+        + left_out(results, [run for _, run, *_ in (*LEARNED, *AT_TRUTH, *added(results))]),
     )
     return figure
 
@@ -92,12 +103,14 @@ def time(results: ResultTables) -> Figure:
     """Accuracy against the seconds that it took."""
     figure = style.figure(9.5, 4.2)
     panels = figure.subplots(1, 2)
-    for row in LEARNED:
+    count = 0
+    for row in (*LEARNED, *added(results)):
         name, run, prefix, colour, marker = row
         clock = "train_seconds" if results.has("train_seconds", run=run) else "peer_seconds"
         if prefix != "weight" or not results.has(clock, run=run):
             continue
         seconds = values(results.rows(clock, run=run))
+        count = max(count, len(seconds))
         for axes, measure in zip(panels, ("correlation", "slope"), strict=True):
             found = group(results, row, measure).values
             axes.plot(
@@ -114,8 +127,8 @@ def time(results: ResultTables) -> Figure:
     style.title(figure, "What the weights of twenty cells cost")
     style.caption(
         figure,
-        "Small: a network each; large: means. Regression on the true spikes is no competitor. Imports, data "
-        "and evaluation are left out; the jobs shared two cores.",
+        f"Small: a network each (n = {count}); large: means. Regression on the true spikes is no "
+        "competitor. Imports, data and evaluation are left out; the jobs shared two cores.",
     )
     return figure
 

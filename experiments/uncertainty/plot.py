@@ -117,7 +117,7 @@ def gap(results: ResultTables) -> Figure:
         "Hard-sample ELBO against the exact log-evidence, held-out traces of one cell, parameters known; "
         "left is better. "
         + count_note(drawn)
-        + " A triangle at the left edge goes on to zero or below. "
+        + " "
         + (LATENTS.format(told=over_spikes(results, latents)) if latents else "")
         + note,
     )
@@ -172,7 +172,7 @@ def dependencies(results: ResultTables) -> Figure:
     panels = figure.subplots(1, 4, sharey=True)
     difference = 1e3 * (frame["covariance_lag1"] - frame["covariance_lag1_exact"])
     drawn = groups(frame, difference, families, runs)
-    for axes, made, label in zip(
+    for axes, made, label, within in zip(
         panels,
         [drawn, *(groups(frame, metric, families, runs) for metric in metrics[2:])],
         [
@@ -181,9 +181,10 @@ def dependencies(results: ResultTables) -> Figure:
             "Coverage of the\n50% interval",
             "Coverage of the\n90% interval",
         ],
+        [None, *(style.bounds(metric) for metric in metrics[2:])],
         strict=True,
     ):
-        marks.rows(axes, made)
+        marks.rows(axes, made, within=within)
         axes.set_xlabel(label)
     exact = 1e3 * frame.drop_duplicates(["dataset", "seed"])["covariance_lag1_exact"].mean()
     for axes, value, text in zip(
@@ -211,7 +212,8 @@ def example(results: ResultTables) -> Figure:
     families = run_families(results)
     trial = traces.first_trial(results.examples())
     found = set(trial["run"])
-    runs = [run for run in EXAMPLE_RUNS if run in found] or sorted(found)
+    runs = [run for run in EXAMPLE_RUNS if run in found]
+    runs += sorted(run for run in found if run not in (style.RUNS if runs else ()))
     base = trial[trial["run"] == runs[0]].sort_values("time_s")
     window = traces.busiest_window(base["time_s"].to_numpy(), base["spike"].to_numpy(), EXAMPLE_BINS)
     figure = style.figure(8.6, 2.6 + 0.72 * len(runs))
@@ -229,13 +231,13 @@ def example(results: ResultTables) -> Figure:
     half = traces.bin_width(base["time_s"].to_numpy()) / 2
     panels[-1].set_xlim(window[0] - half, window[1] + half)
     figure.align_ylabels(panels)
-    style.title(figure, "One trace under each posterior")
+    style.title(figure, "One trace under some posteriors")
     first = trial.iloc[0]
     style.caption(
         figure,
         f"Held-out trace {first['trial']} of seed {first['seed']}, the stretch with most spikes. Colour: "
         "marginal probability of a spike under the posterior. Black line: exact marginal by "
-        "forward-backward.",
+        f"forward-backward. {len(runs)} of {len(found)} posteriors.",
     )
     return figure
 
@@ -258,9 +260,50 @@ def training(results: ResultTables, history: pd.DataFrame) -> Figure:
     )
     history = history[history["run"].isin(families)].dropna(subset=[column])
     runs = ordered(history, families)
+    kinds = loss_kinds(results, runs) if column != "gap_per_bin" else {label: runs}
     timed = "seconds" in history.columns and history["seconds"].notna().any()
-    figure = style.figure(8.8 if timed else 5.6, 4.3)
-    panels = np.atleast_1d(figure.subplots(1, 2 if timed else 1, sharey=True))
+    figure = style.figure(10.4 if timed else 7.2, 1.2 + 2.3 * len(kinds))
+    grid = figure.subplots(len(kinds), 2 if timed else 1, squeeze=False, sharey="row", sharex="col")
+    for line, (kind, members) in zip(grid, kinds.items(), strict=True):
+        _losses(line, history, members, column, families)
+        line[0].set_title(kind)
+        line[0].set_ylabel(style.two_lines(label))
+        line[-1].legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+        if timed:
+            line[1].tick_params(axis="y", labelleft=False)
+    grid[-1][0].set_xlabel("Training step")
+    if timed:
+        style.log_axis(grid[-1][1], "x")
+        grid[-1][1].set_xlabel("Training time (s)")
+    style.title(figure, "Training curves")
+    seeds = history.groupby("run")["seed"].nunique()
+    number = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
+    style.caption(
+        figure,
+        f"Mean over seeds (n = {number}), running median over 4% of the curve; an axis a kind of loss, since "
+        "losses of different objectives do not compare. Nor are values from relaxed samples bounds: the gap "
+        "figure, from hard samples, compares. Times are of runs that shared the machine.",
+    )
+    return figure
+
+
+def loss_kinds(results: ResultTables, runs: list[str]) -> dict[str, list[str]]:
+    """Runs by the kind of loss that they were trained with, as a title says it."""
+    first = results.table.drop_duplicates("run").set_index("run")
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        refined = style.family({"run": run, **first.loc[run]}).startswith("refined")
+        name = (
+            "bound of the refined posterior" if refined else style.objective_name(first.loc[run, "objective"])
+        )
+        found.setdefault(name[0].upper() + name[1:], []).append(run)
+    return found
+
+
+def _losses(
+    panels: np.ndarray, history: pd.DataFrame, runs: list[str], column: str, families: dict[str, str]
+) -> None:
+    """Curves of one kind of loss, over steps and over seconds."""
     seen: dict[str, int] = {}
     settled: list[np.ndarray] = []
     for run in runs:
@@ -269,39 +312,21 @@ def training(results: ResultTables, history: pd.DataFrame) -> Figure:
         seen[family] = seen.get(family, 0) + 1
         mean = history[history["run"] == run].groupby("step").mean(numeric_only=True)
         smooth = mean.rolling(max(1, len(mean) // 25), center=True, min_periods=1).median()
-        settled.append(smooth[column].to_numpy()[len(smooth) // 20 :])
-        for axes, places in zip(panels, ["step", "seconds"], strict=False):
-            x = mean.index.to_numpy() if places == "step" else mean["seconds"].to_numpy()
-            shown = np.full(len(x), True) if places == "step" else x > 0
-            axes.plot(
-                x[shown],
-                smooth[column].to_numpy()[shown],
-                linestyle=line,
-                color=style.colour(family),
-                lw=1.5,
-                label=style.run_name(run),
-            )
+        values = smooth[column].to_numpy()
+        settled.append(values[len(smooth) // 20 :])
+        told = {"linestyle": line, "color": style.colour(family), "lw": 1.5, "label": style.run_name(run)}
+        panels[0].plot(mean.index.to_numpy(), values, **told)
+        if len(panels) > 1:
+            seconds = mean["seconds"].to_numpy()
+            panels[1].plot(seconds[seconds > 0], values[seconds > 0], **told)
     if column == "gap_per_bin":
         panels[0].set_ylim(*marks.log_limits(settled))
         style.log_axis(panels[0], "y")
-    else:
-        low, high = np.nanmin(np.concatenate(settled)), np.nanmax(np.concatenate(settled))
-        panels[0].set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
-    panels[0].set_ylabel(label)
-    panels[0].set_xlabel("Training step")
-    if timed:
-        style.log_axis(panels[1], "x")
-        panels[1].set_xlabel("Training time (s)")
-        panels[1].tick_params(axis="y", labelleft=False)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper")
-    style.title(figure, "Training curves")
-    style.caption(
-        figure,
-        "Mean over seeds, running median over 4% of the curve. Values from relaxed samples are not "
-        "bounds, so curves of different objectives do not compare; the gap figure, from hard samples, "
-        "does. Times are of runs that shared the machine.",
-    )
-    return figure
+        return
+    ends = np.concatenate(settled)
+    low, high = np.nanmin(ends), np.nanmax(ends)
+    room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    panels[0].set_ylim(low - room, high + room)
 
 
 def figures(results: ResultTables) -> dict[str, Figure]:

@@ -170,7 +170,7 @@ def step_time(results: ResultTables) -> Figure:
 def five(results: ResultTables) -> Figure:
     """Time per training step of every family on the same problem."""
     frame = times(results, "families", "seconds_per_step")
-    families = [name for name in style.FAMILIES if (frame["family"] == name).any()]
+    families = style.in_order(frame["family"])
     groups = [
         Group(
             style.family_name(name),
@@ -248,10 +248,10 @@ def sweeps(results: ResultTables) -> Figure:
 def gibbs(results: ResultTables) -> Figure:
     """Seconds a Gibbs sweep beside seconds a training step, over N, and how many samples it is worth."""
     frame = pd.concat([times(results, "gibbs", f"seconds_per_{what}") for what in ("sweep", "step")])
-    figure = style.figure(12.0, 3.9)
+    figure = style.figure(10.9, 3.9)
     left, right = figure.subplots(1, 2, width_ratios=[1.3, 1])
     made = []
-    for name in [family for family in style.FAMILIES if (frame["family"] == family).any()]:
+    for name in style.in_order(frame["family"]):
         rows = frame[frame["family"] == name]
         points = [(float(str(size)), one["value"].to_numpy()) for size, one in rows.groupby("cells")]
         what = style.family_name(name) + ("" if name in GIBBS else ", training step")

@@ -23,13 +23,13 @@ def races(results: ResultTables, titles: Mapping[str, str]) -> Figure:
         raise MissingResult(f"{path}: no such table (run the experiment first)")
     curves = pd.read_csv(path)
     present = list(dict.fromkeys(curves["race"]))
-    figure = style.figure(4.6 * len(present) + 2.4, 4.4)
+    figure = style.figure(3.9 * len(present) + 3.0, 4.4)
     drawn: list[Curve] = []
     for axes, race in zip(np.atleast_1d(figure.subplots(1, len(present))), present, strict=True):
         part = curves[curves["race"] == race]
         if part["reference"].notna().all():
             marks.guide(axes, float(part.groupby("seed")["reference"].first().mean()), "exact", which="y")
-        for name in [family for family in style.FAMILIES if (part["family"] == family).any()]:
+        for name in style.in_order(part["family"]):
             rows = part[part["family"] == name]
             dashed = bool(rows["extrapolated"].all())
             drawn.append(race_curve(axes, rows, name, dashed))
@@ -40,7 +40,11 @@ def races(results: ResultTables, titles: Mapping[str, str]) -> Figure:
         style.log_axis(axes, "x")
     marks.legend_beside(figure, drawn)
     style.title(figure, "Trainings against the clock")
-    notes = ["Mean over seeds (band: 95% interval of the mean), evaluation off the clock."]
+    # a checkpoint counts once for a seed, however often it was written
+    curves = curves.groupby(["race", "family", "dataset", "seed", "step"], sort=False).tail(1)
+    sizes = curves.groupby(["race", "family", "step"])["value"].size()
+    says = "Thin lines: {unit}s ({number}). Thick line and band: mean and {kind} of the mean."
+    notes = [marks.interval_note(sizes, says=says), "Evaluation off the clock."]
     if (curves["metric"] == "elbo_per_bin").any():
         notes.append("ELBOs from hard samples of held-out traces.")
     if curves["extrapolated"].any():
@@ -55,13 +59,19 @@ def races(results: ResultTables, titles: Mapping[str, str]) -> Figure:
 
 
 def race_curve(axes: Axes, rows: pd.DataFrame, name: str, dashed: bool) -> Curve:
-    """One family's curve: mean and interval over seeds at each checkpoint."""
+    """One family's curve: its seeds, their mean and interval at each checkpoint."""
     by = rows.sort_values(["dataset", "seed"]).groupby("step")
     seconds = by["seconds"].mean().to_numpy()
     found = np.array([marks.interval(one["value"]) for _, one in by])
     line = "--" if dashed else "-"
+    within = style.bounds(str(rows["metric"].iloc[0])) or (-np.inf, np.inf)
+    for _, one in rows.groupby(["dataset", "seed"]):
+        one = one.sort_values("step")
+        axes.plot(one["seconds"], one["value"], line, color=style.colour(name), lw=0.6, alpha=0.5, zorder=2)
     axes.plot(seconds, found[:, 0], line, color=style.colour(name), lw=1.6, zorder=3)
-    axes.fill_between(seconds, found[:, 1], found[:, 2], color=style.colour(name), alpha=0.15, lw=0, zorder=2)
+    axes.fill_between(
+        seconds, *np.clip(found[:, 1:].T, *within), color=style.colour(name), alpha=0.15, lw=0, zorder=2
+    )
     return Curve(
         style.family_name(name) + (", extrapolated" if dashed else ""), [], style.colour(name), "", line
     )

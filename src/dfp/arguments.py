@@ -97,7 +97,7 @@ def _add_own(commands: Commands) -> None:
         commands, "infer", "spikes from traces of the same cells, by a trained posterior",
         "Writes a CSV file with the columns time_s, cell, probability (of at least one spike in the frame), "
         "expected_count (of spikes in the frame), expected_count_1s, low_1s and high_1s (mean and central "
-        "90%% interval of the spikes in the second around the frame).",
+        "90% interval of the spikes in the second around the frame).",
     )  # fmt: skip
     _path(made, "--checkpoint", "checkpoint.pt of `dfp fit` or `dfp train`")
     _traces(made)
@@ -139,6 +139,7 @@ def _add_stages(commands: Commands) -> None:
     _path(made, "--data", "the data set's file")
     _path(made, "--out", "the metrics to write (.csv)")
     _device(made)
+    _wandb(made, "disabled")
 
     made = _command(commands, "peers", "score other people's methods on a data set", experiment=True)
     _dataset(made)
@@ -178,6 +179,10 @@ def _add_tables(commands: Commands) -> None:
     _path(made, "--out", "the verdicts to write (.csv; the page .md goes beside it)")
     told = "folder of the experiments, which say what is claimed and how it is judged"
     made.add_argument("--experiments", type=Path, default=Path("experiments"), metavar="PATH", help=told)
+
+    made = _command(commands, "page", "make the claims a page to read, in HTML, self-contained")
+    _path(made, "--claims", "claims.csv of `dfp claims`; claims.md beside it says how they are judged")
+    _path(made, "--out", "the page to write (.html)")
 
     made = _command(commands, "reference", "keep a scale's tables and figures as the reference")
     _path(made, "--results", "results/<scale>")

@@ -56,8 +56,10 @@ def _run(options: argparse.Namespace) -> None:
             )  # fmt: skip
         case "evaluate":
             from dfp.stages.evaluate import evaluate
+            from dfp.stages.mirror import mirror_evaluation
 
             evaluate(options.checkpoint, options.data, options.out, options.device)
+            mirror_evaluation(options.checkpoint, options.out, options.wandb)
         case "peers":
             from dfp.stages.peers import peers
 
@@ -94,13 +96,19 @@ def _run(options: argparse.Namespace) -> None:
 
             plot(options.experiment.parent, options.results, options.out, options.figures)
             if options.wandb != "disabled":
-                final = means(read_table(options.results / "table.csv"))
+                table = read_table(options.results / "table.csv")
                 name = options.experiment.parent.name
-                mirror_figures(name, options.out, options.figures, options.wandb, final)
+                shown = table.astype(object).where(table.notna(), None)
+                rows = [*shown.columns], shown.to_numpy().tolist()
+                mirror_figures(name, options.out, options.figures, options.wandb, means(table), rows)
         case "claims":
             from dfp.stages.claims import claims
 
             claims(options.results, options.out, options.out.with_suffix(".md"), options.experiments)
+        case "page":
+            from dfp.stages.claims_page import page
+
+            page(options.claims, options.out)
         case "reference":
             from dfp.stages.reference import reference
 

@@ -336,3 +336,25 @@ def test_whatever_is_written_is_understood_or_refused_in_a_sentence(tmp_path: Pa
             refused += 1
             assert "\n" not in str(error) and len(str(error)) < 1000
     assert refused > 15
+
+
+@pytest.mark.parametrize(
+    ("narrow", "key"), [({"only": {"lags": ["1"]}}, "only.lags"), ({"skip": [{"lags": "10"}]}, "skip")]
+)
+def test_a_start_that_the_user_left_out_is_no_unknown_run(
+    tmp_path: Path, narrow: dict[str, Any], key: str
+) -> None:
+    """It used to suggest another run, as if the name had been mistyped."""
+    axes = {
+        "lags": {
+            lags: {"posterior": {"kind": "autoregressive", "history": int(lags)}} for lags in ("1", "10")
+        }
+    }
+    late = {"posterior": {"kind": "autoregressive", "history": 10}, "warm_start": "10"}
+    document = {**BASE, "axes": axes, "runs": {"late": late}}
+    load(tmp_path, document)
+    told = refusal(tmp_path, {**document, **narrow})
+    assert (
+        f"runs.late.warm_start: found the run '10', which {key} leaves out, expected one that is kept" in told
+    )
+    assert "did you mean" not in told

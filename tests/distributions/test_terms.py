@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from cases import Family, model, normal, process, traces
+from torch import Tensor
 
+from dfp.core.errors import UserError
 from dfp.core.noise import generator, logistic_noise
 from dfp.distributions.branching import flip_matrix
-from dfp.distributions.terms import LowRankCoupling
+from dfp.distributions.terms import CausalTerm, LowRankCoupling, check_term
 from dfp.samplers.compiled import Compiled
 from dfp.samplers.relaxations import Hard
 
@@ -50,3 +54,40 @@ def test_a_twist_takes_the_prior_at_the_latest_bins(history: int) -> None:
     whole = law.logits(z)
     for t in range(law.memory, 10):
         assert torch.allclose(law.step(z[:, :, t - law.memory : t], t), whole[:, :, t], atol=1e-12)
+
+
+@dataclass(frozen=True)
+class Own(CausalTerm):
+    """``z[t − lag]`` by all bins at once, ``z[t − 1]`` by its step, said to look ``memory`` bins back."""
+
+    lag: int
+    memory: int = 1
+
+    def __call__(self, z: Tensor) -> Tensor:
+        rolled = torch.roll(z, self.lag, 2)
+        rolled[:, :, : max(self.lag, 0)] = 0
+        return rolled
+
+    def step(self, window: Tensor, t: int) -> Tensor:
+        return window[:, :, -1]
+
+
+@pytest.mark.parametrize(
+    ("term", "says"),
+    [
+        (Own(0), "depends on its own bin"),
+        (Own(-1), "depends on bins to come"),
+        (Own(3, 2), "more bins looked back than its memory of 2"),
+        (Own(2, 2), "its step differs from all bins at once"),
+    ],
+)
+def test_a_term_that_is_no_causal_one_is_refused(term: Own, says: str) -> None:
+    with pytest.raises(UserError, match=f"term Own: found .*{says}"):
+        check_term(term, cells=2)
+
+
+@pytest.mark.parametrize("kind", ["own", "coupling", "low_rank"])
+def test_terms_of_the_library_are_causal(kind: str) -> None:
+    check_term(Own(1), cells=2)
+    for term in process(kind, 4, trials=2, bins=20, cells=5, strength=0.8).terms:
+        check_term(term, cells=5, dtype=torch.float64)

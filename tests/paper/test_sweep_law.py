@@ -104,7 +104,7 @@ def test_parts_hold_whole_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     _, logits = coupled(3, 4, 1)
     many = logits.repeat(1, 6, 1, 1)
     whole = law_after_sweeps(many, 2)
-    monkeypatch.setattr("dfp.evaluation.exact.sweep_law._CHUNK", 1000)
+    monkeypatch.setattr("experiments.ledger.sweep_law._CHUNK", 1000)
     assert torch.allclose(law_after_sweeps(many, 2), whole, atol=0)
     starts = [(first, pieces.mass.shape[1]) for first, pieces in noise_cells(many, 2, multiple=3)]
     assert len(starts) > 1 and all(first % 3 == 0 for first, _ in starts)

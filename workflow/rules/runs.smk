@@ -71,7 +71,7 @@ rule evaluate:
         code=code_hash("dfp.stages.evaluate"),
     shell:
         "{PYTHON} -m dfp.cli evaluate --checkpoint {input.checkpoint} --data {input.data} --out {output}"
-        " --device {SETTINGS.device} > {log} 2>&1"
+        " --device {SETTINGS.device} --wandb {SETTINGS.wandb} > {log} 2>&1"
 
 
 # once for all networks of a setting

@@ -59,7 +59,8 @@ for experiment_name in PRESENT:
         output:
             report(
                 figures(experiment_name, ["png"]),
-                category=experiment_name,
+                category="Figures",
+                subcategory=experiment_name,
                 caption="../captions/figure.rst",
             ),
             figures(experiment_name, ["pdf"]),
@@ -89,7 +90,8 @@ rule claims:
     output:
         report(
             f"{RESULTS}/claims.csv",
-            category="claims",
+            category="Claims",
+            labels={"what": "the same as a table (CSV)"},
             caption="../captions/claims.rst",
         ),
         f"{RESULTS}/claims.md",
@@ -105,9 +107,38 @@ rule claims:
     params:
         # how a claim is judged is told by a docstring, which the stage prints
         code=code_hash(
-            "dfp.stages.claims", *[path for name in EXPERIMENTS for path in parts(name, "claims.py")], docstrings=True
+            "dfp.stages.claims",
+            *[path for name in EXPERIMENTS for path in parts(name, "claims.py")],
+            docstrings=True,
         ),
         catalogue=hashlib.sha256((ROOT / "experiments" / "claims.yaml").read_bytes()).hexdigest()[:16],
         others=other_tables(),
     shell:
         "{PYTHON} -m dfp.cli claims --results {RESULTS} --experiments {CONFIGS} --out {output[0]} > {log} 2>&1"
+
+
+# the claims to read, for the report
+rule page:
+    input:
+        table=f"{RESULTS}/claims.csv",
+        rules=f"{RESULTS}/claims.md",
+    output:
+        report(
+            f"{RESULTS}/claims.html",
+            category="Claims",
+            labels={"what": "a page: verdicts, the figures behind them, how they are judged"},
+            caption="../captions/claims.rst",
+        ),
+    log:
+        f"{RESULTS}/logs/page.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/page.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+        gpu=0,
+    params:
+        code=code_hash("dfp.stages.claims_page"),
+    shell:
+        "{PYTHON} -m dfp.cli page --claims {input.table} --out {output} > {log} 2>&1"

@@ -12,7 +12,7 @@ from typing import Any
 
 from dfp.config.datasets import DataEntry, make_datasets
 from dfp.config.peers import PeersSpec
-from dfp.config.runs import make_runs, raw_runs
+from dfp.config.runs import left_out, make_runs, raw_runs
 from dfp.config.schema import (
     KINDS,
     SCALES,
@@ -246,7 +246,7 @@ def load_experiment(
     _check_sources(document, path)
     entries = make_datasets(document.datasets, document.kind, document.peers, path, where)
     raw = raw_runs(document, where)
-    runs, used = make_runs(raw, _callable(entries), where)
+    runs, used = make_runs(raw, _callable(entries), where, left_out(document))
     return Experiment(
         name=name,
         path=path,

@@ -80,6 +80,18 @@ def raw_runs(document: Runs, where: str) -> dict[str, dict[str, Any]]:
     }
 
 
+def left_out(document: Runs) -> dict[str, str]:
+    """Runs that the axes would make but for ``only`` and ``skip``: run → the key that leaves it out."""
+    found = {}
+    for values in itertools.product(*document.axes.values()):
+        place = dict(zip(document.axes, values, strict=True))
+        narrowed = [label for label, value in place.items() if value not in document.only.get(label, [value])]
+        skipped = any(all(place[label] == value for label, value in left.items()) for left in document.skip)
+        if document.axes and (narrowed or skipped):
+            found["_".join(slug(value) for value in values)] = f"only.{narrowed[0]}" if narrowed else "skip"
+    return found
+
+
 def _check_skip(document: Runs, where: str) -> None:
     for index, left in enumerate(document.skip):
         for label, value in left.items():
@@ -150,7 +162,10 @@ def _scaled(settings: dict[str, Any], factor: float) -> dict[str, Any]:
 
 
 def make_runs(
-    raw: Mapping[str, dict[str, Any]], data: Mapping[str, list[str]], where: str
+    raw: Mapping[str, dict[str, Any]],
+    data: Mapping[str, list[str]],
+    where: str,
+    removed: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, RunSpec], dict[str, list[str]]]:
     """Every run's settings, typed and checked, and the names of the data sets that it is trained on.
 
@@ -158,7 +173,9 @@ def make_runs(
         raw: plain settings by run.
         data: data sets by the name that a run may call them by: their own, or that of their setting; under
             the empty name, all.
+        removed: runs that the configuration leaves out, and by which key (``left_out``).
     """
+    removed = removed or {}
     runs: dict[str, RunSpec] = {}
     used: dict[str, list[str]] = {}
     for name, settings in raw.items():
@@ -169,6 +186,12 @@ def make_runs(
                     f"{where}: runs.{name}.datasets: unknown data set {dataset!r}{suggest(dataset, data)}"
                 )
         if spec.warm_start is not None and spec.warm_start not in raw:
+            if spec.warm_start in removed:
+                raise UserError(
+                    f"{where}: runs.{name}.warm_start: found the run {spec.warm_start!r}, which "
+                    f"{removed[spec.warm_start]} leaves out, expected one that is kept: keep "
+                    f"{spec.warm_start!r}, or start {name!r} from another run"
+                )
             hint = suggest(spec.warm_start, raw)
             raise UserError(f"{where}: runs.{name}.warm_start: unknown run {spec.warm_start!r}{hint}")
         check_run(spec, f"{where}: runs.{name}")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from dfp.core.errors import UserError
 from dfp.core.filters import causal_filter
@@ -82,6 +83,42 @@ class CausalTerm(ABC):
     def lower(self, cells: int, parts: Parts) -> bool:
         """Add this term's numbers to ``parts``; False where they are of no form that those can hold."""
         return False
+
+
+def check_term(term: CausalTerm, cells: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> None:
+    """Refuse a term that is no causal one: of use for a term of one's own, before it is sampled.
+
+    Two sets of 0/1 values, S = 1, B = 1, T = 2 ``memory`` + 3, differ in one bin: contributions at that bin
+    and before may not change, nor any more than ``memory`` bins later; and ``step`` has to say what the term
+    says of all bins at once.
+
+    Args:
+        cells: N of the values tried.
+        seed, dtype: of those values; ``dtype`` has to be that of the term's own numbers.
+
+    Raises:
+        UserError: naming what the term looks at.
+
+    >>> check_term(OwnHistory(torch.tensor([[-2.0, -1.0]])), cells=1)
+    """
+    name, memory = type(term).__name__, term.memory
+    rng = torch.Generator().manual_seed(seed)
+    bins, at = 2 * memory + 3, memory + 1
+    values = torch.bernoulli(torch.full((1, 1, bins, cells), 0.5, dtype=dtype), generator=rng)
+    changed = values.clone()
+    changed[:, :, at] = 1 - changed[:, :, at]
+    with torch.no_grad():
+        one, other = term(values), term(changed)
+        moved = (one - other).abs().amax(dim=(0, 1, 3)) > 1e-5 * (1 + one.abs().amax())
+        window = pad(values, (0, 0, memory, 0))
+        steps = torch.stack([term.step(window[:, :, t : t + memory], t) for t in range(bins)], 2)
+    if moved[: at + 1].any():
+        which = "its own bin" if moved[at] else "bins to come"
+        raise UserError(f"term {name}: found that it depends on {which}, expected on bins before only")
+    if moved[at + memory + 1 :].any():
+        raise UserError(f"term {name}: found more bins looked back than its memory of {memory}")
+    if not torch.allclose(one, steps.expand_as(one), rtol=1e-4, atol=1e-4):
+        raise UserError(f"term {name}: found that its step differs from all bins at once, expected the same")
 
 
 @dataclass(frozen=True)

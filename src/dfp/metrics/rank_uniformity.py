@@ -61,7 +61,7 @@ def uniformity(ranks: ArrayLike, level: float = 0.95, points: int = 50) -> Unifo
     1 − γ* / 2, γ* the (1 − level) quantile of γ over sets of uniform ranks. The same sets give the p-value.
 
     Args:
-        ranks: n ≥ 20 shares, e.g. of ``dfp.evaluation.statistics.randomised_ranks``; not counts of one trial
+        ranks: n ≥ 20 shares, e.g. of ``dfp.metrics.statistics.randomised_ranks``; not counts of one trial
             in several windows, which are dependent.
         level: of the band.
         points: K, equally spaced inside (0, 1).

@@ -16,12 +16,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.transforms import blended_transform_factory, offset_copy
 
-from dfp.plotting import style
+from dfp.plotting import edges, style
 from dfp.results.intervals import BOOTSTRAP_FROM, mean_interval
 
 SPREAD = (-0.36, -0.14)  # where a row's small points lie: above its bar, so that none hides under it
 BAR = 0.06
 LEVEL = 0.95
+#: so many values or fewer hardly tell an interval
+FEW = 3
+
+#: least and greatest value that a measure can have; None: it has no bounds
+Bounds = tuple[float, float] | None
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,15 @@ def ratio_interval(ratios: Iterable[float]) -> tuple[float, float, float]:
     return float(mean), float(low), float(high)
 
 
-def interval_note(counts: Iterable[int], unit: str = "seed") -> str:
-    """A caption's sentence: which interval, over how many seeds, cells or repeats."""
+def interval_note(
+    counts: Iterable[int],
+    unit: str = "seed",
+    says: str = "Small points: {unit}s ({number}). Large point and bar: mean and {kind} of the mean.",
+) -> str:
+    """A caption's sentence: which interval, over how many seeds, cells or repeats, and whether those are few.
+
+    ``says`` is filled with ``unit``, ``number`` (``n = 5``) and ``kind`` of the interval.
+    """
     sizes = sorted({int(count) for count in counts})
     if not sizes:
         return ""
@@ -64,7 +76,8 @@ def interval_note(counts: Iterable[int], unit: str = "seed") -> str:
     else:
         kind = f"95% interval (t below n = {BOOTSTRAP_FROM}, bootstrap above)"
     number = f"n = {high}" if low == high else f"n = {low} to {high}"
-    return f"Small points: {unit}s ({number}). Large point and bar: mean and {kind} of the mean."
+    few = f" Where n = {max(low, 2)}, an interval says little." if low <= FEW else ""
+    return says.format(unit=unit, number=number, kind=kind) + few
 
 
 def number(value: float) -> str:
@@ -95,21 +108,19 @@ def log_limits(groups: Iterable[np.ndarray]) -> tuple[float, float]:
     return low / room, high * room
 
 
-def rows(axes: Axes, groups: Sequence[Group], log: bool = False) -> None:
+def rows(axes: Axes, groups: Sequence[Group], log: bool = False, within: Bounds = None) -> None:
     """One row per group: seeds as small points, the mean and its interval on top.
 
-    On a log axis a value at or below zero (an estimate of a tiny gap can be) and an interval that reaches
-    below the axis are drawn as a triangle at the left edge.
+    What is off the axis is a triangle at its edge: on a log axis a value at or below zero (an estimate of a
+    tiny gap can be), and where an interval reaches there. ``within`` are the bounds that cut an interval.
     """
     if log:
-        highs = [np.array([interval(group.values)[2]]) for group in groups]
-        limits = log_limits([*(group.values for group in groups), *highs])
-        axes.set_xlim(*limits)
+        highs = [np.array(interval(group.values))[[0, 2]] for group in groups]
+        axes.set_xlim(*log_limits([*(group.values for group in groups), *highs]))
         style.log_axis(axes, "x")
-    edge = axes.get_xlim()[0] if log else -np.inf
     for place, group in enumerate(groups):
-        _row_points(axes, group, place, edge)
-        _row_mean(axes, group, place, edge)
+        _row_points(axes, group, place)
+        _row_mean(axes, group, place, within)
     axes.set_ylim(len(groups) - 0.45, -0.55)
     axes.set_yticks(range(len(groups)), [group.label for group in groups])
     axes.tick_params(axis="y", length=0)
@@ -118,31 +129,42 @@ def rows(axes: Axes, groups: Sequence[Group], log: bool = False) -> None:
         axes.axhline(place + BAR, color="#e9e9e9", lw=0.7, zorder=0)
 
 
-def _row_points(axes: Axes, group: Group, place: float, edge: float) -> None:
-    """The seeds of one row; those at or below ``edge`` as triangles on it."""
+def _row_points(axes: Axes, group: Group, place: float) -> None:
+    """The seeds of one row."""
     points = small(group.values)
     heights = place + _spread(len(points))
-    inside = points > edge
-    plain: dict[str, Any] = {"ls": "none", "mew": 0, "color": group.colour, "zorder": 2}
-    axes.plot(points[inside], heights[inside], marker=group.marker, ms=3.6, alpha=0.45, **plain)
-    if (~inside).any():
-        at = np.full((~inside).sum(), edge)
-        axes.plot(at, heights[~inside], marker="<", ms=4, alpha=0.6, clip_on=False, **plain)
+    look: dict[str, Any] = {"color": group.colour, "zorder": 2}
+    axes.plot(points, heights, ls="none", mew=0, marker=group.marker, ms=3.6, alpha=0.45, **look)
+    edges.beyond(axes, points, heights, "x", ms=4, alpha=0.6, **look)
 
 
-def _row_mean(axes: Axes, group: Group, place: float, edge: float) -> None:
-    """The mean of one row and its interval, a triangle where that reaches below ``edge``."""
-    mean, low, high = interval(group.values)
+def _row_mean(axes: Axes, group: Group, place: float, within: Bounds) -> None:
+    """The mean of one row and its interval."""
+    mean, *ends = interval(group.values)
     height, colour = place + BAR, group.colour
-    if np.isfinite(low) and high > edge:
-        ends = [max(low, edge), high]
-        axes.plot(ends, [height] * 2, color=colour, lw=2.2, solid_capstyle="butt", zorder=3)
-        if low < edge:
-            axes.plot(edge, height, marker="<", ms=5.5, color=colour, mew=0, clip_on=False, zorder=3)
-    if mean > edge or len(group.values) == 1:
-        axes.plot(
-            max(mean, edge), height, marker=group.marker, ms=7, color=colour, mec="white", mew=0.9, zorder=4
-        )
+    low, high = bar(axes, ends, height, "x", within, color=colour, lw=2.2)
+    axes.plot(mean, height, marker=group.marker, ms=7, color=colour, mec="white", mew=0.9, zorder=4)
+    edges.beyond(axes, [low, high, mean], height, "x", color=colour, ms=5.5, zorder=3)
+
+
+def bar(
+    axes: Axes, ends: Sequence[float], place: float, which: str, within: Bounds = None, **look: Any
+) -> tuple[float, float]:
+    """An interval along the axis ``which``, at ``place`` of the other: ends in a stroke where ``within`` cuts
+    it; nothing where it is not known. Returns what is drawn of it."""
+    low, high, cut = edges.cut(ends[0], ends[1], within)
+    if not np.isfinite(low):
+        return low, high
+    told = {"zorder": 3, **look}
+
+    def line(along: Sequence[float], **more: Any) -> None:
+        across = [place] * len(along)
+        axes.plot(*((along, across) if which == "x" else (across, along)), **{**told, **more})
+
+    line([low, high], solid_capstyle="butt")
+    if cut:
+        line(cut, ls="none", marker="|" if which == "x" else "_", ms=7, mew=1.4, gid=edges.CUT)
+    return low, high
 
 
 def row_texts(axes: Axes, texts: Sequence[str], heading: str) -> None:
@@ -210,57 +232,41 @@ class Curve:
         return np.array(found, dtype=float)
 
 
-def curves(axes: Axes, drawn: Sequence[Curve], dodge: float = 0.0, log: bool = False) -> None:
+def curves(
+    axes: Axes, drawn: Sequence[Curve], dodge: float = 0.0, log: bool = False, within: Bounds = None
+) -> None:
     """Mean and interval along each curve with the seeds behind; `dodge` shifts the curves apart along x.
 
-    With `log` the y axis is a log axis, and a bar that reaches below it ends at its edge.
+    With `log` the y axis is a log axis. What is off the axis is a triangle at its edge. `within` are the
+    bounds that cut an interval.
     """
     if log:
         everything = [values for curve in drawn for _, values in curve.points]
-        highs = [curve.summary()[:, [0, 2]].ravel() for curve in drawn]
+        highs = [curve.summary()[:, [0, 2]].ravel() for curve in drawn if curve.points]
         axes.set_ylim(*log_limits([*everything, *highs]))
         style.log_axis(axes, "y")
-    edge = axes.get_ylim()[0] if log else -np.inf
-    aside = offset_copy(axes.transData, fig=cast(Figure, axes.figure), x=-4.5, units="points")
     shifts = (np.arange(len(drawn)) - (len(drawn) - 1) / 2) * dodge
     for shift, curve in zip(shifts, drawn, strict=True):
-        places = np.array([place for place, _ in curve.points], dtype=float) + shift
-        summary = curve.summary()
-        axes.plot(
-            places,
-            np.maximum(summary[:, 0], edge),
-            curve.line,
-            color=curve.colour,
-            lw=1.3,
-            alpha=0.75,
-            zorder=2,
-        )
-        for place, (_, values), (mean, low, high) in zip(places, curve.points, summary, strict=True):
-            axes.plot(
-                np.full(len(small(values)), place),
-                np.maximum(small(values), edge),
-                ls="none",
-                marker=curve.marker,
-                ms=2.8,
-                mew=0,
-                alpha=0.4,
-                color=curve.colour,
-                transform=aside,
-                zorder=2,
-            )
-            if np.isfinite(low):
-                axes.plot(
-                    [place] * 2,
-                    [max(low, edge), max(high, edge)],
-                    color=curve.colour,
-                    lw=2,
-                    solid_capstyle="butt",
-                    zorder=3,
-                )
-            if mean >= edge:
-                axes.plot(
-                    place, mean, marker=curve.marker, ms=6, color=curve.colour, mec="white", mew=0.8, zorder=4
-                )
+        if curve.points:
+            _curve(axes, curve, np.array([place for place, _ in curve.points], dtype=float) + shift, within)
+
+
+def _curve(axes: Axes, curve: Curve, places: np.ndarray, within: Bounds) -> None:
+    """One curve: its line, the seeds a little to the left of it, means with their intervals on top."""
+    summary, colour = curve.summary(), curve.colour
+    aside = offset_copy(axes.transData, fig=cast(Figure, axes.figure), x=-4.5, units="points")
+    axes.plot(places, summary[:, 0], curve.line, color=colour, lw=1.3, alpha=0.75, zorder=2)
+    points = [small(values) for _, values in curve.points]
+    where, seeds = np.repeat(places, [len(values) for values in points]), np.concatenate(points)
+    if len(seeds):
+        axes.update_datalim(np.column_stack([where, seeds]))  # a shifted point moves no limits by itself
+    look: dict[str, Any] = {"marker": curve.marker, "color": colour}
+    axes.plot(where, seeds, ls="none", ms=2.8, mew=0, alpha=0.4, transform=aside, zorder=2, **look)
+    for place, (_, *ends) in zip(places, summary, strict=True):
+        bar(axes, ends, place, "y", within, color=colour, lw=2)
+    axes.plot(places, summary[:, 0], ls="none", ms=6, mec="white", mew=0.8, zorder=4, **look)
+    every = np.concatenate([seeds, summary.ravel()])
+    edges.beyond(axes, every, [*where, *np.repeat(places, 3)], "y", color=colour, ms=5, alpha=0.7, zorder=3)
 
 
 def legend_handles(drawn: Iterable[Curve | Group]) -> list[Any]:
@@ -292,19 +298,22 @@ def legend_beside(figure: Any, drawn: Iterable[Curve | Group]) -> None:
 
 
 def paired_lines(
-    axes: Axes, names: Sequence[str], columns: Sequence[np.ndarray], colours: Sequence[str]
+    axes: Axes,
+    names: Sequence[str],
+    columns: Sequence[np.ndarray],
+    colours: Sequence[str],
+    within: Bounds = None,
 ) -> None:
     """A line per seed or cell across the columns (row i of every column is one cell), the means and intervals
-    on top."""
+    on top; ``within`` are the bounds that cut an interval."""
     values = np.stack(columns, axis=1)
     for row in values:
         axes.plot(range(len(names)), row, color="#b5b5b5", lw=0.9, zorder=1)
     for place, (column, colour) in enumerate(zip(columns, colours, strict=True)):
         axes.plot(np.full(len(column), place), column, "o", ms=4, mew=0, alpha=0.5, color=colour, zorder=2)
-        mean, low, high = interval(column)
+        mean, *ends = interval(column)
         shifted = place + (0.16 if place else -0.16)
-        if np.isfinite(low):
-            axes.plot([shifted] * 2, [low, high], color=colour, lw=2.2, solid_capstyle="butt", zorder=3)
+        bar(axes, ends, shifted, "y", within, color=colour, lw=2.2)
         axes.plot(shifted, mean, "o", ms=7, color=colour, mec="white", mew=0.9, zorder=4)
     axes.set_xticks(range(len(names)), names)
     axes.set_xlim(-0.5, len(names) - 0.5)

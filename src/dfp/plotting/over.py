@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,8 @@ class Look:
 
 @dataclass(frozen=True)
 class Panel:
-    """A metric and its axis; ``guide`` is a value to compare with, and what it says.
+    """A metric and its axis; ``guide`` is a value to compare with, and what it says: by default the target
+    of the metric, where it has one.
 
     With ``base``, a value of the label, what is drawn is the change from there, paired by seed.
     """
@@ -38,6 +40,16 @@ class Panel:
     log: bool = False
     scale: float = 1.0
     base: str | None = None
+
+    @property
+    def target(self) -> tuple[float, str] | None:
+        """The value to compare with, and what it says."""
+        return self.guide or (None if self.base else style.TARGETS.get(self.metric))
+
+    @property
+    def within(self) -> marks.Bounds:
+        """The bounds of what is drawn; a change has none."""
+        return None if self.base else style.bounds(self.metric)
 
 
 def place(value: object) -> float:
@@ -92,6 +104,39 @@ def looks_by_family(frame: pd.DataFrame) -> dict[Hashable, Look]:
     }
 
 
+def with_others(looks: Mapping[Any, Look], frame: pd.DataFrame, by: str) -> dict[Hashable, Look]:
+    """``looks``, and one for every value of the column ``by`` that has none: what a user has added."""
+    found = dict(looks)
+    for name in frame[by].dropna().unique():
+        if name not in found:
+            found[name] = Look(style.run_name(str(name)), style.colour(str(name)), "X", "-.")
+    return found
+
+
+def first_runs(frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """The rows of the first run with each value of ``keys``: another would be averaged into its points."""
+    return frame[frame["run"] == _first(frame, keys)]
+
+
+def _first(frame: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
+    return frame.groupby(list(keys), dropna=False, sort=False)["run"].transform("first")
+
+
+def own_runs(frame: pd.DataFrame, keys: Sequence[str], by: str) -> pd.DataFrame:
+    """Runs that share all ``keys`` with another are named by themselves in the column ``by``: else they would
+    be averaged into its points, unsaid. The first run of the table keeps the name."""
+    return frame.assign(**{by: frame[by].where(frame["run"] == _first(frame, keys), frame["run"])})
+
+
+def left_out(results: ResultTables, drawn: Iterable[object], among: Iterable[object] | None = None) -> str:
+    """A closing sentence on the runs of the table (or of ``among``) that a figure lacks; nothing where it
+    has all of them."""
+    known = {str(name) for name in drawn}
+    wanted = results.runs if among is None else [run for run in results.runs if run in set(among)]
+    missing = [style.run_name(run) for run in wanted if run not in known]
+    return f" Not drawn: {'; '.join(missing)}." if missing else ""
+
+
 def axis(axes: Axes, places: Mapping[str, float], label: str) -> None:
     """The label's values on the x axis, evenly spaced."""
     axes.set_xticks(list(places.values()), list(places))
@@ -107,7 +152,7 @@ def over_label(
     title: str,
     caption: str,
     by: str = "family",
-    looks: Mapping[Hashable, Look] | None = None,
+    looks: Mapping[Any, Look] | None = None,
     select: Callable[[pd.DataFrame], pd.DataFrame] = lambda frame: frame,
 ) -> Figure:
     """Metrics over a label, a panel each, a curve for every value of the column ``by``.
@@ -116,37 +161,52 @@ def over_label(
         looks: how the curves are drawn, by value, in order; families by default.
         select: keeps the rows that are meant.
     """
-    frames = [select(labelled(results, panel.metric, label, by)) for panel in panels]
+    frames = [
+        own_runs(select(labelled(results, panel.metric, label, by)), [by, label], by) for panel in panels
+    ]
+    runs = {run for frame in frames for run in frame["run"]}
     frames = [
         change(frame, label, panel.base, [by]) if panel.base else frame
         for frame, panel in zip(frames, panels, strict=True)
     ]
     names = sorted(dict.fromkeys(tick(value) for frame in frames for value in frame[label]), key=place)
     places = {name: float(index) for index, name in enumerate(names)}
-    figure = style.figure(3.3 * len(panels) + 2.4, 3.9)
+    figure, grid, spare = panels_of(len(panels))
     drawn: list[Curve] = []
-    for axes, panel, frame in zip(
-        np.atleast_1d(figure.subplots(1, len(panels))), panels, frames, strict=True
-    ):
+    for axes, panel, frame in zip(grid, panels, frames, strict=True):
         made = [
             curve(frame[frame[by] == value], label, places, look, panel.scale)
-            for value, look in (looks or looks_by_family(frame)).items()
+            for value, look in with_others(looks or looks_by_family(frame), frame, by).items()
             if (frame[by] == value).any()
         ]
-        marks.curves(axes, made, dodge=0.5 / max(4, len(made)), log=panel.log)
+        marks.curves(axes, made, dodge=0.5 / max(4, len(made)), log=panel.log, within=panel.within)
         axis(axes, places, xlabel)
-        axes.set_ylabel(panel.label)
-        if panel.guide is not None:
-            marks.guide(axes, *panel.guide, which="y")
+        axes.set_ylabel(style.two_lines(panel.label))
+        if panel.target is not None:
+            marks.guide(axes, *panel.target, which="y")
         drawn += made
-    marks.legend_beside(figure, drawn)
+    if spare is None:
+        marks.legend_beside(figure, drawn)
+    else:
+        spare.legend(handles=marks.legend_handles(drawn), loc="center left")
     style.title(figure, title)
     counts = [count for one in drawn for count in one.counts]
-    style.caption(figure, f"{caption} {marks.interval_note(counts)}")
+    style.caption(figure, f"{caption} {marks.interval_note(counts)}{left_out(results, runs)}")
     return figure
 
 
-def grouped(frame: pd.DataFrame, looks: Mapping[Hashable, Look], by: str) -> list[Group]:
+def panels_of(count: int) -> tuple[Figure, list[Axes], Axes | None]:
+    """A figure of ``count`` panels, two in a row; where the last row has one, an empty place for a legend."""
+    columns, lines = min(2, count), -(-count // 2)
+    spare = count > 2 and count % 2 == 1
+    figure = style.figure(3.7 * columns + (1.0 if spare else 2.2), 0.9 + 3.0 * lines)
+    grid = list(figure.subplots(lines, columns, squeeze=False).flat)
+    if spare:
+        grid[-1].set_axis_off()
+    return figure, grid[:count], grid[-1] if spare else None
+
+
+def grouped(frame: pd.DataFrame, looks: Mapping[Any, Look], by: str) -> list[Group]:
     """A row per value of ``by``."""
     return [
         Group(look.name, values(frame[frame[by] == value]), look.colour, look.marker)
@@ -164,11 +224,11 @@ def rows_of(figure: Figure, panels: Sequence[tuple[Panel, Sequence[Group]]], col
             axes.set_axis_off()
             continue
         panel, groups = panels[number]
-        marks.rows(axes, groups, log=panel.log)
+        marks.rows(axes, groups, log=panel.log, within=panel.within)
         if number % columns:
             axes.tick_params(axis="y", labelleft=False)
-        if panel.guide is not None:
-            marks.guide(axes, *panel.guide)
+        if panel.target is not None:
+            marks.guide(axes, *panel.target)
         axes.set_xlabel(panel.label)
         yield axes
 

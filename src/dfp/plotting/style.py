@@ -7,7 +7,7 @@ the marker.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,9 +20,30 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from dfp.plotting import edges
+
 _PALETTE = sns.color_palette("colorblind").as_hex()
 INK = "#222222"
 GUIDE = "#8a8a8a"
+#: inches of the widest figure: on a page of 900 pixels its smallest print, 7 points, is 8 pixels high
+WIDEST = 10.9
+#: colours of what no figure knows: runs and families that a user adds
+OTHERS = ("#8f3b76", "#4d7c0f", "#b8860b", "#2f4f6f", "#a0522d", "#5f5f9f")
+#: the values of measures that can be no truth beyond them, by what their name has in it
+BOUNDS = {"correlation": (-1.0, 1.0)} | dict.fromkeys(
+    ("coverage", "accuracy", "auc", "_ap", "effective"), (0.0, 1.0)
+)
+#: where an axis of a measure has its target, and what that is called
+TARGETS = {
+    "weight_slope": (1.0, "unshrunk"),
+    "m_step_slope": (1.0, "exact"),
+    "history_bias_1": (0.0, "truth"),
+    "history_bias_2": (0.0, "truth"),
+    "rate_bias": (0.0, "truth"),
+    "coverage_50": (0.5, "nominal"),
+    "coverage_90": (0.9, "nominal"),
+    "two_sample_accuracy": (0.5, "chance"),
+}
 
 FAMILIES: dict[str, tuple[str, str]] = {
     "factorised": ("factorised", _PALETTE[3]),
@@ -128,14 +149,25 @@ def family(row: pd.Series[Any] | dict[str, Any]) -> str:
 
 
 def colour(name: str) -> str:
-    """The colour of a family, the same in every figure."""
-    return FAMILIES[name][1]
+    """The colour of a family, the same in every figure; one of `OTHERS` for a name that is none."""
+    return FAMILIES[name][1] if name in FAMILIES else OTHERS[sum(map(ord, name)) % len(OTHERS)]
 
 
 def family_name(name: str) -> str:
-    """The name of a family in a legend."""
-    text = FAMILIES[name][0]
-    return text[0].upper() + text[1:]
+    """The name of a family in a legend; a name that is none as it is."""
+    text = FAMILIES[name][0] if name in FAMILIES else name.replace("_", " ")
+    return text[:1].upper() + text[1:]
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Families in the order of the legend, names that are none behind them."""
+    found = list(dict.fromkeys(names))
+    return [*(name for name in FAMILIES if name in found), *(name for name in found if name not in FAMILIES)]
+
+
+def bounds(metric: str) -> tuple[float, float] | None:
+    """Least and greatest value that a metric can have; None where it has no bounds."""
+    return next((found for part, found in BOUNDS.items() if part in metric), None)
 
 
 def objective_name(name: str) -> str:
@@ -151,6 +183,11 @@ def marker(objective: str, family: str = "") -> str:
 def run_name(run: str) -> str:
     """The name of a run on an axis."""
     return RUNS.get(run, run.replace("_", " ").capitalize())
+
+
+def two_lines(label: str) -> str:
+    """A long label with its unit on a line of its own."""
+    return label if len(label) < 32 or "\n" in label else label.replace(" (", "\n(", 1)
 
 
 def number(value: object) -> str:
@@ -217,7 +254,12 @@ def look() -> Iterator[None]:
 
 
 def figure(width: float, height: float) -> Figure:
-    """An empty figure of `width` × `height` inches with a layout that keeps texts apart; no global state."""
+    """An empty figure of `width` × `height` inches with a layout that keeps texts apart; no global state.
+
+    Raises `ValueError` above `WIDEST` inches: its print would be too small on a page.
+    """
+    if width > WIDEST:
+        raise ValueError(f"figure: found {width:g} inches, expected at most {WIDEST:g}: wrap it into rows")
     layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.04)
     made = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(made)
@@ -226,14 +268,24 @@ def figure(width: float, height: float) -> Figure:
 
 def caption(drawn: Figure, text: str) -> None:
     """Put a wrapped caption below the panels; the layout makes room for it."""
-    width = int(drawn.get_figwidth() * 17.5)
+    width = int(drawn.get_figwidth() * 16.4)
     drawn.supxlabel(
         "\n".join(textwrap.wrap(" ".join(text.split()), width)),
         x=0.012,
         ha="left",
-        fontsize=7.5,
+        fontsize=8,
         color="#4d4d4d",
     )
+
+
+def finish(drawn: Figure, scale: str) -> None:
+    """Say below a figure what its edges mean, and above it the scale, where that is not `default`."""
+    told = list(edges.notes(drawn))
+    if told:
+        caption(drawn, " ".join([drawn.get_supxlabel(), *told]))
+    if scale != "default":
+        says = f"Scale {scale}" + (": the numbers mean nothing" if scale == "smoke" else "")
+        title(drawn, f"{says}\n{drawn.get_suptitle()}".strip())
 
 
 def title(drawn: Figure, text: str) -> None:

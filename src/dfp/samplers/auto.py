@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from dfp.core.draw import Draw
-from dfp.samplers.base import CausalProcess, Sampler
+from dfp.samplers.base import CausalProcess, Sampler, agreeing
 from dfp.samplers.compiled import compiled
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.relaxations import Relaxation
@@ -46,7 +46,8 @@ class Auto(Sampler):
 
     K depends on how strongly the spikes act on each other, so it is that of the last draw made by sweeps, one
     in 50 where bins are cheaper. All samplers give the same sample, but for rounding; the choice depends on
-    the draws made before and on no clock, so that a run can be repeated to the bit.
+    the draws made before and on no clock, so that a run can be repeated to the bit. A term of one's own that
+    looks ahead gives a draw that has not ``converged``, and a warning.
 
     Args:
         tolerance: of relaxed samples, see ``FixedPoint``.
@@ -68,7 +69,8 @@ class Auto(Sampler):
         bins, all_sweeps = expected_seconds(process, noise, sweeps)
         if bins < all_sweeps and ago < LOOK_AGAIN:
             self._seen[relaxation.discrete] = (sweeps, ago + 1)
-            return Sequential().draw(process, noise, relaxation)
+            draw = Sequential().draw(process, noise, relaxation)
+            return agreeing(process, draw, relaxation, self.name)
         draw = FixedPoint(tolerance=self.tolerance).draw(process, noise, relaxation)
         self._seen[relaxation.discrete] = (float(draw.sweeps), 0)
         return draw

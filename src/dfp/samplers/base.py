@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
+import torch
 from torch import Tensor
 
 from dfp.core.draw import Draw
@@ -45,6 +47,28 @@ class CausalProcess(Protocol):
     @property
     def effort(self) -> Effort:
         """What its logits cost."""
+
+
+def agreeing(process: CausalProcess, draw: Draw, relaxation: Relaxation, name: str) -> Draw:
+    """A draw made bin by bin, as it is where the logits of all bins at once, at its values, are those that it
+    was drawn from; else not converged, with a warning: a term looks at bins that are not before its own."""
+    with torch.no_grad():
+        logits = process.logits(draw.z)
+        far = float((logits - draw.logits).abs().amax())
+        if not far > 1e-3 * (1 + float(draw.logits.abs().amax())):  # rounding, or numbers that are not finite
+            return draw
+        residual = float((relaxation(logits, draw.noise) - draw.z).abs().amax())
+    warn_acausal(name, f"logits of all bins at once and bin by bin differ by {far:.2g}")
+    return replace(draw, converged=False, residual=residual)
+
+
+def warn_acausal(name: str, found: str) -> None:
+    """Say that a sample is none, since a term looks ahead."""
+    warnings.warn(
+        f"sampler {name}: found {found}, expected a process whose logits see values before their bin only; "
+        "the sample has not converged (`dfp.distributions.terms.check_term` says what is wrong with a term)",
+        stacklevel=3,
+    )
 
 
 class Sampler(ABC):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import ClassVar
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dfp.core.draw import Draw
-from dfp.samplers.base import CausalProcess, Sampler
+from dfp.samplers.base import CausalProcess, Sampler, agreeing
 from dfp.samplers.bins import HAS_NUMBA, hard
 from dfp.samplers.pathwise import can_relax, relaxed
 from dfp.samplers.recursion import Recursion
@@ -42,13 +43,26 @@ class Compiled(Sampler):
     interpreter by the tests; no GPU has run them yet.
 
     A process that is no ``Recursion``, one on a device without kernels, a gradient in the noise or the
-    temperature, and a machine without numba are left to ``Sequential``.
+    temperature, and a machine without numba are left to ``Sequential``: with a warning where it is the
+    process or the machine that cannot be compiled.
     """
 
     name: ClassVar[str] = "compiled"
 
     def draw(self, process: CausalProcess, noise: Tensor, relaxation: Relaxation) -> Draw:
-        return compiled(process, noise, relaxation) or Sequential().draw(process, noise, relaxation)
+        draw = compiled(process, noise, relaxation)
+        if draw is not None:
+            return draw
+        slow = Sequential().draw(process, noise, relaxation)
+        if HAS_NUMBA and process.recursion() is not None:
+            return slow
+        why = "a process with a term that it does not know" if HAS_NUMBA else "no numba"
+        warnings.warn(
+            f"sampler compiled: found {why}, so that it draws bin by bin, not compiled ('auto' takes sweeps "
+            "where they are faster)",
+            stacklevel=2,
+        )
+        return agreeing(process, slow, relaxation, self.name)
 
 
 def compiled(process: CausalProcess, noise: Tensor, relaxation: Relaxation) -> Draw | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dfp.core.draw import Draw
 from dfp.core.errors import UserError
-from dfp.samplers.base import CausalProcess, Sampler
+from dfp.samplers.base import CausalProcess, Sampler, warn_acausal
 from dfp.samplers.implicit import with_gradient
 from dfp.samplers.relaxations import Relaxation
 
@@ -67,10 +67,16 @@ class FixedPoint(Sampler):
         cap = min(self.max_sweeps or noise.shape[2] + 1, noise.shape[2] + 1)
         still = 0.0 if relaxation.discrete else self.tolerance
         if differentiate and self.gradient == "unrolled":
-            return self._unrolled(process, noise, relaxation, cap, still)
+            return self._known(self._unrolled(process, noise, relaxation, cap, still))
         with torch.no_grad():
-            solved = self._unrolled(process, noise, relaxation, cap, still)
+            solved = self._known(self._unrolled(process, noise, relaxation, cap, still))
         return with_gradient(process, solved, relaxation, self.tolerance) if differentiate else solved
+
+    def _known(self, draw: Draw) -> Draw:
+        """The draw, with a warning where values still move after T + 1 sweeps: no causal process can."""
+        if self.max_sweeps is None and not draw.converged and 0 < draw.residual < float("inf"):
+            warn_acausal(self.name, f"values that still change after {draw.sweeps} sweeps over as many bins")
+        return draw
 
     @staticmethod
     def _unrolled(

@@ -90,4 +90,5 @@ def plot(experiment_dir: Path, results: Path, out: Path, names: list[str]) -> No
                     f"'figures'{suggest(name, names)}"
                 )
         for name in names:
+            style.finish(drawn[name], tables.scale)
             save(drawn[name], out, name)

@@ -13,6 +13,7 @@ from dfp.stages.aggregate import aggregate
 from dfp.stages.claims import claims
 from dfp.stages.collect import collect
 from dfp.stages.evaluate import evaluate
+from dfp.stages.mirror import mirror_evaluation
 from dfp.stages.peers import peers, tune_peers
 from dfp.stages.plot import plot
 from dfp.stages.simulate import simulate
@@ -88,6 +89,7 @@ def _run_one(exp: Experiment, folder: Path, device: str, wandb: str, overrides: 
             start = folder / "runs" / above / dataset / "checkpoint.pt" if above else None
             train(exp.path, exp.scale, name, dataset, data, checkpoint, start, device, wandb, overrides)
             evaluate(checkpoint, data, metrics, device)
+            mirror_evaluation(checkpoint, metrics, wandb)
         tables.append(metrics)
     tuned: set[str] = set()
     for dataset in filter(exp.peers_on, exp.scored):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -107,8 +108,10 @@ def train_on(
         seed=fitted.spec.seed + int(data.seed[0]),
     )
     folder = out.parent
-    write_json(folder / "config.json", {**facts, "fingerprint": identity, "environment": environment()})
-    tracker = _tracker(wandb, facts, fitted, data)
+    mirror = uuid.uuid4().hex[:12]  # a name for W&B, which the evaluation adds to
+    told = {**facts, "fingerprint": identity, "environment": environment(), "wandb": mirror}
+    write_json(folder / "config.json", told)
+    tracker = _tracker(wandb, facts, fitted, data, mirror)
     try:
         history = _train(trainer, folder / "progress.pt", identity, tracker)
         summary = _summary(history, trainer, where)
@@ -117,14 +120,14 @@ def train_on(
         fitted.save(out, summary)
         tracker.summary(summary)
     except NumericalError as error:
-        told = f"{facts['experiment']}: run {facts['run']} on {facts['dataset']}"
-        raise NumericalError(f"{told}: {error}") from None
+        name = f"{facts['experiment']}: run {facts['run']} on {facts['dataset']}"
+        raise NumericalError(f"{name}: {error}") from None
     finally:
         tracker.close()
     (folder / "progress.pt").unlink(missing_ok=True)
 
 
-def _tracker(wandb: str, facts: dict[str, Any], fitted: Fitted, data: Dataset) -> Tracker:
+def _tracker(wandb: str, facts: dict[str, Any], fitted: Fitted, data: Dataset, mirror: str) -> Tracker:
     """The run's mirror in W&B, tagged by posterior, data set and seeds."""
     experiment, run, dataset = (str(facts[name]) for name in ("experiment", "run", "dataset"))
     seeds = [f"seed{seed}" for seed in sorted(set(data.seed.tolist()))]
@@ -134,6 +137,7 @@ def _tracker(wandb: str, facts: dict[str, Any], fitted: Fitted, data: Dataset) -
         name=f"{experiment}/{run}/{dataset}",
         tags=[str(fitted.spec.posterior["kind"]), dataset, *seeds],
         config={**facts["settings"], "scale": facts["scale"], "run": run, "dataset": dataset},
+        run_id=mirror,
     )
 
 

@@ -35,6 +35,9 @@ class Tracker:
     def figure(self, name: str, path: Path) -> None:
         """A picture, from a file."""
 
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """A table, row by row."""
+
     def close(self) -> None:
         """End the run."""
 
@@ -42,8 +45,10 @@ class Tracker:
 class WandbTracker(Tracker):
     """One W&B run. The first failure is told in one sentence; from then on nothing is sent."""
 
-    def __init__(self, run: Any, image: Callable[[str], Any], every: float) -> None:
-        self._run, self._image, self._every = run, image, every
+    def __init__(
+        self, run: Any, image: Callable[[str], Any], every: float, table: Callable[..., Any] = dict
+    ) -> None:
+        self._run, self._image, self._every, self._table = run, image, every, table
         self._waiting: tuple[dict[str, Any], int] | None = None
         self._sent = float("-inf")
 
@@ -59,6 +64,11 @@ class WandbTracker(Tracker):
     def figure(self, name: str, path: Path) -> None:
         self._send()
         self._safely(lambda: self._run.log({name: self._image(str(path))}))
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        self._send()
+        data = [list(row) for row in rows]
+        self._safely(lambda: self._run.log({name: self._table(columns=list(columns), data=data)}))
 
     def close(self) -> None:
         self._send()
@@ -99,6 +109,7 @@ def open_tracker(
     config: Mapping[str, Any] | None = None,
     project: str = "dfp",
     folder: Path | None = None,
+    run_id: str | None = None,
 ) -> Tracker:
     """A W&B run, or a tracker that does nothing where W&B is disabled, missing or broken; never raises.
 
@@ -107,6 +118,8 @@ def open_tracker(
             An online run that cannot be started within ``INIT_TIMEOUT`` seconds (no network, no login) is
             kept offline.
         group, name, tags, config: of the run.
+        run_id: of a run that other processes add to; offline each adds a folder, and ``wandb sync`` sends all
+            of one id to one run.
         folder: where W&B's folder ``wandb/`` goes; by default WANDB_DIR, else the current folder.
     """
     if mode == "disabled":
@@ -120,6 +133,8 @@ def open_tracker(
         "dir": str(folder or os.environ.get("WANDB_DIR", ".")),
         "reinit": "create_new",
     }
+    if run_id:
+        options |= {"id": run_id, "resume": "allow"}
     try:
         import wandb
 
@@ -141,10 +156,31 @@ def open_tracker(
                 )
         if run is None:
             run = wandb.init(mode="offline", settings=settings, **options)
-        return WandbTracker(run, wandb.Image, LOG_EVERY)
+        return WandbTracker(run, wandb.Image, LOG_EVERY, wandb.Table)
     except Exception as error:  # a missing or broken installation included
         _warn(error)
         return Tracker()
+
+
+def mirror_metrics(told: Mapping[str, Any], metrics: Mapping[str, float], mode: str) -> None:
+    """Add what a trained posterior is worth on held-out trials to the W&B run of its training.
+
+    Args:
+        told: what ``train`` wrote to config.json: ``experiment``, ``scale``, ``run``, ``dataset`` and
+            ``wandb``, the id of the run; nothing is sent without one.
+        metrics: by name, one number each; kept as ``heldout/<name>``.
+    """
+    if not told.get("wandb"):
+        return
+    tracker = open_tracker(
+        mode,
+        group=f"{told['experiment']}-{told['scale']}",
+        name=f"{told['experiment']}/{told['run']}/{told['dataset']}",
+        tags=["evaluated"],
+        run_id=str(told["wandb"]),
+    )
+    tracker.summary({f"heldout/{name}": value for name, value in metrics.items()})
+    tracker.close()
 
 
 def mirror_figures(
@@ -153,10 +189,12 @@ def mirror_figures(
     names: Sequence[str],
     mode: str,
     results: Mapping[str, float] | None = None,
+    table: tuple[Sequence[str], Sequence[Sequence[Any]]] | None = None,
 ) -> None:
     """Show an experiment's figures, ``folder/<name>.png``, in a W&B run of their own.
 
-    ``results``, the final metrics of the experiment's runs by ``run/metric``, are its summary.
+    ``results``, the final metrics of the experiment's runs by ``run/metric``, are its summary; ``table``, the
+    columns and rows of the experiment's table, is shown beside the figures.
     """
     scale = folder.resolve().parent.name
     tracker = open_tracker(
@@ -164,5 +202,7 @@ def mirror_figures(
     )
     for name in names:
         tracker.figure(name, folder / f"{name}.png")
+    if table:
+        tracker.table("table", *table)
     tracker.summary(results or {})
     tracker.close()

@@ -1,0 +1,20 @@
+"""What W&B is shown of an evaluation: held-out metrics, in the run of the training that they are of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dfp.core.files import read_json
+from dfp.stages.aggregate import COLUMNS, means, read_table
+from dfp.tracking.tracker import mirror_metrics
+
+
+def mirror_evaluation(checkpoint: Path, metrics: Path, wandb: str) -> None:
+    """Add the means of ``metrics`` (of ``evaluate``) to the W&B run that config.json beside the checkpoint
+    names; ``wandb`` is ``offline``, ``online`` or ``disabled``."""
+    config = checkpoint.with_name("config.json")
+    if wandb == "disabled" or not config.is_file():
+        return
+    told = read_json(config)
+    found = {name.partition("/")[2]: value for name, value in means(read_table(metrics, COLUMNS)).items()}
+    mirror_metrics(told, found, wandb)
