@@ -123,7 +123,7 @@ def test_learning_finds_the_scale_and_the_tails_that_made_the_noise() -> None:
         optimiser.zero_grad()
         loss = -fitted.log_likelihood(x, z).mean()
         loss.backward()
-        return float(loss)
+        return float(loss.detach())
 
     optimiser.step(closure)
     fitted.forward = fitted.log_likelihood  # type: ignore[method-assign]
