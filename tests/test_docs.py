@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -127,6 +129,25 @@ def test_an_objective_is_added_in_one_file(tmp_path: Path, monkeypatch: pytest.M
     parts = plain.terms
     expected = -(parts["log_likelihood"] + 0.5 * (parts["log_prior"] + parts["entropy"]))
     assert float(less.total) == pytest.approx(expected, rel=1e-5) and float(less.total) != float(plain.total)
+
+
+def test_an_observation_model_is_added_in_one_file(tmp_path: Path) -> None:
+    """The page's own text, and on it the conformance suite as it stands."""
+    suite = str(ROOT / "tests" / "models" / "test_model_conformance.py")
+    (tmp_path / "calcium_laplace.py").write_text(block("CONTRIBUTING.md", "class LaplaceCalcium("))
+    (tmp_path / "with_laplace.py").write_text(
+        f"import dfp.models\ndfp.models.__path__.append({str(tmp_path)!r})\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), *(path for path in sys.path if path)])
+    asked = [sys.executable, "-m", "pytest", "-p", "with_laplace", "-k", "calcium_laplace", suite]
+    done = subprocess.run(
+        [*asked, "-p", "no:cacheprovider"],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) > 12
 
 
 def test_the_experiment_of_contributing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

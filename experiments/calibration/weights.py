@@ -15,6 +15,7 @@ from dfp.config.schema import SimulationSpec
 from dfp.core.errors import UserError
 from dfp.core.noise import generator
 from dfp.data.dataset import Dataset
+from dfp.models.base import Parameters
 from dfp.models.calcium import CalciumNetwork, CalciumParameters
 from dfp.posteriors.base import TraceSummary
 from dfp.references.gibbs.blocks import BlockedGibbs
@@ -100,6 +101,7 @@ def weight_rows(settings: Weights, device: torch.device) -> Iterator[Row]:
 
         start = blind(data.start)
         chain = BlockedGibbs(start, data.frame_rate, data.kernel_bins, data.x, seed)
+        assert isinstance(start, CalciumParameters)  # the sampler refuses others
         found = laplace(chain, start, prior, settings.newton_steps, settings.newton_samples)
         exact = told | {"posterior": "exact", "sampler": "gibbs"}
         yield from _laplace(exact | {"run": "laplace"}, found, found.sd, truth, draws)
@@ -109,7 +111,7 @@ def weight_rows(settings: Weights, device: torch.device) -> Iterator[Row]:
         yield from _laplace(told | q | {"run": "fixed_point_naive"}, found, found.naive_sd, truth, draws)
 
 
-def blind(start: CalciumParameters) -> CalciumParameters:
+def blind(start: Parameters) -> Parameters:
     """The calcium constants with a law that knows nothing: a bias of −3, the rest 0."""
     law = {name: np.zeros(getattr(start, name).shape) for name in LAW}
     law["bias"] += START_BIAS

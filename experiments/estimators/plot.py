@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -146,7 +146,8 @@ def cell_of(part: pd.DataFrame, panel: Heat, scale: mpl.cm.ScalarMappable) -> tu
     value = geometric(part[panel.metric])[0] if len(part) > 1 else float(part[panel.metric].iloc[0])
     hidden = panel.metric == "bias" and part["seen"].mean() < 0.5
     text = f"{value:.0f}" if value >= 10 else f"{value:.1f}" if value >= 0.995 else f"{value:.2f}".lstrip("0")
-    return ("<" if hidden else "") + text, mpl.colors.to_hex(scale.cmap(scale.norm(value)))
+    colour: Any = scale.to_rgba(np.asarray(value))
+    return ("<" if hidden else "") + text, mpl.colors.to_hex(colour)
 
 
 def atlas(results: ResultTables, frame: pd.DataFrame, posterior: str) -> Figure:

@@ -19,7 +19,7 @@ from dfp.config.networks import write_simulated
 from dfp.config.schema import SimulationSpec
 from dfp.core.errors import UserError
 from dfp.core.noise import generator
-from dfp.data.chunks import Calcium, go_on, stretches
+from dfp.data.chunks import go_on, stretches
 from dfp.data.dataset import Dataset
 from dfp.samplers.auto import Auto
 from dfp.samplers.fixed_point import FixedPoint
@@ -82,10 +82,9 @@ def test_calcium_goes_on_where_it_was(kernel_bins: int, rise: float) -> None:
     z = (torch.rand(1, 1, 80, 3, generator=generator(0), dtype=torch.float64) < 0.2).double()
     with torch.no_grad():
         whole = network.fluorescence(z)[0, 0].numpy()
-    calcium = Calcium(network, 80)
-    parts = [calcium(part) for part in np.split(z[0, 0].numpy(), [1, 30, 33])]
-    baseline, amplitude = (network.value(name).detach().numpy() for name in ("baseline", "amplitude"))
-    assert np.allclose(baseline + amplitude * np.concatenate(parts), whole, rtol=1e-9, atol=1e-9)
+    observe = network.in_stretches(80)
+    parts = [observe(part, np.zeros_like(part)) for part in np.split(z[0, 0].numpy(), [1, 30, 33])]
+    assert np.allclose(np.concatenate(parts), whole, rtol=1e-9, atol=1e-9)
 
 
 def test_stretches_follow_the_law_of_the_model() -> None:

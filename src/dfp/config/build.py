@@ -14,8 +14,11 @@ from dfp.config.schema import RunSpec
 from dfp.core.discovery import discover, pick
 from dfp.core.errors import UserError
 from dfp.core.parse import build, convert
+from dfp.models.base import require_kind
 from dfp.objectives.base import Objective
 from dfp.posteriors.base import Posterior, TraceSummary
+from dfp.references.exact.one_cell import SERVES as EXACT
+from dfp.references.gibbs.base import SERVES as GIBBS
 from dfp.samplers.base import Sampler
 from dfp.training.phase import Phase
 
@@ -95,3 +98,7 @@ def check_run(spec: RunSpec, where: str) -> None:
             phase.check(posterior)
         except UserError as error:
             raise UserError(f"{where}.phases[{index}]: {error}") from None
+    if spec.evaluation.exact:
+        require_kind(spec.model.kind, EXACT, f"{where}.evaluation.exact", "exact: false does without")
+    if spec.evaluation.gibbs_sweeps:
+        require_kind(spec.model.kind, GIBBS, f"{where}.evaluation.gibbs_sweeps", "0 does without")

@@ -36,7 +36,7 @@ def simulated(spec: SimulationSpec, where: str) -> Dataset:
     """
     network = make_network(spec, where)
     try:
-        return simulate(network, spec.seeds, allow_supercritical=spec.allow_supercritical, **_settled(spec))
+        return simulate(network, spec.seeds, **_settled(spec))
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
 
@@ -52,18 +52,16 @@ def write_simulated(spec: SimulationSpec, where: str, out: Path) -> None:
         return
     network = make_network(spec, where)
     try:
-        write_long(
-            out, network, spec.seeds, width=spec.stretch, allow_supercritical=spec.allow_supercritical,
-            **_settled(spec),
-        )  # fmt: skip
+        write_long(out, network, spec.seeds, width=spec.stretch, **_settled(spec))
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
 
 
 def _settled(spec: SimulationSpec) -> dict[str, Any]:
-    """Sizes and measurement, by the simulators' names for them."""
+    """Sizes, measurement and kind, by the simulators' names for them."""
     names = ("frame_rate", "bins", "trials", "test_trials", "rise", "amplitude", "baseline", "kernel_bins")
-    return {name: getattr(spec, name) for name in names} | measurement(spec)
+    kind = {"allow_supercritical": spec.allow_supercritical, "observation": spec.observed()}
+    return {name: getattr(spec, name) for name in names} | measurement(spec) | kind
 
 
 def make_network(spec: SimulationSpec, where: str) -> Network:

@@ -217,8 +217,13 @@ def _check_start_has_data(
 
 
 def _check_told(name: str, runs: Mapping[str, RunSpec], where: str) -> None:
-    """Refuse constants that the model of a warm start would put aside."""
+    """Refuse constants, or a kind, that the model of a warm start would put aside."""
     run, start = runs[name], runs[name].warm_start
+    if start is not None and run.warm_start_model and run.model.kind != runs[start].model.kind:
+        raise UserError(
+            f"{where}: runs.{name}.model.kind: found '{run.model.kind}' for a start from the model of "
+            f"'{start}', expected its '{runs[start].model.kind}' or warm_start_model: false"
+        )
     if start is not None and run.warm_start_model and run.model.told != runs[start].model.told:
         raise UserError(
             f"{where}: runs.{name}.model.told: found other constants than '{start}' is told, whose model it "

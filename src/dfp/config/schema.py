@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from dfp.core.errors import UserError, suggest
+from dfp.core.errors import UserError
 from dfp.data.told import Told, read_told
-from dfp.models.calcium import CalciumParameters
+from dfp.models.kinds import DEFAULT, Observation, observation
 
 SCALES = ("smoke", "default", "paper")
 KINDS = ("simulated", "recordings", "study", "tables")
@@ -35,6 +35,7 @@ class SimulationSpec:
         stretch: simulate so many bins at a time and write them at once, for recordings that memory does not
             hold, with noise of their own (another draw than with 0, and the same for any stretch above 0);
             0 draws whole trials.
+        observation: the ``kind`` of observation model and its settings, as ``model`` has them.
     """
 
     network: dict[str, Any]
@@ -52,6 +53,7 @@ class SimulationSpec:
     target_rate_hz: float = 0.0
     allow_supercritical: bool = False
     stretch: int = 0
+    observation: dict[str, Any] = field(default_factory=lambda: {"kind": DEFAULT})
 
     def __post_init__(self) -> None:
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
@@ -75,6 +77,12 @@ class SimulationSpec:
                 f"rise, target_rate_hz: found {self.rise:g}, {self.target_rate_hz:g}, expected numbers of at "
                 "least 0"
             )
+        self.observed()
+
+    def observed(self) -> Observation:
+        """The kind that is simulated. Raises ``UserError`` for an unknown one, or unknown settings."""
+        settings = {key: value for key, value in self.observation.items() if key != "kind"}
+        return observation(self.observation.get("kind"), settings, "observation.")
 
 
 @dataclass(frozen=True)
@@ -138,6 +146,8 @@ class ModelSpec:
     """The model that is fitted.
 
     Attributes:
+        kind: the observation model (``dfp.models``, one file a kind).
+        settings: what that kind has of settings.
         learn: parameters to learn; the others keep the value they start from.
         start: ``truth`` starts every parameter at the data set's own (the simulator's, or for recordings the
             estimates); ``data`` starts learned parameters from estimates that know no truth.
@@ -146,6 +156,8 @@ class ModelSpec:
             told; one that is learned starts there, whatever ``start`` says.
     """
 
+    kind: str = DEFAULT
+    settings: dict[str, Any] = field(default_factory=dict)
     learn: list[str] = field(default_factory=list)
     start: str = "truth"
     told: dict[str, float | Told] = field(default_factory=dict)
@@ -154,12 +166,18 @@ class ModelSpec:
         if self.start not in ("truth", "data"):
             raise UserError(f"start: found {self.start!r}, expected 'truth' or 'data'")
         read_told(self.told)
-        for name in self.learn:
-            if name not in CalciumParameters.names:
-                hint = suggest(name, CalciumParameters.names)
+        record = self.observation().kind.Record
+        record.check_names(self.learn)
+        for name in self.told:
+            if name not in record.constants:
                 raise UserError(
-                    f"learn: unknown parameter {name!r}{hint}; known: {', '.join(CalciumParameters.names)}"
+                    f"told: found {name!r}, which the observation model '{self.kind}' does not have, "
+                    f"expected some of {', '.join(record.constants)}"
                 )
+
+    def observation(self) -> Observation:
+        """The kind that is fitted. Raises ``UserError`` for an unknown one, or unknown settings."""
+        return observation(self.kind, self.settings, "")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from dfp.distributions.causal_bernoulli import CausalBernoulli
-from dfp.models.calcium import CalciumNetwork
+from dfp.models.base import ObservationModel
 from dfp.samplers.auto import Auto
 from dfp.samplers.base import Sampler
 from dfp.samplers.relaxations import Hard
@@ -23,15 +23,20 @@ _EDGE = 2.0**-53
 
 
 def stretches(
-    model: CalciumNetwork, seeds: Sequence[int], bins: int, trial: int, width: int, sampler: Sampler = SAMPLER
+    model: ObservationModel,
+    seeds: Sequence[int],
+    bins: int,
+    trial: int,
+    width: int,
+    sampler: Sampler = SAMPLER,
 ) -> Iterator[tuple[NDArray[np.int8], NDArray[np.float32]]]:
     """Spikes and traces, each ``(t, N)`` with t up to ``width``, one stretch of a trial after the other.
 
-    ``z ~ prior``, ``x = baseline + amplitude (k * z) + noise ε``, as ``simulate`` has it. Nothing depends on
-    the width but the memory that it takes: noise is drawn in the order of time, a stretch's logits take in
-    the spikes carried into it, and the calcium goes on from where it was, filtered by its recursion. In
-    double precision: logits differ in their last bit between widths, so that a spike differs where ``u + ℓ``
-    is within about 1e-15 of 0, which in 10⁸ cell-bins happens with a probability of 10⁻⁷.
+    ``z ~ prior``, ``x ~ p(x | z)``, as ``simulate`` has it. Nothing depends on the width but the memory that
+    it takes: noise is drawn in the order of time, a stretch's logits take in the spikes carried into it, and
+    what is observed goes on from where it was (``ObservationModel.in_stretches``). In double precision:
+    logits differ in their last bit between widths, so that a spike differs where ``u + ℓ`` is within about
+    1e-15 of 0, which in 10⁸ cell-bins happens with a probability of 10⁻⁷.
 
     Args:
         model: in double precision.
@@ -42,17 +47,14 @@ def stretches(
     """
     spiking, measuring = _sources(seeds, trial, 0), _sources(seeds, trial, 1)
     window = torch.zeros(1, 1, model.prior(1, 1).memory, model.cells, dtype=torch.float64)
-    calcium = Calcium(model, bins)
-    baseline, amplitude, noise = (
-        model.value(name).detach().numpy() for name in ("baseline", "amplitude", "noise")
-    )
+    observe = model.in_stretches(bins)
     for start in range(0, bins, width):
         shape = (min(width, bins - start), model.cells)
         uniform = _draw(spiking, shape, "random").clip(_EDGE, 1.0 - _EDGE)
         logistic = torch.as_tensor(np.log(uniform) - np.log1p(-uniform))
         z, window = go_on(model.prior(1, shape[0]), logistic[None, None], window, sampler)
         spikes = z[0, 0].numpy()
-        x = baseline + amplitude * calcium(spikes) + noise * _draw(measuring, shape, "standard_normal")
+        x = observe(spikes, _draw(measuring, shape, "standard_normal"))
         yield spikes.astype(np.int8), x.astype(np.float32)
 
 
@@ -74,48 +76,6 @@ def go_on(
             drive[:, :, :near] += term(carried)[:, :, memory:]
     z = sampler.draw(law.with_drive(drive), noise, Hard()).z
     return z, torch.cat([window, z[:, :, bins - near :]], 2)[:, :, near:]
-
-
-class Calcium:
-    """``(k * z)[t]`` stretch by stretch: ``calls`` in the order of time, each ``(t, N)``.
-
-    A response that is cut is a filter of its taps; one that is not is the recursion ``c[t] = (d + r) c[t − 1]
-    − d r c[t − 2] + k[0] z[t]`` whose impulse response it is (``models.kernels``). Either is summed bin by
-    bin, so that the bits do not depend on where stretches end.
-
-    Args:
-        model: in double precision.
-        bins: T of the whole trial, within which an uncut response has its peak.
-    """
-
-    def __init__(self, model: CalciumNetwork, bins: int) -> None:
-        rise, decay = (model.value(name).detach().numpy() for name in ("rise", "decay"))
-        if model.kernel_bins:
-            above = model.kernel(model.kernel_bins).detach().numpy()
-            below = np.ones((model.cells, 1))
-        else:
-            peak = 2 + int(np.ceil(2 * np.maximum(rise, decay).max() * model.frame_rate))
-            above = model.kernel(min(bins, peak)).detach().numpy()[:, :1]
-            d, r = (np.exp(-1.0 / (model.frame_rate * np.maximum(time, 1e-12))) for time in (decay, rise))
-            below = np.stack([np.ones_like(d), -(d + r), d * r], 1)
-        kinds, which = np.unique(np.concatenate([above, below], 1), axis=0, return_inverse=True)
-        taps = above.shape[1]
-        self._filters = [
-            (kind[:taps], kind[taps:], np.flatnonzero(which.ravel() == k)) for k, kind in enumerate(kinds)
-        ]
-        order = max(taps, below.shape[1]) - 1
-        self._states = [np.zeros((order, len(cells))) for *_, cells in self._filters]
-
-    def __call__(self, z: Array) -> Array:
-        # here, since its import takes a second, and every command loads this module
-        from scipy.signal import lfilter
-
-        out = np.empty_like(z)
-        for number, (above, below, cells) in enumerate(self._filters):
-            out[:, cells], self._states[number] = lfilter(
-                above, below, z[:, cells], axis=0, zi=self._states[number]
-            )
-        return out
 
 
 def _sources(seeds: Sequence[int], trial: int, purpose: int) -> list[np.random.Generator]:

@@ -12,7 +12,8 @@ import numpy as np
 
 from dfp.core.errors import UserError
 from dfp.core.files import atomic_path
-from dfp.models.calcium import CalciumParameters
+from dfp.models.base import Parameters
+from dfp.models.kinds import DEFAULT, kinds
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +38,7 @@ class Dataset:
     frame_rate: float
     seed: np.ndarray
     names: tuple[str, ...]
-    start: CalciumParameters
+    start: Parameters
     known: bool
     kernel_bins: int
     x_test: np.ndarray
@@ -77,8 +78,9 @@ class Dataset:
             "names": np.array(self.names),
             "known": self.known,
             "kernel_bins": self.kernel_bins,
+            "kind": self.start.kind,
         }
-        for entry in fields(CalciumParameters):
+        for entry in fields(self.start):
             arrays[f"truth_{entry.name}"] = getattr(self.start, entry.name)
         for fact, value in self.facts.items():
             arrays[f"fact_{fact}"] = value
@@ -100,7 +102,8 @@ class Dataset:
                 f"{path}: not a data set, or a damaged one (make it with `dfp simulate`)"
             ) from None
         needed = ["x", "x_test", "frame_rate", "seed", "names", "known", "kernel_bins"]
-        needed += [f"truth_{entry.name}" for entry in fields(CalciumParameters)]
+        record = _record(arrays, path)
+        needed += [f"truth_{entry.name}" for entry in fields(record)]
         missing = [key for key in needed if key not in arrays]
         if missing:
             raise UserError(
@@ -111,9 +114,7 @@ class Dataset:
             frame_rate=float(arrays["frame_rate"]),
             seed=arrays["seed"],
             names=tuple(str(name) for name in arrays["names"]),
-            start=CalciumParameters(
-                **{entry.name: arrays[f"truth_{entry.name}"] for entry in fields(CalciumParameters)}
-            ),
+            start=record(**{entry.name: arrays[f"truth_{entry.name}"] for entry in fields(record)}),
             known=bool(arrays["known"]),
             kernel_bins=int(arrays["kernel_bins"]),
             x_test=arrays["x_test"],
@@ -121,3 +122,13 @@ class Dataset:
             z_test=arrays.get("z_test"),
             facts={key[5:]: float(value) for key, value in arrays.items() if key.startswith("fact_")},
         )
+
+
+def _record(arrays: dict[str, np.ndarray], path: Path | str) -> type[Parameters]:
+    """The record of the observation model that a data set names; older files name none."""
+    kind = str(arrays.get("kind", DEFAULT))
+    if kind not in kinds():
+        raise UserError(
+            f"{path}: found the observation model '{kind}', expected one of {', '.join(sorted(kinds()))}"
+        )
+    return kinds()[kind].Record

@@ -17,8 +17,8 @@ from dfp.core.files import atomic_path
 from dfp.data.chunks import stretches
 from dfp.data.dataset import Dataset
 from dfp.data.networks import Network
-from dfp.data.simulate import parameters_of, radius_of, seed_by_cell
-from dfp.models.calcium import CalciumNetwork
+from dfp.data.simulate import CALCIUM, parameters_of, radius_of, seed_by_cell
+from dfp.models.kinds import Observation
 
 
 def write_long(
@@ -33,6 +33,7 @@ def write_long(
     kernel_bins: int,
     width: int,
     allow_supercritical: bool = False,
+    observation: Observation = CALCIUM,
     **measurement: ArrayLike,
 ) -> None:
     """Draw trials of ``network`` and write them to ``path``, ``width`` bins at a time, as a ``Dataset``.
@@ -50,8 +51,8 @@ def write_long(
         UserError: for a supercritical network, unless allowed.
     """
     radius = radius_of(network, seeds, allow_supercritical)
-    parameters = parameters_of(network, **measurement)  # type: ignore[arg-type]
-    model = CalciumNetwork(parameters, frame_rate, kernel_bins=kernel_bins).double()
+    parameters = observation.parameters(parameters_of(network, **measurement))  # type: ignore[arg-type]
+    model = observation.model(parameters, frame_rate, kernel_bins=kernel_bins).double()
     spikes = 0
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for suffix, numbers in (("", range(trials)), ("_test", range(trials, trials + test_trials))):

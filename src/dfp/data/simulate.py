@@ -12,9 +12,14 @@ from dfp.core.noise import generator, logistic_noise
 from dfp.data.dataset import Dataset
 from dfp.data.networks import Network
 from dfp.data.stability import check_stability, simulate_logits, spectral_radius
+from dfp.models.base import NoSettings
 from dfp.models.calcium import CalciumNetwork, CalciumParameters
+from dfp.models.kinds import Observation
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.relaxations import Hard
+
+#: what is simulated where nothing else is asked for: Gaussian noise
+CALCIUM = Observation(CalciumNetwork, NoSettings())
 
 
 def simulate(
@@ -32,8 +37,9 @@ def simulate(
     noise: ArrayLike,
     kernel_bins: int,
     allow_supercritical: bool = False,
+    observation: Observation = CALCIUM,
 ) -> Dataset:
-    """Draw trials of ``network`` from the calcium model, by fixed-point sweeps until nothing changes (exact).
+    """Draw trials of ``network`` and their traces, by fixed-point sweeps until nothing changes (exact).
 
     Args:
         network: N cells; without any coupling they are a panel of N one-cell problems.
@@ -45,22 +51,24 @@ def simulate(
             and noise, which may be ``(N,)``.
         kernel_bins: cut of the calcium response, 0 for none.
         allow_supercritical: accept a network whose spectral radius is 1 or more.
+        observation: the kind of model; what it has beyond these constants, its settings or defaults tell.
 
     Raises:
         UserError: for a supercritical network, unless allowed.
     """
     radius = radius_of(network, seeds, allow_supercritical)
-    parameters = parameters_of(
+    constants = parameters_of(
         network, rise=rise, decay=decay, amplitude=amplitude, baseline=baseline, noise=noise
     )
-    model = CalciumNetwork(parameters, frame_rate, kernel_bins=kernel_bins)
+    parameters = observation.parameters(constants)
+    model = observation.model(parameters, frame_rate, kernel_bins=kernel_bins)
     z, x = [], []
     with torch.no_grad():
         for trial in range(trials + test_trials):
             spikes, measurement = _noise(seeds, network.cells, bins, trial)
             draw = model.prior(1, bins).draw(spikes, FixedPoint(), Hard())
             z.append(draw.z[0, 0])
-            x.append(model.fluorescence(draw.z)[0, 0] + model.value("noise") * measurement)
+            x.append(model.observe(draw.z, measurement)[0, 0])
     traces, truth = torch.stack(x).numpy(), torch.stack(z).to(torch.int8).numpy()
     return Dataset(
         x=traces[:trials],
@@ -116,13 +124,13 @@ def seed_by_cell(network: Network, seeds: Sequence[int]) -> np.ndarray:
 
 
 def _noise(seeds: Sequence[int], cells: int, bins: int, trial: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logistic ``(1, 1, T, N)`` and standard normal ``(T, N)`` noise of one trial."""
+    """Logistic and standard normal noise of one trial, ``(1, 1, T, N)`` each."""
     if len(seeds) == 1:
         rng = generator(_mixed(seeds[0], trial))
-        return logistic_noise((1, 1, bins, cells), rng), torch.randn(bins, cells, generator=rng)
+        return logistic_noise((1, 1, bins, cells), rng), torch.randn(1, 1, bins, cells, generator=rng)
     rngs = [generator(_mixed(seed, trial)) for seed in seeds]
     spikes = torch.cat([logistic_noise((1, 1, bins, 1), rng) for rng in rngs], -1)
-    return spikes, torch.cat([torch.randn(bins, 1, generator=rng) for rng in rngs], -1)
+    return spikes, torch.cat([torch.randn(1, 1, bins, 1, generator=rng) for rng in rngs], -1)
 
 
 def _mixed(seed: int, trial: int) -> int:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dfp.core.errors import UserError, suggest
-from dfp.models.calcium import CalciumParameters
+from dfp.models.base import Parameters
+
+Kind = TypeVar("Kind", bound=Parameters)
 
 #: what can be told wrong by a factor; a baseline of 0 has none
 CONSTANTS = ("rise", "decay", "amplitude", "noise")
@@ -73,11 +76,11 @@ def factors(told: Told, name: str, seed: NDArray[np.integer]) -> NDArray[np.floa
 
 
 def as_told(
-    start: CalciumParameters,
-    truth: CalciumParameters,
+    start: Kind,
+    truth: Parameters,
     told: Mapping[str, float | Told],
     seed: NDArray[np.integer],
-) -> CalciumParameters:
+) -> Kind:
     """``start`` with the told constants in place of its own: those of ``truth`` times their factors.
 
     Args:

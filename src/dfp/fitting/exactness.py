@@ -16,7 +16,8 @@ from dfp.metrics.statistics import (
     marginal_rmse,
     neighbour_covariance,
 )
-from dfp.models.calcium import CalciumNetwork, CalciumParameters
+from dfp.models.base import Parameters
+from dfp.models.kinds import kinds
 from dfp.references.exact.one_cell import ExactPosterior, cell_parameters, exact_neighbour_covariance
 from dfp.results.tables import Measured
 
@@ -28,7 +29,7 @@ COVARIANCE_LAGS = 3
 
 
 def exact_metrics(
-    fitted: Fitted, samples: HardSamples, x: Tensor, spikes: np.ndarray | None, truth: CalciumParameters
+    fitted: Fitted, samples: HardSamples, x: Tensor, spikes: np.ndarray | None, truth: Parameters
 ) -> tuple[list[Measured], Tensor]:
     """Per cell: the gap to the log-evidence, counts, marginals, covariances, calibration; and the exact
     marginals ``(B, T, N)``.
@@ -40,8 +41,9 @@ def exact_metrics(
     """
     exact = ExactPosterior(cell_parameters(fitted.model), x)
     ideal = exact
-    if fitted.model.learned:
-        model = CalciumNetwork(truth, fitted.model.frame_rate, kernel_bins=fitted.model.kernel_bins).to(x)
+    if fitted.model.learned or truth.kind != fitted.model.name:
+        own = kinds()[truth.kind]
+        model = own(truth, fitted.model.frame_rate, kernel_bins=fitted.model.kernel_bins).to(x)
         ideal = ExactPosterior(cell_parameters(model), x)
     wanted = ideal.count_moments()[0].mean(0)
     bins, cells = x.shape[1], x.shape[2]

@@ -16,10 +16,13 @@ from dfp.core.files import atomic_path
 from dfp.core.noise import generator
 from dfp.core.parse import build
 from dfp.data.dataset import Dataset
+from dfp.data.preprocess import SERVES as GUESSED
 from dfp.data.preprocess import initial_estimates
 from dfp.data.told import as_told
-from dfp.models.calcium import CalciumNetwork, CalciumParameters
+from dfp.models.base import ObservationModel, Parameters, require_kind
+from dfp.models.kinds import DEFAULT
 from dfp.posteriors.base import Posterior, TraceSummary
+from dfp.references.exact.one_cell import SERVES as EXACT
 from dfp.training.phase import Phase
 
 FORMAT = 1
@@ -33,7 +36,7 @@ class Fitted:
         facts: plain facts about the run: experiment, scale, run, dataset, the run's raw settings.
     """
 
-    model: CalciumNetwork
+    model: ObservationModel
     posterior: Posterior
     spec: RunSpec
     phases: list[Phase]
@@ -50,13 +53,12 @@ class Fitted:
         payload = {
             "format": FORMAT,
             "facts": self.facts,
+            "kind": self.model.name,
             "summary": summary,
             "frame_rate": self.model.frame_rate,
             "kernel_bins": self.model.kernel_bins,
             "learn": list(self.model.learned),
-            "parameters": {
-                f.name: torch.as_tensor(getattr(parameters, f.name)) for f in fields(CalciumParameters)
-            },
+            "parameters": {f.name: torch.as_tensor(getattr(parameters, f.name)) for f in fields(parameters)},
             "posterior": self.posterior.state_dict(),
         }
         with atomic_path(path) as temporary:
@@ -82,9 +84,9 @@ def fresh(facts: dict[str, Any], data: Dataset, device: torch.device) -> Fitted:
     """
     where = f"{facts['experiment']} ({facts['scale']}): runs.{facts['run']}"
     spec = build(RunSpec, facts["settings"], where)
-    model = CalciumNetwork(
-        _start(spec, data), data.frame_rate, _learnable(spec, data), kernel_bins=data.kernel_bins
-    ).to(device)
+    _check_kinds(spec, data, where)
+    kind = spec.model.observation().kind
+    model = kind(_start(spec, data), data.frame_rate, _learnable(spec, data), data.kernel_bins).to(device)
     summary = TraceSummary.of(torch.as_tensor(data.x))
     seed = spec.seed + int(data.seed[0])
     posterior = make_posterior(spec.posterior, summary, generator(seed), f"{where}.posterior").to(device)
@@ -114,8 +116,14 @@ def load(path: Path | str, device: torch.device) -> Fitted:
         raise UserError(f"{path}: found no '{missing[0]}' in it, expected a checkpoint made by `dfp train`")
     facts = payload["facts"]
     spec = build(RunSpec, facts["settings"], str(path))
-    parameters = CalciumParameters(**{name: value.numpy() for name, value in payload["parameters"].items()})
-    model = CalciumNetwork(parameters, payload["frame_rate"], payload["learn"], payload["kernel_bins"])
+    kind = spec.model.observation().kind
+    if payload.get("kind", DEFAULT) != kind.name:
+        raise UserError(
+            f"{path}: found a checkpoint of the observation model '{payload.get('kind', DEFAULT)}' with "
+            f"settings of '{kind.name}', expected one kind (make it with `dfp train`)"
+        )
+    parameters = kind.Record(**{name: value.numpy() for name, value in payload["parameters"].items()})
+    model = kind(parameters, payload["frame_rate"], payload["learn"], payload["kernel_bins"])
     blank = TraceSummary(model.cells, torch.zeros(model.cells), torch.ones(model.cells))
     posterior = make_posterior(spec.posterior, blank, generator(0), f"{path}: posterior")
     load_weights(posterior, payload["posterior"], path)
@@ -159,6 +167,11 @@ def warm_start(fitted: Fitted, start: Path | str, device: torch.device) -> None:
     other = load(start, device)
     if other.model.cells != fitted.model.cells:
         raise UserError(f"{start}: warm start from {other.model.cells} cells, expected {fitted.model.cells}")
+    if fitted.spec.warm_start_model and other.model.name != fitted.model.name:
+        raise UserError(
+            f"{start}: warm start from the observation model '{other.model.name}', expected "
+            f"'{fitted.model.name}' or warm_start_model: false"
+        )
     theirs = other.posterior.state_dict()
     own = fitted.posterior.state_dict()
     taken = {name: theirs[name] for name in own if name in theirs and theirs[name].shape == own[name].shape}
@@ -184,25 +197,45 @@ def _learnable(spec: RunSpec, data: Dataset) -> list[str]:
     return spec.model.learn
 
 
-def _start(spec: RunSpec, data: Dataset) -> CalciumParameters:
+def _check_kinds(spec: RunSpec, data: Dataset, where: str) -> None:
+    """Refuse what does not serve the run's observation model, or the data set's own, before anything is
+    trained.
+    """
+    if not data.known:
+        require_kind(
+            spec.model.kind, GUESSED, f"{where}.model.kind: first guesses from traces", "simulate the data"
+        )
+    elif spec.evaluation.exact and data.kernel_bins:
+        require_kind(
+            data.start.kind, EXACT, f"{where}.evaluation.exact, of this data set", "exact: false does without"
+        )
+
+
+def _start(spec: RunSpec, data: Dataset) -> Parameters:
     """Where the model's parameters start: at the data set's own, or, if
     learned, at estimates that know no truth; calcium constants that are told, at what is told.
     """
     return as_told(_untold(spec, data), data.start, spec.model.told, data.seed)
 
 
-def _untold(spec: RunSpec, data: Dataset) -> CalciumParameters:
+def _untold(spec: RunSpec, data: Dataset) -> Parameters:
+    observation = spec.model.observation()
+    start = observation.parameters(data.start)
     if spec.model.start == "truth":
-        return data.start
+        return start
+    require_kind(spec.model.kind, GUESSED, "model.start: data", "start: truth does without first guesses")
     estimates = [
         initial_estimates(data.x[:, :, n].reshape(-1), data.frame_rate) for n in range(data.x.shape[2])
     ]
     blind = {
-        "bias": np.full(data.start.cells, np.log(0.05 / 0.95)),
-        "history": np.zeros_like(data.start.history),
-        "coupling": np.zeros_like(data.start.coupling),
+        "bias": np.full(start.cells, np.log(0.05 / 0.95)),
+        "history": np.zeros_like(start.history),
+        "coupling": np.zeros_like(start.coupling),
         "amplitude": np.array([e.amplitude for e in estimates]),
         "baseline": np.array([e.baseline for e in estimates]),
         "noise": np.array([e.noise for e in estimates]),
     }
-    return replace(data.start, **{name: blind[name] for name in spec.model.learn if name in blind})
+    for name, default in observation.kind.Record.defaults.items():
+        told = getattr(observation.settings, name, None)
+        blind[name] = np.full(start.cells, default if told is None else float(told))
+    return replace(start, **{name: blind[name] for name in spec.model.learn if name in blind})

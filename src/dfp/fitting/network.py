@@ -10,7 +10,7 @@ from torch import Tensor
 from dfp.data.dataset import Dataset
 from dfp.fitting.fitted import Fitted
 from dfp.metrics.connectivity import weight_metrics
-from dfp.models.calcium import CalciumParameters
+from dfp.models.base import Parameters
 from dfp.references.regression import regress
 from dfp.results.tables import Measured
 
@@ -45,7 +45,7 @@ def m_step_rows(z: Tensor, data: Dataset, name: str = "m_step") -> list[Measured
     return [*rows, (0, f"{name}_rate", float((found.bias - data.start.bias).mean()))]
 
 
-def gibbs_refined(z: Tensor, data: Dataset, parameters: CalciumParameters, sweeps: int) -> Tensor:
+def gibbs_refined(z: Tensor, data: Dataset, parameters: Parameters, sweeps: int) -> Tensor:
     """Posterior samples ``(S, B, T, N)`` after ``sweeps`` sweeps of Gibbs sampling under ``parameters``, a
     chain for each.
     """

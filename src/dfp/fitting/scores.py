@@ -5,19 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from dfp.data.dataset import Dataset
-from dfp.data.told import CONSTANTS
 from dfp.fitting.fitted import Fitted
 from dfp.metrics.bounds import HardSamples
 from dfp.metrics.spikes import cell_scores
+from dfp.models.calcium import CalciumParameters
 from dfp.results.tables import Measured
 
 
 def parameter_metrics(fitted: Fitted, data: Dataset) -> list[Measured]:
     """Learned minus true, per cell: ``rate_bias`` (logits), ``history_bias_1``, … (logits); relative for
-    ``amplitude_bias``, ``noise_bias``, ``rise_bias`` and ``decay_bias``; ``baseline_bias`` in units of the
-    amplitude. For constants that were told also ``amplitude_off``, …: ``|ln(value ÷ true)|``
-    of what the model ends with, and with them ``history_off_1``, …: ``|learned − true|``, in which the errors
-    of cells do not cancel."""
+    ``amplitude_bias``, ``noise_bias``, ``rise_bias``, ``decay_bias`` and whatever else is above 0;
+    ``baseline_bias`` in units of the amplitude. For constants that were told also ``amplitude_off``, …:
+    ``|ln(value ÷ true)|`` of what the model ends with, and with them ``history_off_1``, …:
+    ``|learned − true|``, in which the errors of cells do not cancel."""
     learned, truth = fitted.model.parameters_now(), data.start
     rows: list[Measured] = []
     for n in range(truth.cells):
@@ -30,15 +30,16 @@ def parameter_metrics(fitted: Fitted, data: Dataset) -> list[Measured]:
                 found[f"history_bias_{lag + 1}"] = error
                 if fitted.spec.model.told:
                     found[f"history_off_{lag + 1}"] = abs(error)
-        for name in CONSTANTS:
-            if truth.rise[n] == 0.0 and name == "rise":
+        for name in learned.logarithmic:
+            true = getattr(truth, name, np.zeros(truth.cells))[n]
+            if not true:  # an instant rise, or a constant that the data set's own kind does not have
                 continue
-            ratio = getattr(learned, name)[n] / getattr(truth, name)[n]
+            ratio = getattr(learned, name)[n] / true
             if name in fitted.model.learned:
                 found[f"{name}_bias"] = ratio - 1.0
             if name in fitted.spec.model.told:
                 found[f"{name}_off"] = abs(np.log(ratio))
-        if "baseline" in fitted.model.learned:
+        if "baseline" in fitted.model.learned and isinstance(truth, CalciumParameters):
             found["baseline_bias"] = (learned.baseline[n] - truth.baseline[n]) / truth.amplitude[n]
         rows += [(n, name, float(value)) for name, value in found.items()]
     return rows
@@ -52,6 +53,8 @@ def instance_metrics(data: Dataset) -> list[Measured]:
     No rows where noise, decay and history are the same for all cells, nor for coupled ones.
     """
     truth = data.start
+    if not isinstance(truth, CalciumParameters):
+        return []
     found = {"true_noise": truth.noise / truth.amplitude, "true_decay": truth.decay}
     found |= {f"true_history_{lag + 1}": truth.history[:, lag] for lag in range(truth.history.shape[1])}
     if truth.basis.shape[0] or not any(np.ptp(values) for values in found.values()):

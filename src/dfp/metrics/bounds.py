@@ -11,7 +11,7 @@ from torch import Tensor
 from dfp.core.errors import NumericalError, UserError
 from dfp.core.noise import logistic_noise
 from dfp.distributions.law import SpikeLaw
-from dfp.models.calcium import CalciumNetwork
+from dfp.models.base import ObservationModel
 from dfp.samplers.base import Sampler
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.relaxations import Hard
@@ -70,7 +70,7 @@ class HardSamples:
 
 
 def sample_hard(
-    model: CalciumNetwork,
+    model: ObservationModel,
     q: SpikeLaw,
     x: Tensor,
     samples: int,

@@ -26,7 +26,7 @@ class Model(Protocol):
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
         """``log p(x[t] | z[≤t])``."""
 
-    def observe(self, z: Tensor, rng: torch.Generator) -> Tensor:
+    def observe(self, z: Tensor, noise: Tensor | torch.Generator) -> Tensor:
         """Traces drawn from ``p(x | z)``, of z's shape."""
 
 

@@ -12,20 +12,20 @@ import pandas as pd
 
 from dfp.config.experiment import fingerprint
 from dfp.config.fitting import Fit
+from dfp.config.schema import RunSpec
 from dfp.core.errors import UserError
 from dfp.core.files import read_json
+from dfp.core.parse import build
 from dfp.data.dataset import Dataset
 from dfp.data.own import Preparation, Response, own_dataset
 from dfp.data.readers.registry import read_traces
 from dfp.data.traces import Orientation, Traces
 from dfp.fitting.fitted import Fitted, choose_device, load
+from dfp.models.base import Parameters
 from dfp.models.calcium import CalciumParameters
 from dfp.results.tables import write_table
 from dfp.stages.infer import spikes_table
 from dfp.stages.train import train_on
-
-#: what a fit of the cells says of them before their connections are learned
-MEASUREMENT = ("amplitude", "baseline", "noise")
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,8 @@ def fit(
         data = own_dataset(traces, plan.data, response, plan.coupled)
     except UserError as error:
         raise UserError(f"{source.path}: {error}") from None
+    observation = build(RunSpec, plan.raw, plan.name).model.observation()
+    data = replace(data, start=observation.parameters(data.start))
     if plan.before is not None:
         fit(source, out / "cells", plan.before, response, device, wandb)
         data = replace(data, start=_measured(data.start, out / "cells" / "cells.csv"))
@@ -94,10 +96,11 @@ def fit(
         write_table(connections_table(fitted, traces), out / "connections.csv")
 
 
-def _measured(start: CalciumParameters, cells: Path) -> CalciumParameters:
-    """Parameters with amplitude, baseline and noise as another fit found them."""
+def _measured(start: Parameters, cells: Path) -> Parameters:
+    """Parameters with amplitude, baseline, noise and what else a kind has as another fit found them."""
     table = pd.read_csv(cells)
-    return replace(start, **{name: table[name].to_numpy(float, copy=True) for name in MEASUREMENT})
+    known = [name for name in start.constants if name in table]
+    return replace(start, **{name: table[name].to_numpy(float, copy=True) for name in known})
 
 
 def _trained(
@@ -112,7 +115,7 @@ def _trained(
 ) -> Path:
     """The checkpoint of this fit of these traces, trained unless it is there."""
     checkpoint = out / "checkpoint.pt"
-    start = {name: getattr(data.start, name).tolist() for name in ("rise", "decay", *MEASUREMENT)}
+    start = {name: getattr(data.start, name).tolist() for name in data.start.constants}
     held = hashlib.sha256(np.ascontiguousarray(data.x).tobytes()).hexdigest()
     identity = fingerprint([plan.raw, asdict(plan.data), start, data.frame_rate, held])
     config = out / "config.json"
@@ -139,11 +142,13 @@ def _trained(
 def cells_table(fitted: Fitted, traces: Traces, spikes: pd.DataFrame) -> pd.DataFrame:
     """A row a cell: ``cell``, ``rate_hz`` (posterior mean of the spikes per second of recording),
     ``amplitude`` (of one spike), ``baseline``, ``noise`` (sd of a frame) in the traces' unit, ``rise_s``,
-    ``decay_s`` and the model's own history, ``history_1``, …, in logits per spike.
+    ``decay_s``, what else the observation model has (``freedom``), and the model's own history,
+    ``history_1``, …, in logits per spike.
     """
     now = fitted.model.parameters_now()
     seconds = len(traces.x) / traces.frame_rate
     counts = spikes.groupby("cell", sort=False)["expected_count"].sum()
+    more = {name: getattr(now, name) for name in now.constants if name not in CalciumParameters.constants}
     history = {f"history_{lag + 1}": now.history[:, lag] for lag in range(now.history.shape[1])}
     return pd.DataFrame(
         {
@@ -154,6 +159,7 @@ def cells_table(fitted: Fitted, traces: Traces, spikes: pd.DataFrame) -> pd.Data
             "noise": now.noise,
             "rise_s": now.rise,
             "decay_s": now.decay,
+            **more,
             **history,
         }
     )

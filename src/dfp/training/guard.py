@@ -12,7 +12,7 @@ from dfp.core.draw import Draw
 from dfp.core.errors import UserError
 from dfp.distributions.branching import flip_matrix, spectral_radius
 from dfp.distributions.causal_bernoulli import CausalBernoulli
-from dfp.models.calcium import CalciumNetwork
+from dfp.models.base import ObservationModel
 from dfp.posteriors.base import Posterior
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.relaxations import Hard
@@ -50,7 +50,7 @@ class Guard:
 
     @torch.no_grad()
     def project(
-        self, model: CalciumNetwork, posterior: Posterior, x: Tensor, draw: Draw, learn_model: bool
+        self, model: ObservationModel, posterior: Posterior, x: Tensor, draw: Draw, learn_model: bool
     ) -> dict[str, float]:
         """Scale back what is beyond the limit: of the posterior, then, where it is learned, of the model.
 

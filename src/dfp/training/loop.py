@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dfp.core.errors import NumericalError
 from dfp.core.noise import generator
-from dfp.models.calcium import CalciumNetwork, CalciumParameters
+from dfp.models.base import ObservationModel
 from dfp.objectives.base import Loss, Problem
 from dfp.posteriors.base import Posterior
 from dfp.training.average import Average
@@ -38,7 +38,7 @@ class Trainer:
     """
 
     def __init__(
-        self, model: CalciumNetwork, posterior: Posterior, x: Tensor, phases: Sequence[Phase], seed: int
+        self, model: ObservationModel, posterior: Posterior, x: Tensor, phases: Sequence[Phase], seed: int
     ) -> None:
         for phase in phases:
             phase.check(posterior)
@@ -117,7 +117,7 @@ class Trainer:
         learned = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         apart: set[str] = set()
         if phase.constants_learning_rate is not None:
-            apart = learned.keys() & {f"raw_{name}" for name in CalciumParameters.constants}
+            apart = learned.keys() & {f"raw_{name}" for name in self.model.Record.constants}
         for names, scale in (
             (learned.keys() - apart, phase.model_learning_rate),
             (apart, phase.constants_learning_rate or 1.0),

@@ -11,8 +11,11 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from dfp.core.errors import UserError
+from dfp.models.base import ObservationModel, require_kind
 from dfp.models.calcium import CalciumNetwork
 
+#: observation models whose exact posterior this is: the frames' law is written out in it
+SERVES = ("calcium",)
 #: the longest memory in bins (65,536 states)
 LONGEST = 16
 #: bytes of conditional logits held at once; cells and trials are worked off in chunks that fit
@@ -71,12 +74,17 @@ class CellParameters:
         return max(self.kernel.shape[1], self.history.shape[1])
 
 
-def cell_parameters(model: CalciumNetwork, bins: int = 0) -> CellParameters:
+def cell_parameters(model: ObservationModel, bins: int = 0) -> CellParameters:
     """A model's cells as the exact posterior takes them, float64, without gradient.
 
     Args:
         bins: length of a trial, needed where the kernel is not cut.
+
+    Raises:
+        UserError: for an observation model that is not in ``SERVES``.
     """
+    require_kind(model.name, SERVES, "exact posterior", "evaluation: {exact: false} does without")
+    assert isinstance(model, CalciumNetwork)
     names = ("bias", "history", "amplitude", "baseline", "noise")
     values = {name: model.value(name).detach().double() for name in names}
     return CellParameters(kernel=model.kernel(bins).detach().double(), **values)

@@ -12,11 +12,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from dfp.core.errors import UserError
+from dfp.models.base import Parameters, require_kind
 from dfp.models.calcium import CalciumParameters
 from dfp.models.kernels import calcium_kernel
 
 Array = NDArray[np.float64]
 Spikes = NDArray[np.int8]
+#: observation models whose spikes are sampled: the frames' law is written out in the samplers
+SERVES = ("calcium",)
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 #: without it the module can be imported, but a sampler cannot be made
@@ -81,7 +84,7 @@ class GibbsChain(ABC):
 
     def __init__(
         self,
-        parameters: CalciumParameters,
+        parameters: Parameters,
         frame_rate: float,
         kernel_bins: int,
         x: ArrayLike,
@@ -140,8 +143,10 @@ class GibbsChain(ABC):
             logits: ``(N, T)``, without anything that the cell's own spikes add to them.
         """
 
-    def set_parameters(self, parameters: CalciumParameters) -> None:
-        """Go on from the current spikes under other parameters."""
+    def set_parameters(self, parameters: Parameters) -> None:
+        """Go on from the current spikes under other parameters, of a kind in ``SERVES``."""
+        require_kind(parameters.kind, SERVES, self.name, "posteriors serve every kind")
+        assert isinstance(parameters, CalciumParameters)
         if parameters.cells != self._x.shape[1]:
             raise UserError(f"parameters: found {parameters.cells} cells, expected {self._x.shape[1]}")
         p = parameters

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfp.core.errors import UserError
+from dfp.models.base import Parameters
 from dfp.models.calcium import CalciumParameters
 from dfp.references.gibbs.base import GibbsChain
 from dfp.references.gibbs.law import LAW, START_BIAS, draw_law
@@ -36,7 +37,7 @@ class Recorded(Protocol):
         """Bins per second."""
 
     @property
-    def start(self) -> CalciumParameters:
+    def start(self) -> Parameters:
         """Calcium constants and coupling basis; the shapes of the rest."""
 
     @property
@@ -90,8 +91,10 @@ def em(
     if not 0 <= burn_in < sweeps:
         raise UserError(f"em: found {sweeps} sweeps, burn-in {burn_in}; expected 0 ≤ burn-in < sweeps")
     theta = _at_rest(start)
-    parameters = replace(start, **theta)
-    chain = gibbs_chain(parameters, data.frame_rate, data.kernel_bins, data.x, seed, particles=particles)
+    chain = gibbs_chain(
+        replace(start, **theta), data.frame_rate, data.kernel_bins, data.x, seed, particles=particles
+    )
+    assert isinstance(start, CalciumParameters)  # the sampler refuses others
     trace = {name: np.empty((sweeps, *theta[name].shape)) for name in LAW}
     for k in range(1, sweeps + 1):
         chain.sweep()
@@ -100,12 +103,11 @@ def em(
         for name in LAW:
             theta[name] = theta[name] + size * (getattr(found, name) - theta[name])
             trace[name][k - 1] = theta[name]
-        parameters = replace(start, **theta)
-        chain.set_parameters(parameters)
-    return Fit(parameters, trace, chain)
+        chain.set_parameters(replace(start, **theta))
+    return Fit(replace(start, **theta), trace, chain)
 
 
-def _at_rest(start: CalciumParameters) -> dict[str, Array]:
+def _at_rest(start: Parameters) -> dict[str, Array]:
     """A law of ``start``'s shapes with a bias of −3 and no weights."""
     theta = {name: np.zeros(getattr(start, name).shape) for name in LAW}
     theta["bias"] += START_BIAS

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dfp.core.errors import UserError
+from dfp.models.base import Parameters
 from dfp.models.calcium import CalciumParameters
 from dfp.references.gibbs.base import Array, GibbsChain, Spikes
 from dfp.references.gibbs.blocks import LONGEST, BlockedGibbs, reach
@@ -57,7 +58,7 @@ class ParticleGibbs(GibbsChain):
 
     def __init__(
         self,
-        parameters: CalciumParameters,
+        parameters: Parameters,
         frame_rate: float,
         kernel_bins: int,
         x: ArrayLike,
@@ -140,7 +141,7 @@ def _path(cell: int, effects: Array, response: Array, cut: bool, d: float, r: fl
 
 
 def gibbs_chain(
-    parameters: CalciumParameters,
+    parameters: Parameters,
     frame_rate: float,
     kernel_bins: int,
     x: ArrayLike,

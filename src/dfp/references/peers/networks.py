@@ -19,12 +19,16 @@ from numpy.typing import NDArray
 
 from dfp.core.errors import UserError, suggest
 from dfp.metrics.connectivity import correlation
+from dfp.models.base import Parameters, require_kind
 from dfp.models.calcium import CalciumParameters
 from dfp.models.kernels import calcium_kernel
 from dfp.references.peers.oasis import oasis_deconvolve, oasis_kernel
 from dfp.references.regression import lagged, regress
 
 Array = NDArray[np.float64]
+
+#: observation models whose constants OASIS can be told; regression on the true spikes sees no trace
+SERVES = ("calcium",)
 
 METHODS = ("glm_true_spikes", "oasis_glm", "oasis_correlation")
 
@@ -73,7 +77,7 @@ class Recording(Protocol):
         """N cell names."""
 
     @property
-    def start(self) -> CalciumParameters:
+    def start(self) -> Parameters:
         """The calcium constants; for tuning, the true weights as well."""
 
     @property
@@ -140,6 +144,7 @@ class Deconvolved:
         return self._found[way]
 
     def _deconvolve(self, way: str) -> Array:
+        require_kind(self.data.start.kind, SERVES, "OASIS", "glm_true_spikes serves every kind")
         found = np.zeros(self.data.x.shape)
         responses = _responses(self.data)
         for trial, trace in enumerate(self.data.x.astype(np.float64)):
@@ -153,6 +158,7 @@ class Deconvolved:
 
 def _responses(data: Recording) -> Array:
     """The response of each cell to one spike, ``(N, L)``, peak 1; several decays long where it is not cut."""
+    assert isinstance(data.start, CalciumParameters)
     rise, decay = torch.as_tensor(data.start.rise), torch.as_tensor(data.start.decay)
     slowest = float(torch.maximum(rise, decay).max())
     bins = data.kernel_bins or 2 + int(5 * slowest * data.frame_rate)
@@ -163,6 +169,7 @@ def _responses(data: Recording) -> Array:
 def _one_trace(trace: Array, data: Recording, n: int, way: str, response: Array) -> Array:
     """Deconvolved spikes ``(T,)`` of cell n, in units of one spike."""
     start = data.start
+    assert isinstance(start, CalciumParameters)
     amplitude, baseline, noise = (float(v[n]) for v in (start.amplitude, start.baseline, start.noise))
     if way == "response":
         return oasis_kernel((trace - baseline) / amplitude, response)
