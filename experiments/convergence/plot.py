@@ -80,7 +80,7 @@ def predictors(results: ResultTables) -> Figure:
 def _over_bins(results: ResultTables, name: str, lengths: list[int], place: int) -> Curve:
     frame = results.rows("sweeps", run="growth", dataset=name)
     rho = results.rows("rho", run="growth", dataset=name)["value"].mean()
-    by = [(lengths.index(int(str(bins))), values(part)) for bins, part in frame.groupby("bins")]
+    by = [(lengths.index(int(float(str(bins)))), values(part)) for bins, part in frame.groupby("bins")]
     label = told(name).replace("20 cells, weights of sd", "weights of sd").removeprefix("one ")
     return Curve(f"{label} (ρ = {rho:.2f})", by, COLOURS[place % 5], MARKERS[place % 5])
 
