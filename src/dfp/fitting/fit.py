@@ -62,7 +62,7 @@ def fit(
         progress: show a bar on stderr.
 
     Example:
-        >>> x = np.random.default_rng(0).normal(size=(100, 2)).cumsum(0)
+        >>> x = np.random.default_rng(0).normal(size=(100, 2))
         >>> brief = {"cells": {"phases": [{"steps": 2}], "evaluation": {"samples": 4, "iwae_samples": 4}}}
         >>> result = dfp.fit(x, frame_rate=30, indicator="GCaMP6f", settings=brief, progress=False)
         >>> list(result.cells["cell"]), len(result.spikes), result.connections

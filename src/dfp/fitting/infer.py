@@ -47,7 +47,7 @@ def infer(
         mean, ``expected_count_1s``, and the central 90% interval, ``low_1s`` and ``high_1s``.
 
     Example:
-        >>> x = np.random.default_rng(0).normal(size=(200, 1)).cumsum(0)
+        >>> x = np.random.default_rng(0).normal(size=(200, 1))
         >>> brief = {"cells": {"phases": [{"steps": 2}], "evaluation": {"samples": 4, "iwae_samples": 4}}}
         >>> result = dfp.fit(x[:100], 30, decay=0.4, settings=brief, progress=False)
         >>> dfp.infer(result, x[100:], 30).shape

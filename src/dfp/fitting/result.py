@@ -37,7 +37,7 @@ class Result:
         before: the fit of the cells alone that a fit of connections started from.
 
     Example:
-        >>> x = np.random.default_rng(0).normal(size=(100, 1)).cumsum(0)
+        >>> x = np.random.default_rng(0).normal(size=(100, 1))
         >>> brief = {"cells": {"phases": [{"steps": 2}], "evaluation": {"samples": 4, "iwae_samples": 4}}}
         >>> result = dfp.fit(x, frame_rate=30, decay=0.4, settings=brief, progress=False)
         >>> isinstance(result, dfp.Result)

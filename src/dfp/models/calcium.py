@@ -32,6 +32,15 @@ class CalciumParameters:
         amplitude: ``(N,)`` fluorescence per unit of calcium, > 0.
         baseline: ``(N,)`` fluorescence.
         noise: ``(N,)`` standard deviation of the measurement noise, fluorescence, > 0.
+
+    Example:
+        >>> one, none = np.ones(1), np.zeros((0, 1, 1))
+        >>> cell = dfp.CalciumParameters(
+        ...     bias=-3 * one, history=np.array([[-2.0]]), coupling=none, basis=np.zeros((0, 1)),
+        ...     rise=0.05 * one, decay=0.4 * one, amplitude=one, baseline=0 * one, noise=0.3 * one,
+        ... )
+        >>> cell.cells
+        1
     """
 
     bias: np.ndarray
@@ -105,6 +114,13 @@ class CalciumNetwork(nn.Module):
     Source: section "Generative model" of the method; the leaky integration and Gaussian noise are the field's
         standard (Vogelstein
     et al. 2009). Kernel convention ours, see ``calcium_kernel``.
+
+    Example:
+        >>> data = dfp.simulate(dfp.sparse_random(2, np.random.default_rng(0)), [0], frame_rate=30, bins=60)
+        >>> model, x = dfp.CalciumNetwork(data.start, 30), torch.as_tensor(data.x)
+        >>> z = torch.as_tensor(data.z).float()[None]
+        >>> model.log_joint(x, z).shape  # log p(x, z) by bin and cell
+        torch.Size([1, 1, 60, 2])
     """
 
     basis: Tensor
