@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import Any
 
@@ -66,7 +67,7 @@ def infer(
     traces = array_traces(x, frame_rate, names=names, orientation=orientation, allow_nan=allow_nan)
     unnamed = traces.names == tuple(f"cell{n}" for n in range(len(traces.names)))
     if unnamed and len(fitted.facts.cells) == len(traces.names):
-        traces = Traces(traces.x, traces.frame_rate, fitted.facts.cells)
+        traces = replace(traces, names=fitted.facts.cells)
     return infer_traces(
         fitted,
         traces,
