@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cases
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -18,9 +19,11 @@ import yaml
 import dfp.objectives
 import dfp.posteriors
 from dfp.cli import main
-from dfp.config import build
+from dfp.config import build, fitting
 from dfp.core.errors import UserError
 from dfp.core.noise import generator
+from dfp.core.parse import merge
+from dfp.core.read import read_yaml
 from dfp.distributions.enumeration import all_paths
 from dfp.models.calcium import CalciumNetwork
 from dfp.objectives.base import Loss, Objective, Problem
@@ -48,7 +51,8 @@ def block(page: str, mark: str, language: str = "python") -> str:
 
 
 def test_the_library_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (example,) = python_blocks("README.md")
+    example = block("README.md", "dfp.FixedPoint()")
+    assert [line for line in example.splitlines() if "import" in line] == ["import torch", "import dfp"]
     printed = []
     for seed in (1, 2):  # every number of it is seeded by itself
         torch.manual_seed(seed)
@@ -56,6 +60,35 @@ def test_the_library_example_of_the_readme_runs(capsys: pytest.CaptureFixture[st
         printed.append(capsys.readouterr().out)
     assert "sweeps instead of 1000 steps" in printed[0]
     assert printed[0] == printed[1]
+
+
+@pytest.mark.parametrize(("page", "prints"), [("README.md", "2 cells"), ("docs/recordings.md", "2 cells")])
+def test_a_recording_is_fitted_in_python_as_the_page_says(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    page: str,
+    prints: str,
+) -> None:
+    """With a few steps in place of the thousand that the package's own settings ask for."""
+    brief = {
+        "cells": {"phases": [{"steps": 2}], "evaluation": {"samples": 4, "iwae_samples": 4}},
+        "connections": {"training": {"steps": 2}, "evaluation": {"samples": 4, "iwae_samples": 4}},
+    }
+    settings = tmp_path / "fit.yaml"
+    settings.write_text(yaml.safe_dump(merge(read_yaml(fitting.SETTINGS), brief)))
+    monkeypatch.setattr(fitting, "SETTINGS", settings)
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate(("mine.csv", "later.csv")):
+        x = 0.1 * np.random.default_rng(seed).normal(size=(200, 2))
+        pd.DataFrame(x, columns=["a", "b"]).to_csv(name, index=False)
+    names: dict[str, object] = {}
+    for example in [one for one in python_blocks(page) if "result" in one]:
+        exec(compile(example, page, "exec"), names)
+    assert f"Result of fitting {prints}" in capsys.readouterr().out
+    if "again" in names:
+        assert isinstance(names["later"], pd.DataFrame) and names["later"].equals(names["again"])
+        assert {path.name for path in Path("mine").iterdir()} >= {"checkpoint.pt", "connections.csv"}
 
 
 @pytest.fixture

@@ -64,6 +64,25 @@ def test_imports_are_followed(make: Maker) -> None:
         imports_of("dfp.nothing", package)
 
 
+def test_a_name_is_followed_through_the_door_to_its_home(make: Maker) -> None:
+    """What the package itself gives, lazily, counts where it is taken, and nowhere else."""
+
+    def lazy(*more: str, **changes: str) -> Path:
+        package = make(core__unused="from dfp import one\n", **changes)
+        given = ["from dfp.core.numbers import one as one", *more]
+        lines = ["from typing import TYPE_CHECKING", "if TYPE_CHECKING:", *(f"    {line}" for line in given)]
+        (package / "__init__.py").write_text("\n".join(lines) + "\n")
+        return package
+
+    package = lazy()
+    assert "dfp.core.numbers" in imports_of("dfp.core.unused", package)
+    assert "dfp.core.numbers" not in imports_of("dfp.families.second", package)
+    wider = lazy("from dfp.build import build as build")
+    assert code_hash("dfp.core.unused", package=wider) == code_hash("dfp.core.unused", package=package)
+    changed = lazy(core__numbers="def one():\n    return 2\n")
+    assert code_hash("dfp.core.unused", package=changed) != code_hash("dfp.core.unused", package=package)
+
+
 def test_a_circle_ends(make: Maker) -> None:
     package = make(
         core__numbers="from dfp.core.unused import never\n", core__unused="import dfp.core.numbers\n"

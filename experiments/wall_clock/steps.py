@@ -16,7 +16,9 @@ from dfp.data.networks import independent
 from dfp.data.simulate import simulate
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.terms import OwnHistory
+from dfp.fitting.facts import Facts
 from dfp.fitting.fitted import Fitted, fresh
+from dfp.fitting.training import trainer_of as make_trainer
 from dfp.models.calcium import CalciumNetwork
 from dfp.objectives.relaxed_pmf import RelaxedPmf
 from dfp.posteriors.autoregressive import Autoregressive, AutoregressiveConfig
@@ -219,11 +221,8 @@ def trainer_of(
     if not data.start.basis.shape[0] and "coupling" in settings.get("model", {}).get("learn", ()):
         learn = [name for name in settings["model"]["learn"] if name != "coupling"]
         settings = {**settings, "model": {**settings["model"], "learn": learn}}
-    facts = {"experiment": exp.name, "scale": exp.scale, "run": run, "dataset": dataset, "settings": settings}
-    fitted = fresh(facts, data, device)
-    x = torch.as_tensor(data.x, device=device)
-    seed = fitted.spec.seed + int(data.seed[0])
-    return fitted, Trainer(fitted.model, fitted.posterior, x, fitted.phases, seed=seed)
+    fitted = fresh(Facts(exp.name, exp.scale, run, dataset, settings), data, device)
+    return fitted, make_trainer(fitted, data, device)
 
 
 def run_steps(

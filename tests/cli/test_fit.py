@@ -205,4 +205,4 @@ def test_too_few_frames_are_told_with_the_file(refused: Callable[..., str], tmp_
     path = tmp_path / "short.csv"
     path.write_text("a\n1\n2\n3\n2\n1\n")
     told = refused("fit", "--traces", path, "--frame-rate", 30, "--decay", 0.4, "--out", tmp_path / "fit")
-    assert "short.csv: traces: a has 5 frames, expected at least 10" in told
+    assert "short.csv: a has 5 frames, expected at least 10" in told

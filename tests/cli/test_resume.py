@@ -53,7 +53,7 @@ def test_an_interrupted_training_resumes_to_the_same_result(
     assert not torch.equal(
         contents(whole)["parameters.noise"], contents(place.checkpoint())["parameters.noise"]
     )
-    shown = train_stage._shown
+    shown = train_stage.shown
 
     def interrupted(trainer: Any) -> Iterator[dict[str, Any]]:
         for metrics in shown(trainer):
@@ -63,7 +63,7 @@ def test_an_interrupted_training_resumes_to_the_same_result(
 
     with monkeypatch.context() as patch:
         patch.setattr(train_stage, "SAVE_EVERY", -1.0)
-        patch.setattr(train_stage, "_shown", interrupted)
+        patch.setattr(train_stage, "shown", interrupted)
         assert main(place.train("warm", "one", cut, *start)) == 130
     assert not cut.exists() and cut.with_name("progress.pt").exists()
     assert "run the same command again to resume" in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -100,16 +101,21 @@ class Fit:
         return replace(self, raw={**self.raw, "model": model})
 
 
-def load_fit(name: str, overrides: Path | str | None = None) -> Fit:
+def load_fit(name: str, overrides: str | PathLike[str] | Mapping[str, Any] | None = None) -> Fit:
     """The fit called ``name``, ``cells`` or ``connections``.
+
+    Args:
+        overrides: settings laid over those of ``fit.yaml``, or the file that holds them.
 
     Raises:
         UserError: naming the file and the key for anything that is not understood.
     """
     raw = read_yaml(SETTINGS)
     where = "dfp fit"
-    if overrides is not None:
-        raw, where = merge(raw, read_yaml(overrides)), str(overrides)
+    if isinstance(overrides, Mapping):
+        raw, where = merge(raw, overrides), "settings"
+    elif overrides is not None:
+        raw, where = merge(raw, read_yaml(Path(overrides))), str(overrides)
     document = build(FitDocument, raw, where)
     before = _fit(document, "cells", where) if name == "connections" else None
     return replace(_fit(document, name, where), before=before)

@@ -10,6 +10,12 @@ class UserError(Exception):
     """A user's mistake, told in one sentence: the file or key, what was found, what was expected.
 
     The command line prints the sentence and exits with 2; a traceback is never shown for it.
+
+    Example:
+        >>> dfp.Concrete(0.0)
+        Traceback (most recent call last):
+            ...
+        dfp.core.errors.UserError: temperature: found 0.0, expected a number above 0
     """
 
 

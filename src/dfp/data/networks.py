@@ -188,6 +188,11 @@ def sparse_random(
 
     Raises:
         UserError: for a probability outside [0, 1], a negative sd, or a rate that no bin can hold.
+
+    Example:
+        >>> network = dfp.sparse_random(20, np.random.default_rng(0), density=0.1)
+        >>> network.cells, network.coupling.shape
+        (20, (1, 20, 20))
     """
     source = "sparse_random"
     if not 0 <= density <= 1:
@@ -273,6 +278,13 @@ def from_edges(
     Raises:
         UserError: for an edge that names no cell, joins a cell to itself or appears twice, or weights that do
             not match.
+
+    Example:
+        >>> chain = dfp.from_edges([(0, 1), (1, 2)], [1.5, -0.5], 3, np.random.default_rng(0))
+        >>> chain.coupling[0]  # from the column's cell onto the row's
+        array([[ 0. ,  0. ,  0. ],
+               [ 1.5,  0. ,  0. ],
+               [ 0. , -0.5,  0. ]])
     """
     source = "from_edges"
     pairs = np.asarray(edges, dtype=np.int64).reshape(-1, 2)

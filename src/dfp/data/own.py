@@ -38,14 +38,15 @@ class Preparation:
                 "expected at least 0 and 1"
             )
 
-    def levelled(self, x: NDArray[Any], frame_rate: float) -> NDArray[np.float32]:
-        """Traces ``(T, N)`` without their slow baseline."""
+    def levelled(self, traces: Traces) -> Traces:
+        """The same traces without their slow baseline."""
         if not self.baseline_seconds:
-            return np.asarray(x, dtype=np.float32)
+            return replace(traces, x=np.asarray(traces.x, dtype=np.float32))
         columns = [
-            correct_baseline(column, frame_rate, window_seconds=self.baseline_seconds) for column in x.T
+            correct_baseline(column, traces.frame_rate, window_seconds=self.baseline_seconds)
+            for column in traces.x.T
         ]
-        return np.stack(columns, axis=1)
+        return replace(traces, x=np.stack(columns, axis=1))
 
     def spread(self, x: NDArray[Any]) -> NDArray[np.float32]:
         """Traces ``(T, N)`` at the rate of the latent bins, ``(T · bins_per_frame, N)``, NaN between."""
@@ -146,30 +147,35 @@ def first_guess(
     )
 
 
-def own_dataset(traces: Traces, spec: OwnSpec, response: Response, coupled: bool) -> Dataset:
+def own_dataset(
+    traces: Traces, spec: OwnSpec, response: Response, coupled: bool, source: str = "traces"
+) -> Dataset:
     """One trial ``(1, T · bins_per_frame, N)`` without truth; nothing is held out.
 
     Args:
-        traces: as ``read_traces`` gives them.
+        traces: without their slow baseline (``Preparation.levelled``).
         response: the indicator's.
         coupled: give the model weights between cells, started at 0.
+        source: what messages call the traces.
 
     Raises:
-        UserError: for too few frames, or a firing rate to start from that the bins cannot hold.
+        UserError: for too few frames, one cell to learn connections between, or a firing rate to start from
+            that the bins cannot hold.
     """
-    preparation = spec.preparation(traces.frame_rate)
-    x = preparation.levelled(traces.x, traces.frame_rate)
+    preparation, x = spec.preparation(traces.frame_rate), traces.x
+    if coupled and x.shape[1] < 2:
+        raise UserError(f"{source}: found one cell, expected at least two to learn connections between")
     for name, column in zip(traces.names, x.T, strict=True):
         if np.isfinite(column).sum() < 10:
             raise UserError(
-                f"traces: {name} has {int(np.isfinite(column).sum())} frames, expected at least 10 (and "
+                f"{source}: {name} has {int(np.isfinite(column).sum())} frames, expected at least 10 (and "
                 "minutes of them, to learn anything)"
             )
     bins_per_second, cells = traces.frame_rate * preparation.bins_per_frame, x.shape[1]
     if spec.rate_guess_hz >= bins_per_second:
         raise UserError(
-            f"rate_guess_hz: found {spec.rate_guess_hz:g} Hz, expected less than the {bins_per_second:g} "
-            "bins a second"
+            f"{source}: rate_guess_hz: found {spec.rate_guess_hz:g} Hz, expected less than the "
+            f"{bins_per_second:g} bins a second"
         )
     start = first_guess(
         [initial_estimates(column, traces.frame_rate) for column in x.T],

@@ -28,14 +28,14 @@ def simulate(
     *,
     frame_rate: float,
     bins: int,
-    trials: int,
-    test_trials: int,
-    rise: float,
-    decay: ArrayLike,
-    amplitude: float,
-    baseline: float,
-    noise: ArrayLike,
-    kernel_bins: int,
+    trials: int = 1,
+    test_trials: int = 0,
+    rise: float = 0.05,
+    decay: ArrayLike = 0.4,
+    amplitude: float = 1.0,
+    baseline: float = 0.0,
+    noise: ArrayLike = 0.3,
+    kernel_bins: int = 0,
     allow_supercritical: bool = False,
     observation: Observation = CALCIUM,
 ) -> Dataset:
@@ -55,6 +55,12 @@ def simulate(
 
     Raises:
         UserError: for a supercritical network, unless allowed.
+
+    Example:
+        >>> network = dfp.sparse_random(3, np.random.default_rng(0), density=0.5)
+        >>> data = dfp.simulate(network, [0], frame_rate=30, bins=300, trials=2)
+        >>> data.x.shape, data.z.shape  # traces and spikes
+        ((2, 300, 3), (2, 300, 3))
     """
     radius = radius_of(network, seeds, allow_supercritical)
     constants = parameters_of(

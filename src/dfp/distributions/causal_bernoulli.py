@@ -47,6 +47,15 @@ class CausalBernoulli:
 
     Raises:
         UserError: for a drive without bins and cells, or terms of another number of cells.
+
+    Example:
+        >>> drive = torch.zeros(1, 100, 2)
+        >>> q = dfp.CausalBernoulli(drive, (dfp.OwnHistory(torch.tensor([[-4.0]])),))
+        >>> draw = q.draw(q.noise(5, dfp.generator(0)), dfp.FixedPoint(), dfp.Hard())
+        >>> draw.converged, draw.z.shape
+        (True, torch.Size([5, 1, 100, 2]))
+        >>> q.log_prob(draw.z).sum((2, 3)).shape  # log q(z) of every sample and trial
+        torch.Size([5, 1])
     """
 
     drive: Tensor

@@ -16,6 +16,13 @@ def all_paths(bins: int, cells: int, dtype: torch.dtype = torch.float64) -> Tens
 
     Raises:
         UserError: when T·N exceeds 20.
+
+    Example:
+        >>> taps = torch.ones(1, 2, dtype=torch.float64)
+        >>> q = dfp.CausalBernoulli(torch.zeros(1, 4, 2).double(), (dfp.OwnHistory(taps),))
+        >>> paths = dfp.all_paths(4, 2)
+        >>> len(paths), round(q.log_prob(paths).sum((2, 3)).exp().sum().item(), 12)
+        (256, 1.0)
     """
     size = bins * cells
     if size > LARGEST:

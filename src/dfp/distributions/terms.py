@@ -41,7 +41,20 @@ def _shaped(name: str, found: Tensor, *expected: int | str) -> None:
 
 
 class CausalTerm(ABC):
-    """A contribution to the logits at bin t from values before t."""
+    """A contribution to the logits at bin t from values before t.
+
+    Example:
+        >>> class Silent(dfp.CausalTerm):  # no spike right after another
+        ...     memory = 1
+        ...     def __call__(self, z):
+        ...         return -99.0 * torch.nn.functional.pad(z, (0, 0, 1, 0))[:, :, :-1]
+        ...     def step(self, window, t):
+        ...         return -99.0 * window[:, :, -1]
+        >>> q = dfp.CausalBernoulli(torch.zeros(1, 200, 1), (Silent(),))
+        >>> z = q.draw(q.noise(1, dfp.generator(0)), dfp.FixedPoint(), dfp.Hard()).z
+        >>> bool((z[:, :, 1:] * z[:, :, :-1]).any())
+        False
+    """
 
     #: whether cell i's contribution may depend on another cell's past
     couples_cells: bool = False
@@ -127,6 +140,11 @@ class OwnHistory(CausalTerm):
 
     Args:
         taps: ``(N, L)``, or ``(1, L)`` for all cells alike; ``taps[:, 0]`` is lag 1. In logits per spike.
+
+    Example:
+        >>> term = dfp.OwnHistory(torch.tensor([[-2.0, -1.0]]))
+        >>> term(torch.tensor([1.0, 0.0, 0.0, 0.0]).reshape(1, 1, 4, 1)).flatten()
+        tensor([ 0., -2., -1.,  0.])
     """
 
     taps: Tensor
@@ -164,6 +182,14 @@ class Coupling(CausalTerm):
     Args:
         weights: ``(R, N, N)``; ``[r, i, j]`` acts from cell j onto cell i. In logits.
         basis: ``(R, L)``.
+
+    Example:
+        >>> weights = torch.tensor([[[0.0, 0.0], [2.0, 0.0]]])  # cell 0 excites cell 1
+        >>> z = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])[None, None]
+        >>> dfp.Coupling(weights, torch.ones(1, 1))(z)[0, 0]
+        tensor([[0., 0.],
+                [0., 2.],
+                [0., 0.]])
     """
 
     weights: Tensor
@@ -212,6 +238,12 @@ class LowRankCoupling(CausalTerm):
         left: U, ``(R, N, K)``, in logits.
         right: V, ``(R, K, N)``.
         basis: ``(R, L)``; lag 1 is ``basis[:, 0]``.
+
+    Example:
+        >>> left, right = torch.tensor([[[1.0], [2.0]]]), torch.tensor([[[0.5, 0.25]]])
+        >>> dfp.LowRankCoupling(left, right, torch.ones(1, 1)).full.weights
+        tensor([[[0.5000, 0.2500],
+                 [1.0000, 0.5000]]])
     """
 
     left: Tensor
@@ -268,6 +300,11 @@ class NonlinearHistory(CausalTerm):
         inward: ``(N, L, H)`` or ``(1, L, H)``; lag 1 is ``inward[:, 0]``.
         context: ``(B, T, N, H)``.
         outward: ``(N, H)`` or ``(1, H)``.
+
+    Example:
+        >>> term = dfp.NonlinearHistory(torch.ones(1, 2, 4), torch.zeros(1, 4, 1, 4), torch.ones(1, 4))
+        >>> term(torch.tensor([1.0, 0.0, 0.0, 0.0]).reshape(1, 1, 4, 1)).flatten()
+        tensor([0.0000, 3.0464, 3.0464, 0.0000])
     """
 
     inward: Tensor

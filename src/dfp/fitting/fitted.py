@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from dfp.data.dataset import Dataset
 from dfp.data.preprocess import SERVES as GUESSED
 from dfp.data.preprocess import initial_estimates
 from dfp.data.told import as_told
+from dfp.fitting.facts import Facts
 from dfp.models.base import ObservationModel, Parameters, require_kind
 from dfp.models.kinds import DEFAULT
 from dfp.posteriors.base import Posterior, TraceSummary
@@ -33,42 +35,59 @@ class Fitted:
     """A model and a posterior that belong together.
 
     Attributes:
-        facts: plain facts about the run: experiment, scale, run, dataset, the run's raw settings.
+        facts: of the run.
     """
 
     model: ObservationModel
     posterior: Posterior
     spec: RunSpec
     phases: list[Phase]
-    facts: dict[str, Any]
+    facts: Facts
 
     @property
     def independent(self) -> bool:
         """Whether every cell is a problem of its own."""
         return self.posterior.per_cell and not self.model.couples_cells
 
-    def save(self, path: Path | str, summary: dict[str, float]) -> None:
-        """Write a checkpoint, whole or not at all."""
+    def double(self) -> Fitted:
+        """A copy in float64."""
+        model, posterior = copy.deepcopy(self.model).double(), copy.deepcopy(self.posterior).double()
+        return replace(self, model=model, posterior=posterior)
+
+    def payload(self, summary: dict[str, float]) -> dict[str, Any]:
+        """What a checkpoint holds: plain values and tensors on the CPU that later training leaves alone."""
         parameters = self.model.parameters_now()
-        payload = {
+        return {
             "format": FORMAT,
-            "facts": self.facts,
+            "facts": self.facts.plain(),
             "kind": self.model.name,
             "summary": summary,
             "frame_rate": self.model.frame_rate,
             "kernel_bins": self.model.kernel_bins,
             "learn": list(self.model.learned),
             "parameters": {f.name: torch.as_tensor(getattr(parameters, f.name)) for f in fields(parameters)},
-            "posterior": self.posterior.state_dict(),
+            "posterior": {
+                name: value.detach().cpu().clone() for name, value in self.posterior.state_dict().items()
+            },
         }
-        with atomic_path(path) as temporary:
-            torch.save(payload, temporary)
+
+    def save(self, path: Path | str, summary: dict[str, float]) -> None:
+        """Write a checkpoint, whole or not at all."""
+        write_payload(self.payload(summary), path)
 
 
-def choose_device(name: str) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU. Raises
-    ``UserError`` for CUDA asked for where there is none.
+def write_payload(payload: dict[str, Any], path: Path | str) -> None:
+    """Write a checkpoint, whole or not at all."""
+    with atomic_path(path) as temporary:
+        torch.save(payload, temporary)
+
+
+def choose_device(name: str | torch.device) -> torch.device:
+    """``auto`` is CUDA where there is one, else the CPU; a device is itself. Raises ``UserError`` for CUDA
+    asked for where there is none.
     """
+    if isinstance(name, torch.device):
+        return name
     if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"device: found {name!r}, expected auto, cpu or cuda")
     if name == "cuda" and not torch.cuda.is_available():
@@ -78,12 +97,12 @@ def choose_device(name: str) -> torch.device:
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def fresh(facts: dict[str, Any], data: Dataset, device: torch.device) -> Fitted:
+def fresh(facts: Facts, data: Dataset, device: torch.device) -> Fitted:
     """An untrained model and posterior for a data set; weights drawn on the
     CPU, so that they are the same on every device.
     """
-    where = f"{facts['experiment']} ({facts['scale']}): runs.{facts['run']}"
-    spec = build(RunSpec, facts["settings"], where)
+    where = f"{facts.experiment} ({facts.scale}): runs.{facts.run}"
+    spec = build(RunSpec, facts.settings, where)
     _check_kinds(spec, data, where)
     kind = spec.model.observation().kind
     model = kind(_start(spec, data), data.frame_rate, _learnable(spec, data), data.kernel_bins).to(device)
@@ -93,12 +112,24 @@ def fresh(facts: dict[str, Any], data: Dataset, device: torch.device) -> Fitted:
     return Fitted(model, posterior, spec, make_phases(spec, where), facts)
 
 
-def load(path: Path | str, device: torch.device) -> Fitted:
-    """Read a checkpoint back.
+def load(path: Path | str, device: str | torch.device = "auto") -> Fitted:
+    """Read a checkpoint of ``dfp fit`` or ``dfp train`` back, model and posterior on ``device``.
+
+    Example:
+        >>> try:
+        ...     dfp.load("nowhere/checkpoint.pt")
+        ... except dfp.UserError as error:
+        ...     print(error)
+        nowhere/checkpoint.pt: no such checkpoint (make it with `dfp train`)
 
     Raises:
         UserError: when the file is missing, is not a checkpoint, or was written by another version.
     """
+    return restored(read_payload(path), path, choose_device(device))
+
+
+def read_payload(path: Path | str) -> dict[str, Any]:
+    """What a checkpoint holds; ``UserError`` as in ``load``."""
     try:
         payload = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
@@ -114,8 +145,13 @@ def load(path: Path | str, device: torch.device) -> Fitted:
     missing = [key for key in needed if key not in payload]
     if missing:
         raise UserError(f"{path}: found no '{missing[0]}' in it, expected a checkpoint made by `dfp train`")
-    facts = payload["facts"]
-    spec = build(RunSpec, facts["settings"], str(path))
+    return payload
+
+
+def restored(payload: dict[str, Any], path: Path | str, device: torch.device) -> Fitted:
+    """The model and the posterior that a checkpoint holds; ``path`` is what messages call it."""
+    facts = Facts.read(payload["facts"], path)
+    spec = build(RunSpec, facts.settings, str(path))
     kind = spec.model.observation().kind
     if payload.get("kind", DEFAULT) != kind.name:
         raise UserError(

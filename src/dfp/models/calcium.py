@@ -30,6 +30,15 @@ class CalciumParameters(Parameters):
         baseline: ``(N,)`` fluorescence.
         noise: ``(N,)`` scale of the measurement noise, fluorescence, > 0: for Gaussian noise its standard
             deviation.
+
+    Example:
+        >>> one, none = np.ones(1), np.zeros((0, 1, 1))
+        >>> cell = dfp.CalciumParameters(
+        ...     bias=-3 * one, history=np.array([[-2.0]]), coupling=none, basis=np.zeros((0, 1)),
+        ...     rise=0.05 * one, decay=0.4 * one, amplitude=one, baseline=0 * one, noise=0.3 * one,
+        ... )
+        >>> cell.cells
+        1
     """
 
     rise: np.ndarray
@@ -119,7 +128,15 @@ class CalciumModel(ObservationModel):
 
 
 class CalciumNetwork(CalciumModel):
-    """Calcium fluorescence with Gaussian noise, ``ε ~ N(0, 1)``, as Vogelstein et al. 2009 have it."""
+    """Calcium fluorescence with Gaussian noise, ``ε ~ N(0, 1)``, as Vogelstein et al. 2009 have it.
+
+    Example:
+        >>> data = dfp.simulate(dfp.sparse_random(2, np.random.default_rng(0)), [0], frame_rate=30, bins=60)
+        >>> model, x = dfp.CalciumNetwork(data.start, 30), torch.as_tensor(data.x)
+        >>> z = torch.as_tensor(data.z).float()[None]
+        >>> model.log_joint(x, z).shape  # log p(x, z) by bin and cell
+        torch.Size([1, 1, 60, 2])
+    """
 
     name: ClassVar[str] = "calcium"
     Record: ClassVar[type[Parameters]] = CalciumParameters

@@ -42,6 +42,14 @@ class Problem:
             the bound).
         independent: cells share nothing, in the model and in the posterior: every cell is a problem of its
             own.
+
+    Example:
+        >>> data = dfp.simulate(dfp.sparse_random(2, np.random.default_rng(0)), [0], frame_rate=30, bins=60)
+        >>> model, x = dfp.CalciumNetwork(data.start, 30), torch.as_tensor(data.x)
+        >>> posterior = dfp.Factorised(dfp.FactorisedConfig(), dfp.TraceSummary.of(x), dfp.generator(0))
+        >>> problem = dfp.Problem(model, x, torch.ones(1, 60, 1), independent=True)
+        >>> problem.per_bin(model.log_likelihood(x, torch.zeros(4, 1, 60, 2))).shape
+        torch.Size([4, 1, 2])
     """
 
     model: Model

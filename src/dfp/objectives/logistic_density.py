@@ -27,6 +27,17 @@ class LogisticDensity(Pathwise):
 
     Source: Aitchison, Adam & Turaga 2018; Maddison, Mnih & Teh 2017 for densities of relaxed variables in
         logit space.
+
+    Example:
+        >>> data = dfp.simulate(dfp.sparse_random(2, np.random.default_rng(0)), [0], frame_rate=30, bins=60)
+        >>> model, x = dfp.CalciumNetwork(data.start, 30), torch.as_tensor(data.x)
+        >>> posterior = dfp.Factorised(dfp.FactorisedConfig(), dfp.TraceSummary.of(x), dfp.generator(0))
+        >>> problem = dfp.Problem(model, x, torch.ones(1, 60, 1), independent=True)
+        >>> q, rng = posterior.condition(x).q, dfp.generator(0)
+        >>> loss = dfp.LogisticDensity().loss(problem, q, dfp.Auto(), dfp.Concrete(0.5), rng)
+        >>> loss.total.backward()  # nats per bin, summed over cells
+        >>> bool(posterior.recognition.offset.grad.abs().sum() > 0)
+        True
     """
 
     samples: int = 1

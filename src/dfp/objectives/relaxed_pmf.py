@@ -29,6 +29,17 @@ class RelaxedPmf(Pathwise):
             for.
 
     Source: Aitchison, Adam & Turaga 2018.
+
+    Example:
+        >>> data = dfp.simulate(dfp.sparse_random(2, np.random.default_rng(0)), [0], frame_rate=30, bins=60)
+        >>> model, x = dfp.CalciumNetwork(data.start, 30), torch.as_tensor(data.x)
+        >>> posterior = dfp.Factorised(dfp.FactorisedConfig(), dfp.TraceSummary.of(x), dfp.generator(0))
+        >>> problem = dfp.Problem(model, x, torch.ones(1, 60, 1), independent=True)
+        >>> q, rng = posterior.condition(x).q, dfp.generator(0)
+        >>> loss = dfp.RelaxedPmf().loss(problem, q, dfp.Auto(), dfp.Concrete(0.5), rng)
+        >>> loss.total.backward()  # nats per bin, summed over cells
+        >>> bool(posterior.recognition.offset.grad.abs().sum() > 0)
+        True
     """
 
     samples: int = 1

@@ -30,6 +30,10 @@ class AutoregressiveConfig:
             of the bound.
         nonlinear_hidden: hidden units of the nonlinear history term; 0 for none.
         nonlinear_history: lags that the nonlinear term sees.
+
+    Example:
+        >>> dfp.AutoregressiveConfig(history=5, coupling_lags=1).nonlinear_hidden
+        0
     """
 
     recognition: RecognitionConfig = field(default_factory=RecognitionConfig)
@@ -55,6 +59,13 @@ class Autoregressive(Posterior):
 
     All causal weights start at zero (the nonlinear term's readout, for that term), so training starts from
     the factorised posterior.
+
+    Example:
+        >>> x = torch.randn(1, 60, 2, generator=dfp.generator(0))
+        >>> config = dfp.AutoregressiveConfig(history=5)
+        >>> posterior = dfp.Autoregressive(config, dfp.TraceSummary.of(x), dfp.generator(0))
+        >>> posterior.condition(x).pmf.memory
+        5
     """
 
     name: ClassVar[str] = "autoregressive"

@@ -26,6 +26,11 @@ class TraceSummary:
     Attributes:
         cells: N.
         centre, scale: ``(N,)`` of every cell's trace, used to standardise the recognition network's input.
+
+    Example:
+        >>> summary = dfp.TraceSummary.of(torch.tensor([[[0.0], [1.0], [2.0]]]))
+        >>> summary.cells, summary.centre
+        (1, tensor([1.]))
     """
 
     cells: int

@@ -15,13 +15,25 @@ from dfp.posteriors.recognition import Recognition, RecognitionConfig
 
 @dataclass(frozen=True)
 class FactorisedConfig:
-    """Settings of the factorised posterior."""
+    """Settings of the factorised posterior.
+
+    Example:
+        >>> dfp.FactorisedConfig(dfp.RecognitionConfig(window=10, per_cell=True)).recognition.hidden
+        32
+    """
 
     recognition: RecognitionConfig = field(default_factory=RecognitionConfig)
 
 
 class Factorised(Posterior):
-    """``q(z | x) = Π_t Π_n Bernoulli(z[t, n]; σ(g(x)[t, n]))``, g the recognition network."""
+    """``q(z | x) = Π_t Π_n Bernoulli(z[t, n]; σ(g(x)[t, n]))``, g the recognition network.
+
+    Example:
+        >>> x = torch.randn(1, 60, 2, generator=dfp.generator(0))
+        >>> posterior = dfp.Factorised(dfp.FactorisedConfig(), dfp.TraceSummary.of(x), dfp.generator(0))
+        >>> posterior.condition(x).pmf.logits(torch.zeros(1, 1, 60, 2)).shape
+        torch.Size([1, 1, 60, 2])
+    """
 
     name: ClassVar[str] = "factorised"
     Config: ClassVar[type] = FactorisedConfig

@@ -184,6 +184,10 @@ class LatentFlowConfig:
         flow: ``planar`` or ``radial``.
         length: flows K; 0 leaves shifted logistic latents, a factorised posterior.
         block: bins that a flow mixes, of one cell; every other flow has its blocks shifted by half.
+
+    Example:
+        >>> dfp.LatentFlowConfig(length=2)
+        LatentFlowConfig(recognition=RecognitionConfig(...), flow='planar', length=2, block=20)
     """
 
     recognition: RecognitionConfig = field(default_factory=RecognitionConfig)
@@ -222,6 +226,13 @@ class LatentFlow(Posterior):
 
     Source: Rezende & Mohamed 2015, eqs. 10 and 14, for the flows; blocks, and how the parameters are
         amortised, are our choice.
+
+    Example:
+        >>> x = torch.randn(1, 60, 2, generator=dfp.generator(0))
+        >>> config = dfp.LatentFlowConfig(flow="radial", length=2)
+        >>> q = dfp.LatentFlow(config, dfp.TraceSummary.of(x), dfp.generator(0)).condition(x).q
+        >>> q.draw(q.noise(4, dfp.generator(1)), dfp.Auto(), dfp.Hard()).z.shape
+        torch.Size([4, 1, 60, 2])
     """
 
     name: ClassVar[str] = "latent_flow"

@@ -16,6 +16,12 @@ class LogisticFlow(Autoregressive):
     posterior with the same weights, and are what is evaluated.
 
     Source: Aitchison, Adam & Turaga 2018 (the alternative that the paper reports as biased).
+
+    Example:
+        >>> x = torch.randn(1, 60, 2, generator=dfp.generator(0))
+        >>> posterior = dfp.LogisticFlow(dfp.AutoregressiveConfig(), dfp.TraceSummary.of(x), dfp.generator(0))
+        >>> posterior.continuous  # trained by LogisticDensity
+        True
     """
 
     name: ClassVar[str] = "logistic_flow"

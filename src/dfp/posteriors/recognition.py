@@ -28,6 +28,10 @@ class RecognitionConfig:
         initial_rate: spike probability per bin that the untrained network starts near.
         blocked: on a CPU, take large batches through a shared network a block at a time (``blocked.py``):
             faster, and the same but for the order of sums, so that trainings part by rounding.
+
+    Example:
+        >>> dfp.RecognitionConfig(window=10).hidden
+        32
     """
 
     window: int = 20

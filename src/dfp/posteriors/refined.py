@@ -34,6 +34,10 @@ class RefinedConfig:
         temperature: of the concrete estimator; None takes the training's.
         through: differentiate through the steps (semi-amortised inference) instead of training the
             recognition network on KL(q_refined ‖ q_φ).
+
+    Example:
+        >>> dfp.RefinedConfig(of="autoregressive", steps=5).estimator
+        'mean_passing'
     """
 
     of: str = "factorised"
@@ -69,6 +73,18 @@ class Refined(Posterior):
         prior is factorial and its
     expectation exact; with a dynamical prior, mean-passing puts the means into log p(z) too, a first-order
     approximation.
+
+    Example:
+        >>> data = dfp.simulate(dfp.sparse_random(2, np.random.default_rng(0)), [0], frame_rate=30, bins=60)
+        >>> model, x = dfp.CalciumNetwork(data.start, 30), torch.as_tensor(data.x)
+        >>> config = dfp.RefinedConfig(steps=3)
+        >>> posterior = dfp.Refined(config, dfp.TraceSummary.of(x), dfp.generator(0))
+        >>> def bound(q, relaxation):
+        ...     z = q.draw(q.noise(1, dfp.generator(0)), dfp.Auto(), relaxation).z
+        ...     return (model.log_joint(x, z) - q.log_prob(z)).sum()
+        >>> found = posterior.condition(x, bound)
+        >>> bool((found.q.drive != found.amortised.drive).any())
+        True
     """
 
     name: ClassVar[str] = "refined"

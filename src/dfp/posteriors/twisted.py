@@ -30,6 +30,10 @@ class TwistedConfig:
         rounds: layers after the second, in each of which cells hear each other where the model couples them
             and they share a network.
         channels: words that a cell has for the cells that act on it, and as many for those it acts on.
+
+    Example:
+        >>> dfp.TwistedConfig(history=6).rounds
+        2
     """
 
     recognition: RecognitionConfig = field(default_factory=RecognitionConfig)
@@ -52,6 +56,14 @@ class Twisted(Posterior):
     tanh(b_k))``, with W summed over the functions of the basis: the same for every pair, so that what is
     learned carries over to weights that change while they are learned. The prior enters without gradient: q
     follows the model. Training starts from the prior plus the recognition network's drive.
+
+    Example:
+        >>> data = dfp.simulate(dfp.sparse_random(2, np.random.default_rng(0)), [0], frame_rate=30, bins=60)
+        >>> model, x = dfp.CalciumNetwork(data.start, 30), torch.as_tensor(data.x)
+        >>> posterior = dfp.Twisted(dfp.TwistedConfig(), dfp.TraceSummary.of(x), dfp.generator(0))
+        >>> q = posterior.condition(x, prior=model.prior(1, 60)).q
+        >>> q.draw(q.noise(4, dfp.generator(1)), dfp.Auto(), dfp.Hard()).z.shape
+        torch.Size([4, 1, 60, 2])
     """
 
     name: ClassVar[str] = "twisted"

@@ -51,6 +51,14 @@ class Auto(Sampler):
 
     Args:
         tolerance: of relaxed samples, see ``FixedPoint``.
+
+    Example:
+        >>> history = dfp.OwnHistory(torch.tensor([[-2.0, -1.0]]))
+        >>> q = dfp.CausalBernoulli(torch.full((1, 500, 1), -1.0), (history,))
+        >>> noise = q.noise(8, dfp.generator(0))
+        >>> relaxed = q.draw(noise, dfp.Auto(), dfp.Concrete(0.5))
+        >>> bool(((relaxed.z > 0) & (relaxed.z < 1)).all())
+        True
     """
 
     tolerance: float = 1e-4

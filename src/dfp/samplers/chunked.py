@@ -36,6 +36,14 @@ class Chunked(Sampler):
     Args:
         chunk: bins in a chunk. 256 is our choice (``benchmarks/samplers.py``).
         tolerance: of relaxed samples, see ``FixedPoint``.
+
+    Example:
+        >>> history = dfp.OwnHistory(torch.tensor([[-2.0, -1.0]]))
+        >>> q = dfp.CausalBernoulli(torch.full((1, 500, 1), -1.0), (history,))
+        >>> noise = q.noise(8, dfp.generator(0))
+        >>> draw = q.draw(noise, dfp.Chunked(), dfp.Hard())
+        >>> torch.equal(draw.z, q.draw(noise, dfp.Compiled(), dfp.Hard()).z)
+        True
     """
 
     chunk: int = 256

@@ -45,6 +45,14 @@ class Compiled(Sampler):
     A process that is no ``Recursion``, one on a device without kernels, a gradient in the noise or the
     temperature, and a machine without numba are left to ``Sequential``: with a warning where it is the
     process or the machine that cannot be compiled.
+
+    Example:
+        >>> history = dfp.OwnHistory(torch.tensor([[-2.0, -1.0]]))
+        >>> q = dfp.CausalBernoulli(torch.full((1, 500, 1), -1.0), (history,))
+        >>> noise = q.noise(8, dfp.generator(0))
+        >>> draw = q.draw(noise, dfp.Compiled(), dfp.Hard())
+        >>> torch.equal(draw.z, q.draw(noise, dfp.Sequential(), dfp.Hard()).z)
+        True
     """
 
     name: ClassVar[str] = "compiled"

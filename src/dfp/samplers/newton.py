@@ -43,6 +43,15 @@ class Newton(Sampler):
         tolerance: still when no value moved more than this from z to f(z).
         max_sweeps: cap; None allows T + 1, which always suffices.
         chunk: bins that are solved for by one triangle.
+
+    Example:
+        >>> history = dfp.OwnHistory(torch.tensor([[-2.0, -1.0]]))
+        >>> q = dfp.CausalBernoulli(torch.full((1, 500, 1), -1.0), (history,))
+        >>> noise = q.noise(8, dfp.generator(0))
+        >>> warm = dfp.Concrete(2.0)
+        >>> fewer, more = q.draw(noise, dfp.Newton(), warm), q.draw(noise, dfp.FixedPoint(), warm)
+        >>> fewer.sweeps < more.sweeps, torch.allclose(fewer.z, more.z, atol=1e-3)
+        (True, True)
     """
 
     jacobian: str = "own"

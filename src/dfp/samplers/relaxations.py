@@ -35,7 +35,12 @@ class Relaxation(ABC):
 
 @dataclass(frozen=True)
 class Hard(Relaxation):
-    """``z = Θ(u + ℓ)``: exact samples, no gradient."""
+    """``z = Θ(u + ℓ)``: exact samples, no gradient.
+
+    Example:
+        >>> dfp.Hard()(torch.tensor([1.0, -1.0]), torch.tensor([0.5, 0.5]))
+        tensor([1., 0.])
+    """
 
     discrete: ClassVar[bool] = True
     pathwise: ClassVar[bool] = False
@@ -50,6 +55,10 @@ class Concrete(Relaxation):
     """``z = σ((u + ℓ)/τ)`` at temperature τ > 0 (the binary Concrete distribution).
 
     ``temperature`` is a number, or a tensor ``(N,)`` with one temperature per cell.
+
+    Example:
+        >>> dfp.Concrete(0.5)(torch.tensor([1.0, -1.0]), torch.tensor([0.0, 1.0]))
+        tensor([0.8808, 0.5000])
     """
 
     temperature: float | Tensor
@@ -67,7 +76,12 @@ class Concrete(Relaxation):
 
 @dataclass(frozen=True)
 class MeanField(Relaxation):
-    """``z = σ(u)``: the means in place of samples ("mean-passing", Hjelm et al. 2015, eq. 8)."""
+    """``z = σ(u)``: the means in place of samples ("mean-passing", Hjelm et al. 2015, eq. 8).
+
+    Example:
+        >>> dfp.MeanField()(torch.tensor([0.0, 2.0]), torch.tensor([9.0, 9.0]))
+        tensor([0.5000, 0.8808])
+    """
 
     discrete: ClassVar[bool] = False
     pathwise: ClassVar[bool] = True
@@ -81,6 +95,13 @@ class MeanField(Relaxation):
 class StraightThrough(Relaxation):
     """``z = Θ(u + ℓ)`` forward; backward ``∂z/∂u = 1`` ("literal", Hjelm
     et al. 2015, eq. 9) or ``σ'(u)`` ("sigma").
+
+    Example:
+        >>> logits = torch.tensor([1.0, -1.0], requires_grad=True)
+        >>> z = dfp.StraightThrough()(logits, torch.zeros(2))
+        >>> z.sum().backward()
+        >>> z.detach(), logits.grad
+        (tensor([1., 0.]), tensor([1., 1.]))
     """
 
     reading: str = "literal"

@@ -20,6 +20,13 @@ class Sequential(Sampler):
 
     Only the last ``memory`` bins are carried, so a step costs O(memory), never a recomputation of all T
     logits. Gradients are those of backpropagation through time.
+
+    Example:
+        >>> history = dfp.OwnHistory(torch.tensor([[-2.0, -1.0]]))
+        >>> q = dfp.CausalBernoulli(torch.full((1, 500, 1), -1.0), (history,))
+        >>> noise = q.noise(8, dfp.generator(0))
+        >>> q.draw(noise, dfp.Sequential(), dfp.Hard()).z.shape
+        torch.Size([8, 1, 500, 1])
     """
 
     name: ClassVar[str] = "sequential"

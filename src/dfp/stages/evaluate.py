@@ -146,10 +146,12 @@ def _training_metrics(folder: Path, cells: int) -> list[Measured]:
 def _told(fitted: Fitted) -> dict[str, Any]:
     """The columns that tell of a run in every table, labels last."""
     last = fitted.phases[-1]
-    told: dict[str, Any] = {name: fitted.facts[name] for name in ("experiment", "scale", "run", "dataset")}
+    told: dict[str, Any] = {
+        name: getattr(fitted.facts, name) for name in ("experiment", "scale", "run", "dataset")
+    }
     told["posterior"] = str(fitted.spec.posterior["kind"])
     told |= {"objective": last.objective.name, "sampler": last.sampler.name}
-    setting = fitted.facts.get("setting")
+    setting = fitted.facts.setting
     return told | fitted.spec.labels | ({"setting": setting} if setting else {})
 
 
@@ -186,8 +188,8 @@ def _examples(
             pieces.append(
                 pd.DataFrame(
                     {
-                        "run": fitted.facts["run"],
-                        "dataset": fitted.facts["dataset"],
+                        "run": fitted.facts.run,
+                        "dataset": fitted.facts.dataset,
                         "seed": int(data.seed[n]),
                         "cell": data.names[n],
                         "trial": trial,

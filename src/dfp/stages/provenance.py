@@ -13,8 +13,8 @@ from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
-#: modules that tell of a run and cannot change a number of it
-TELLING = frozenset({"dfp.tracking", "dfp.tracking.tracker", "dfp.stages.provenance"})
+#: modules that tell of a run and cannot change a number of it; the door names modules that count themselves
+TELLING = frozenset({"dfp", "dfp.tracking", "dfp.tracking.tracker", "dfp.stages.provenance"})
 
 
 @cache
@@ -44,16 +44,35 @@ def direct_imports(module: str | Path, package: Path = PACKAGE) -> frozenset[str
 def _named(module: str | Path, package: Path) -> list[tuple[str, tuple[str, ...]]]:
     """Every import in the text of ``module``: what it reads from, and the names it takes from there.
 
-    Leading dots are resolved; in a file outside the package they stay.
+    Leading dots are resolved; in a file outside the package they stay. The package itself loads nothing until
+    a name is asked for: its lazy names (``from dfp import fit``) are resolved to where they live.
     """
+    if module == package.name:
+        return []
     known = modules(package)
     found: list[tuple[str, tuple[str, ...]]] = []
     for node in ast.walk(_tree(known[module] if isinstance(module, str) else module)):
         if isinstance(node, ast.Import):
             found += [(alias.name, ()) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            found.append((_absolute(node, module, known), tuple(alias.name for alias in node.names)))
+            source, aliases = _absolute(node, module, known), tuple(alias.name for alias in node.names)
+            found.append((source, aliases))
+            if source == package.name:
+                found += [(_door(package)[name], (name,)) for name in aliases if name in _door(package)]
     return found
+
+
+@cache
+def _door(package: Path) -> dict[str, str]:
+    """The names that a package itself gives, and the modules that they are imported from."""
+    path = modules(package).get(package.name)
+    nodes = ast.walk(_tree(path)) if path is not None else ()
+    return {
+        alias.name: node.module
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
 
 
 def _absolute(node: ast.ImportFrom, module: str | Path, known: dict[str, Path]) -> str:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import torch
-from tqdm import tqdm
 
 from dfp.config import load_experiment
 from dfp.config.schema import RecordingsSpec
@@ -22,15 +16,15 @@ from dfp.core.errors import NumericalError, UserError, suggest
 from dfp.core.files import atomic_path, write_json
 from dfp.data.dataset import Dataset
 from dfp.data.own import Preparation
+from dfp.fitting.facts import Facts
 from dfp.fitting.fitted import Fitted, choose_device, fresh, warm_start
+from dfp.fitting.training import HISTORY_ROWS, entry, history_table, shown, summary_of, trainer_of
 from dfp.stages.provenance import environment
 from dfp.tracking.tracker import Tracker, open_tracker
 from dfp.training.loop import Trainer
 
 #: seconds between two saved states from which a killed run resumes
 SAVE_EVERY = 20.0
-#: rows of history.csv that a run is thinned to; each is the mean of its steps
-HISTORY_ROWS = 250
 
 
 def train(
@@ -70,18 +64,17 @@ def train(
     if (exp.warm_start(run) is None) != (start is None):
         expected = f"the checkpoint of '{exp.warm_start(run)}'" if exp.warm_start(run) else "none"
         raise UserError(f"{experiment}: runs.{run}: found warm start {start}, expected {expected}")
-    settings = exp.raw_runs[run]
-    facts = {"experiment": exp.name, "scale": scale, "run": run, "dataset": dataset, "settings": settings}
-    facts["setting"] = exp.entries[dataset].setting
-    spec = exp.datasets[dataset]
+    spec, prepared = exp.datasets[dataset], Preparation()
     if isinstance(spec, RecordingsSpec):
-        facts["preparation"] = asdict(Preparation(spec.baseline_seconds, spec.bins_per_frame))
+        prepared = Preparation(spec.baseline_seconds, spec.bins_per_frame)
+    setting = exp.entries[dataset].setting
+    facts = Facts(exp.name, scale, run, dataset, exp.raw_runs[run], setting, prepared)
     train_on(Dataset.load(data), facts, exp.run_fingerprint(run, dataset), out, start, device, wandb)
 
 
 def train_on(
     data: Dataset,
-    facts: dict[str, Any],
+    facts: Facts,
     identity: str,
     out: Path,
     start: Path | None = None,
@@ -91,8 +84,7 @@ def train_on(
     """Train on a data set and write the checkpoint ``out``, with what else a run leaves beside it.
 
     Args:
-        facts: plain facts about the run, kept in the checkpoint (see ``Fitted``): experiment, scale, run,
-            dataset, the run's raw settings.
+        facts: of the run, kept in the checkpoint.
         identity: hash of all that the result depends on; what was cut off resumes only under the same one.
         start, device, wandb: as in ``train``.
     """
@@ -100,43 +92,35 @@ def train_on(
     fitted = fresh(facts, data, where)
     if start is not None:
         warm_start(fitted, start, where)
-    trainer = Trainer(
-        fitted.model,
-        fitted.posterior,
-        torch.as_tensor(data.x, device=where),
-        fitted.phases,
-        seed=fitted.spec.seed + int(data.seed[0]),
-    )
+    trainer = trainer_of(fitted, data, where)
     folder = out.parent
     mirror = uuid.uuid4().hex[:12]  # a name for W&B, which the evaluation adds to
-    told = {**facts, "fingerprint": identity, "environment": environment(), "wandb": mirror}
+    told = {**facts.plain(), "fingerprint": identity, "environment": environment(), "wandb": mirror}
     write_json(folder / "config.json", told)
     tracker = _tracker(wandb, facts, fitted, data, mirror)
     try:
         history = _train(trainer, folder / "progress.pt", identity, tracker)
-        summary = _summary(history, trainer, where)
+        summary = summary_of(history, trainer, where)
         _write_history(history, folder / "history.csv")
         write_json(folder / "summary.json", summary)
         fitted.save(out, summary)
         tracker.summary(summary)
     except NumericalError as error:
-        name = f"{facts['experiment']}: run {facts['run']} on {facts['dataset']}"
-        raise NumericalError(f"{name}: {error}") from None
+        raise NumericalError(f"{facts.experiment}: run {facts.run} on {facts.dataset}: {error}") from None
     finally:
         tracker.close()
     (folder / "progress.pt").unlink(missing_ok=True)
 
 
-def _tracker(wandb: str, facts: dict[str, Any], fitted: Fitted, data: Dataset, mirror: str) -> Tracker:
+def _tracker(wandb: str, facts: Facts, fitted: Fitted, data: Dataset, mirror: str) -> Tracker:
     """The run's mirror in W&B, tagged by posterior, data set and seeds."""
-    experiment, run, dataset = (str(facts[name]) for name in ("experiment", "run", "dataset"))
     seeds = [f"seed{seed}" for seed in sorted(set(data.seed.tolist()))]
     return open_tracker(
         wandb,
-        group=f"{experiment}-{facts['scale']}",
-        name=f"{experiment}/{run}/{dataset}",
-        tags=[str(fitted.spec.posterior["kind"]), dataset, *seeds],
-        config={**facts["settings"], "scale": facts["scale"], "run": run, "dataset": dataset},
+        group=f"{facts.experiment}-{facts.scale}",
+        name=f"{facts.experiment}/{facts.run}/{facts.dataset}",
+        tags=[str(fitted.spec.posterior["kind"]), facts.dataset, *seeds],
+        config={**facts.settings, "scale": facts.scale, "run": facts.run, "dataset": facts.dataset},
         run_id=mirror,
     )
 
@@ -144,8 +128,8 @@ def _tracker(wandb: str, facts: dict[str, Any], fitted: Fitted, data: Dataset, m
 def _train(trainer: Trainer, progress: Path, identity: str, tracker: Tracker) -> list[dict[str, Any]]:
     history: list[dict[str, Any]] = _resume(trainer, progress, identity)
     saved = time.monotonic()
-    for metrics in _shown(trainer):
-        history.append({key: value for key, value in metrics.items() if key != "loss_per_cell"})
+    for metrics in shown(trainer):
+        history.append(entry(metrics))
         if metrics["step"] % max(1, trainer.steps // HISTORY_ROWS) == 0:
             tracker.log(
                 {key: value for key, value in history[-1].items() if key != "step"}, step=metrics["step"]
@@ -173,46 +157,6 @@ def _resume(trainer: Trainer, progress: Path, identity: str) -> list[dict[str, A
     return list(state["history"])
 
 
-def _shown(trainer: Trainer) -> Iterator[dict[str, Any]]:
-    """The trainer's metrics, with a progress bar: loss, sweeps, time left."""
-    interval = 0.5 if sys.stderr.isatty() else 15.0
-    with tqdm(
-        total=trainer.steps, initial=trainer.step, mininterval=interval, unit="step", dynamic_ncols=True
-    ) as bar:
-        for metrics in trainer.run():
-            bar.set_postfix(loss=f"{metrics['loss']:.4f}", sweeps=metrics["sweeps"], refresh=False)
-            bar.update()
-            yield metrics
-
-
 def _write_history(history: list[dict[str, Any]], path: Path) -> None:
-    """Thin the steps to means of equal stretches; a stretch never crosses from one phase into the next."""
-    frame = pd.DataFrame(history)
-    width = max(1, math.ceil(len(frame) / HISTORY_ROWS))
-    stretch = frame["phase"] * 10**9 + frame["step"] // width
-    frame["unconverged"] = ~frame.pop("converged").astype(bool)
-    keep = {name: "mean" for name in frame.columns if name not in ("step", "seconds", "phase", "objective")}
-    keep |= {"step": "max", "seconds": "max", "phase": "first", "objective": "first"}
-    thinned = frame.groupby(stretch, sort=True).agg(keep)
-    first = ["step", "phase", "objective", "seconds", "loss"]
-    thinned = thinned[first + [name for name in thinned.columns if name not in first]]
     with atomic_path(path) as temporary:
-        thinned.to_csv(temporary, index=False, float_format="%.8g")
-
-
-def _summary(history: list[dict[str, Any]], trainer: Trainer, device: torch.device) -> dict[str, Any]:
-    """Plain numbers of the whole run. Times leave out imports, data loading and the first two steps."""
-    seconds = np.diff([entry["seconds"] for entry in history[1:]]) if len(history) > 2 else np.zeros(1)
-    sweeps = [entry["sweeps"] for entry in history]
-    capped = [not entry["converged"] for entry in history]
-    return {
-        "steps": trainer.steps,
-        "train_seconds": float(history[-1]["seconds"]),
-        "seconds_per_step": float(np.median(seconds)),
-        "train_sweeps_mean": float(np.mean(sweeps)),
-        "train_sweeps_max": float(np.max(sweeps)),
-        "train_capped_share": float(np.mean(capped)),
-        "final_loss": float(np.mean([entry["loss"] for entry in history[-max(1, len(history) // 50) :]])),
-        "threads": float(torch.get_num_threads()),
-        "on_gpu": float(device.type == "cuda"),
-    }
+        history_table(history).to_csv(temporary, index=False, float_format="%.8g")

@@ -44,6 +44,11 @@ class Phase:
             for the last step's own.
         refinement_steps: for refined posteriors, refinement steps in this phase; None as configured.
         guard: keeps causal weights subcritical, see ``Guard``; None for none.
+
+    Example:
+        >>> phase = dfp.Phase(dfp.ScoreFunction(samples=4), dfp.Auto(), relaxation="hard", steps=100)
+        >>> phase.relaxation_at(0)
+        Hard()
     """
 
     objective: Objective

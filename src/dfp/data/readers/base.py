@@ -132,7 +132,7 @@ class Reader(ABC):
         except Exception as error:
             # What a damaged file makes a library raise depends on where it gives up.
             raise UserError(f"{path}: could not be read as {self.what} ({reason(error)})") from error
-        return _understood(path, part, values, request)
+        return understood(path, part, values, request)
 
 
 def real(path: Path, values: NDArray[Any]) -> NDArray[Any]:
@@ -182,7 +182,7 @@ def _with_rate(part: Part, parts: Mapping[str, Part]) -> Part:
     return part
 
 
-def _understood(path: Path, part: Part, values: NDArray[Any], request: Request) -> Traces:
+def understood(path: Path, part: Part, values: NDArray[Any], request: Request) -> Traces:
     """What a file holds as ``(T, N)`` traces, or a sentence on what is wrong with it."""
     source = str(part.source or path)
     names, how = part.names, part.orientation or request.orientation

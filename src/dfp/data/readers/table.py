@@ -88,7 +88,7 @@ def read_table(path: Path) -> Part:
             values[row, column] = number
     if width > 1 and all(not fields[-1].strip() for fields in rows) and not (names and names[-1]):
         values, names = values[:, :-1], names[:-1] if names is not None else None
-    return _without_clocks(path, values, names) if names is not None else Part(values)
+    return without_clocks(path, values, names) if names is not None else Part(values)
 
 
 def _fields(path: Path) -> tuple[list[list[str]], list[int]]:
@@ -131,7 +131,7 @@ def _is_header(row: list[str]) -> bool:
     )
 
 
-def _without_clocks(path: Path, values: Array, names: list[str]) -> Part:
+def without_clocks(path: Path, values: Array, names: list[str]) -> Part:
     """Take the columns away that count rows or tell the time; the frame rate of the latter."""
     rate: float | None = None
     times: Array | None = None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dfp.core.errors import UserError
+from dfp.models.calcium import CalciumNetwork
 from dfp.references.exact.network_steps import NetworkParameters, NetworkSteps
 
 __all__ = ["ExactNetworkPosterior", "NetworkParameters", "log_evidence"]
@@ -61,6 +62,16 @@ class ExactNetworkPosterior:
 
     Raises:
         UserError: when N·L exceeds 16, the logits are too large, or the traces do not fit the parameters.
+
+    Example:
+        >>> network = dfp.from_edges([(0, 1)], [2.0], 2, np.random.default_rng(0))
+        >>> data = dfp.simulate(network, [0], frame_rate=30, bins=60, kernel_bins=6)
+        >>> model = dfp.CalciumNetwork(data.start, 30, kernel_bins=6)
+        >>> exact = dfp.ExactNetworkPosterior.of(model, torch.as_tensor(data.x))
+        >>> exact.log_evidence.shape, exact.marginals.shape
+        (torch.Size([1]), torch.Size([1, 60, 2]))
+        >>> exact.sample(5, dfp.generator(0)).shape
+        torch.Size([5, 1, 60, 2])
     """
 
     @torch.no_grad()
@@ -79,6 +90,14 @@ class ExactNetworkPosterior:
         for chunk in self._chunks():
             self._forward(chunk)
         self.marginals = self._pairs[:, :, :, 0].diagonal(dim1=2, dim2=3).contiguous()
+
+    @classmethod
+    def of(cls, model: CalciumNetwork, x: Tensor) -> ExactNetworkPosterior:
+        """Under a model, for traces ``(B, T, N)``; the kernel has to be cut."""
+        names = ("bias", "history", "coupling", "amplitude", "baseline", "noise")
+        values = {name: model.value(name).detach().double() for name in names}
+        kernel, basis = model.kernel(x.shape[1]).detach().double(), model.basis.double()
+        return cls(NetworkParameters(kernel=kernel, basis=basis, **values), x.double())
 
     def pairwise(self, lag: int = 1) -> Tensor:
         """``P(z[t + lag, i] = 1, z[t, j] = 1 | x)`` at ``[b, t, i, j]``, ``(B, T − lag, N, N)``, for

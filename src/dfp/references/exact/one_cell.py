@@ -123,6 +123,14 @@ class ExactPosterior:
 
     Raises:
         UserError: when L exceeds 16 or the traces do not fit the parameters.
+
+    Example:
+        >>> cells = dfp.sparse_random(2, np.random.default_rng(0), density=0)
+        >>> data = dfp.simulate(cells, [0], frame_rate=30, bins=60, kernel_bins=8)
+        >>> model = dfp.CalciumNetwork(data.start, 30, kernel_bins=8)
+        >>> exact = dfp.ExactPosterior.of(model, torch.as_tensor(data.x))
+        >>> exact.log_evidence.shape, exact.marginals.shape
+        (torch.Size([1, 2]), torch.Size([1, 60, 2]))
     """
 
     def __init__(self, parameters: CellParameters, x: Tensor) -> None:
@@ -159,6 +167,11 @@ class ExactPosterior:
         self.marginals = self._pairs[..., 0].contiguous()
         self._count_mean = mean.reshape(trials, cells)
         self._count_square = square.reshape(trials, cells)
+
+    @classmethod
+    def of(cls, model: CalciumNetwork, x: Tensor) -> ExactPosterior:
+        """Under a model without coupling, for traces ``(B, T, N)``; the kernel has to be cut."""
+        return cls(cell_parameters(model, x.shape[1]), x.double())
 
     def pairwise(self, lag: int = 1) -> Tensor:
         """``P(z[t] = 1, z[t + lag] = 1 | x)``, ``(B, T − lag, N)``, for 0 ≤ lag < L.

@@ -156,6 +156,13 @@ def gibbs_chain(
 
     Raises:
         UserError: see ``GibbsChain``, ``ParticleGibbs``.
+
+    Example:
+        >>> network = dfp.from_edges([(0, 1)], [2.0], 2, np.random.default_rng(0))
+        >>> data = dfp.simulate(network, [0], frame_rate=30, bins=60, kernel_bins=6)
+        >>> chain = dfp.gibbs_chain(data.start, 30, 6, data.x, seed=0)
+        >>> chain.run(sweeps=10, burn_in=5).shape  # S, B, T, N
+        (10, 1, 60, 2)
     """
     given = (parameters, frame_rate, kernel_bins, x, seed, start)
     bins = np.asarray(x).shape[1] if np.ndim(x) == 3 else 0
