@@ -26,6 +26,7 @@ _HOMES = {
     "LowRankCoupling": "dfp.distributions.terms",
     "NonlinearHistory": "dfp.distributions.terms",
     "OwnHistory": "dfp.distributions.terms",
+    "check_term": "dfp.distributions.terms",
     "fit": "dfp.fitting.fit",
     "load": "dfp.fitting.fitted",
     "infer": "dfp.fitting.infer",
@@ -79,21 +80,12 @@ if TYPE_CHECKING:  # the same for editors and type checkers, which do not run co
     from dfp.data.simulate import simulate as simulate
     from dfp.distributions.causal_bernoulli import CausalBernoulli as CausalBernoulli
     from dfp.distributions.enumeration import all_paths as all_paths
-    from dfp.distributions.terms import (
-        CausalTerm as CausalTerm,
-    )
-    from dfp.distributions.terms import (
-        Coupling as Coupling,
-    )
-    from dfp.distributions.terms import (
-        LowRankCoupling as LowRankCoupling,
-    )
-    from dfp.distributions.terms import (
-        NonlinearHistory as NonlinearHistory,
-    )
-    from dfp.distributions.terms import (
-        OwnHistory as OwnHistory,
-    )
+    from dfp.distributions.terms import CausalTerm as CausalTerm
+    from dfp.distributions.terms import Coupling as Coupling
+    from dfp.distributions.terms import LowRankCoupling as LowRankCoupling
+    from dfp.distributions.terms import NonlinearHistory as NonlinearHistory
+    from dfp.distributions.terms import OwnHistory as OwnHistory
+    from dfp.distributions.terms import check_term as check_term
     from dfp.fitting.fit import fit as fit
     from dfp.fitting.fitted import load as load
     from dfp.fitting.infer import infer as infer
@@ -107,12 +99,8 @@ if TYPE_CHECKING:  # the same for editors and type checkers, which do not run co
     from dfp.objectives.relaxed_pmf import RelaxedPmf as RelaxedPmf
     from dfp.objectives.score_function import ScoreFunction as ScoreFunction
     from dfp.objectives.wake_sleep import WakeSleep as WakeSleep
-    from dfp.posteriors.autoregressive import (
-        Autoregressive as Autoregressive,
-    )
-    from dfp.posteriors.autoregressive import (
-        AutoregressiveConfig as AutoregressiveConfig,
-    )
+    from dfp.posteriors.autoregressive import Autoregressive as Autoregressive
+    from dfp.posteriors.autoregressive import AutoregressiveConfig as AutoregressiveConfig
     from dfp.posteriors.base import TraceSummary as TraceSummary
     from dfp.posteriors.factorised import Factorised as Factorised
     from dfp.posteriors.factorised import FactorisedConfig as FactorisedConfig
@@ -132,18 +120,10 @@ if TYPE_CHECKING:  # the same for editors and type checkers, which do not run co
     from dfp.samplers.compiled import Compiled as Compiled
     from dfp.samplers.fixed_point import FixedPoint as FixedPoint
     from dfp.samplers.newton import Newton as Newton
-    from dfp.samplers.relaxations import (
-        Concrete as Concrete,
-    )
-    from dfp.samplers.relaxations import (
-        Hard as Hard,
-    )
-    from dfp.samplers.relaxations import (
-        MeanField as MeanField,
-    )
-    from dfp.samplers.relaxations import (
-        StraightThrough as StraightThrough,
-    )
+    from dfp.samplers.relaxations import Concrete as Concrete
+    from dfp.samplers.relaxations import Hard as Hard
+    from dfp.samplers.relaxations import MeanField as MeanField
+    from dfp.samplers.relaxations import StraightThrough as StraightThrough
     from dfp.samplers.sequential import Sequential as Sequential
     from dfp.training.loop import Trainer as Trainer
     from dfp.training.phase import Phase as Phase

@@ -112,7 +112,8 @@ def check_term(term: CausalTerm, cells: int, seed: int = 0, dtype: torch.dtype =
     Raises:
         UserError: naming what the term looks at.
 
-    >>> check_term(OwnHistory(torch.tensor([[-2.0, -1.0]])), cells=1)
+    Example:
+        >>> dfp.check_term(dfp.OwnHistory(torch.tensor([[-2.0, -1.0]])), cells=1)
     """
     name, memory = type(term).__name__, term.memory
     rng = torch.Generator().manual_seed(seed)
