@@ -8,14 +8,13 @@ import pytest
 import torch
 
 from dfp.core.errors import UserError
-from dfp.data import preprocess
 from dfp.data.dataset import Dataset
 from dfp.data.networks import sparse_random
 from dfp.data.simulate import simulate
+from dfp.models import served
 from dfp.models.base import require_kind
-from dfp.models.kinds import kinds, observation
+from dfp.models.kinds import observation
 from dfp.references.exact import enumerated, one_cell
-from dfp.references.gibbs import base as gibbs
 from dfp.references.gibbs.learning import em, weight_posterior
 from dfp.references.gibbs.particles import gibbs_chain
 from dfp.references.peers import networks as peers
@@ -61,10 +60,10 @@ def test_of_the_peers_those_that_see_traces_refuse() -> None:
 
 
 def test_all_that_is_served_is_a_kind() -> None:
-    for served in (one_cell.SERVES, gibbs.SERVES, peers.SERVES, preprocess.SERVES):
-        assert set(served) <= set(kinds())
-        for kind in served:
-            require_kind(kind, served, "here")
+    for some in (served.EXACT, served.GIBBS, served.OASIS, served.GUESSES):
+        assert set(some) <= set(kinds())
+        for kind in some:
+            require_kind(kind, some, "here")
 
 
 def test_enumeration_serves_every_kind() -> None:

@@ -15,10 +15,9 @@ from dfp.core.discovery import discover, pick
 from dfp.core.errors import UserError
 from dfp.core.parse import build, convert
 from dfp.models.base import require_kind
+from dfp.models.served import EXACT, GIBBS
 from dfp.objectives.base import Objective
 from dfp.posteriors.base import Posterior, TraceSummary
-from dfp.references.exact.one_cell import SERVES as EXACT
-from dfp.references.gibbs.base import SERVES as GIBBS
 from dfp.samplers.base import Sampler
 from dfp.training.phase import Phase
 

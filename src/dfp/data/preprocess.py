@@ -16,8 +16,6 @@ from dfp.core.errors import UserError
 
 Array = NDArray[np.float64]
 
-#: observation models that ``initial_estimates`` are first guesses for: medians, which outliers hardly move
-SERVES = ("calcium", "calcium_heavy_tailed")
 
 #: For a Gaussian, sd = 1.4826 × the median absolute deviation, and median|a − b| = 0.9539 sd for two
 #: independent draws.

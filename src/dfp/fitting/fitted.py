@@ -17,14 +17,13 @@ from dfp.core.files import atomic_path
 from dfp.core.noise import generator
 from dfp.core.parse import build
 from dfp.data.dataset import Dataset
-from dfp.data.preprocess import SERVES as GUESSED
 from dfp.data.preprocess import initial_estimates
 from dfp.data.told import as_told
 from dfp.fitting.facts import Facts
 from dfp.models.base import ObservationModel, Parameters, require_kind
 from dfp.models.kinds import DEFAULT
+from dfp.models.served import EXACT, GUESSES
 from dfp.posteriors.base import Posterior, TraceSummary
-from dfp.references.exact.one_cell import SERVES as EXACT
 from dfp.training.phase import Phase
 
 FORMAT = 1
@@ -239,7 +238,7 @@ def _check_kinds(spec: RunSpec, data: Dataset, where: str) -> None:
     """
     if not data.known:
         require_kind(
-            spec.model.kind, GUESSED, f"{where}.model.kind: first guesses from traces", "simulate the data"
+            spec.model.kind, GUESSES, f"{where}.model.kind: first guesses from traces", "simulate the data"
         )
     elif spec.evaluation.exact and data.kernel_bins:
         require_kind(
@@ -259,7 +258,7 @@ def _untold(spec: RunSpec, data: Dataset) -> Parameters:
     start = observation.parameters(data.start)
     if spec.model.start == "truth":
         return start
-    require_kind(spec.model.kind, GUESSED, "model.start: data", "start: truth does without first guesses")
+    require_kind(spec.model.kind, GUESSES, "model.start: data", "start: truth does without first guesses")
     estimates = [
         initial_estimates(data.x[:, :, n].reshape(-1), data.frame_rate) for n in range(data.x.shape[2])
     ]

@@ -13,9 +13,8 @@ from torch.nn.functional import logsigmoid
 from dfp.core.errors import UserError
 from dfp.models.base import ObservationModel, require_kind
 from dfp.models.calcium import CalciumNetwork
+from dfp.models.served import EXACT
 
-#: observation models whose exact posterior this is: the frames' law is written out in it
-SERVES = ("calcium",)
 #: the longest memory in bins (65,536 states)
 LONGEST = 16
 #: bytes of conditional logits held at once; cells and trials are worked off in chunks that fit
@@ -81,9 +80,9 @@ def cell_parameters(model: ObservationModel, bins: int = 0) -> CellParameters:
         bins: length of a trial, needed where the kernel is not cut.
 
     Raises:
-        UserError: for an observation model that is not in ``SERVES``.
+        UserError: for an observation model that is not in ``EXACT``.
     """
-    require_kind(model.name, SERVES, "exact posterior", "evaluation: {exact: false} does without")
+    require_kind(model.name, EXACT, "exact posterior", "evaluation: {exact: false} does without")
     assert isinstance(model, CalciumNetwork)
     names = ("bias", "history", "amplitude", "baseline", "noise")
     values = {name: model.value(name).detach().double() for name in names}

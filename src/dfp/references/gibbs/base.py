@@ -15,11 +15,10 @@ from dfp.core.errors import UserError
 from dfp.models.base import Parameters, require_kind
 from dfp.models.calcium import CalciumParameters
 from dfp.models.kernels import calcium_kernel
+from dfp.models.served import GIBBS
 
 Array = NDArray[np.float64]
 Spikes = NDArray[np.int8]
-#: observation models whose spikes are sampled: the frames' law is written out in the samplers
-SERVES = ("calcium",)
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 #: without it the module can be imported, but a sampler cannot be made
@@ -144,8 +143,8 @@ class GibbsChain(ABC):
         """
 
     def set_parameters(self, parameters: Parameters) -> None:
-        """Go on from the current spikes under other parameters, of a kind in ``SERVES``."""
-        require_kind(parameters.kind, SERVES, self.name, "posteriors serve every kind")
+        """Go on from the current spikes under other parameters, of a kind in ``GIBBS``."""
+        require_kind(parameters.kind, GIBBS, self.name, "posteriors serve every kind")
         assert isinstance(parameters, CalciumParameters)
         if parameters.cells != self._x.shape[1]:
             raise UserError(f"parameters: found {parameters.cells} cells, expected {self._x.shape[1]}")

@@ -22,13 +22,12 @@ from dfp.metrics.connectivity import correlation
 from dfp.models.base import Parameters, require_kind
 from dfp.models.calcium import CalciumParameters
 from dfp.models.kernels import calcium_kernel
+from dfp.models.served import OASIS
 from dfp.references.peers.oasis import oasis_deconvolve, oasis_kernel
 from dfp.references.regression import lagged, regress
 
 Array = NDArray[np.float64]
 
-#: observation models whose constants OASIS can be told; regression on the true spikes sees no trace
-SERVES = ("calcium",)
 
 METHODS = ("glm_true_spikes", "oasis_glm", "oasis_correlation")
 
@@ -144,7 +143,7 @@ class Deconvolved:
         return self._found[way]
 
     def _deconvolve(self, way: str) -> Array:
-        require_kind(self.data.start.kind, SERVES, "OASIS", "glm_true_spikes serves every kind")
+        require_kind(self.data.start.kind, OASIS, "OASIS", "glm_true_spikes serves every kind")
         found = np.zeros(self.data.x.shape)
         responses = _responses(self.data)
         for trial, trace in enumerate(self.data.x.astype(np.float64)):
