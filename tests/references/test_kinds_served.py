@@ -13,7 +13,7 @@ from dfp.data.networks import sparse_random
 from dfp.data.simulate import simulate
 from dfp.models import served
 from dfp.models.base import require_kind
-from dfp.models.kinds import observation
+from dfp.models.kinds import kinds, observation
 from dfp.references.exact import enumerated, one_cell
 from dfp.references.gibbs.learning import em, weight_posterior
 from dfp.references.gibbs.particles import gibbs_chain
