@@ -8,11 +8,12 @@ from pathlib import Path
 
 from dfp.config import list_experiments, load_experiment
 from dfp.core.errors import UserError, suggest
+from dfp.job import start
 from dfp.stages.provenance import code_hash
 from dfp.stages.settings import read_settings
 from dfp.stages.study import make_study
 
-PYTHON = shlex.quote(sys.executable)
+JOB = f"{shlex.quote(sys.executable)} -m dfp.job"
 ROOT = Path(workflow.basedir)
 CONFIGS = Path("experiments") if Path.cwd() == ROOT else ROOT / "experiments"
 
@@ -119,6 +120,11 @@ def pattern(names):
 
 def of_kind(*kinds):
     return [name for name, exp in EXPERIMENTS.items() if exp.kind in kinds]
+
+
+def warm_up(jobs):
+    """One process that has loaded what jobs load, where they run on this machine and are worth it (see dfp.job)."""
+    return start() if workflow.local_exec and len(jobs) > 4 else None
 
 
 def estimate(jobs):
