@@ -7,6 +7,7 @@ rule simulate:
     log:
         told=f"{RESULTS}/logs/simulate/{{experiment}}/{{dataset}}.log",
         usage=f"{RESULTS}/benchmarks/simulate/{{experiment}}/{{dataset}}.tsv",
+    priority: data_urgency
     threads: 1
     resources:
         mem_mb=2000,
@@ -34,6 +35,7 @@ rule train:
     log:
         told=f"{RESULTS}/logs/train/{{experiment}}/{{run}}/{{dataset}}.log",
         usage=f"{RESULTS}/benchmarks/train/{{experiment}}/{{run}}/{{dataset}}.tsv",
+    priority: lambda w: urgency(w.experiment, w.run)
     threads: 1
     resources:
         mem_mb=4000,
@@ -59,6 +61,7 @@ rule evaluate:
     log:
         told=f"{RESULTS}/logs/evaluate/{{experiment}}/{{run}}/{{dataset}}.log",
         usage=f"{RESULTS}/benchmarks/evaluate/{{experiment}}/{{run}}/{{dataset}}.tsv",
+    priority: 1000  # soon after its training, so that what fails is seen early
     threads: 1
     resources:
         mem_mb=4000,
@@ -125,6 +128,7 @@ rule study:
         usage=f"{RESULTS}/benchmarks/study/{{experiment}}.tsv",
     wildcard_constraints:
         experiment=pattern(of_kind("study")),
+    priority: study_urgency
     threads: lambda w: (workflow.cores or 1) if EXPERIMENTS[w.experiment].document.alone else 1
     resources:
         mem_mb=4000,

@@ -101,7 +101,9 @@ rule claims:
     params:
         # how a claim is judged is told by a docstring, which the stage prints
         code=code_hash(
-            "dfp.stages.claims", *[path for name in EXPERIMENTS for path in parts(name, "claims.py")], docstrings=True
+            "dfp.stages.claims",
+            *[path for name in EXPERIMENTS for path in parts(name, "claims.py")],
+            docstrings=True,
         ),
         catalogue=hashlib.sha256((ROOT / "experiments" / "claims.yaml").read_bytes()).hexdigest()[:16],
         others=other_tables(),
