@@ -12,7 +12,7 @@ include: "workflow/rules/common.smk"
 
 onstart:
     print(estimate(workflow.dag.needrun_jobs()), file=sys.stderr)
-    warm = warm_up(list(workflow.dag.needrun_jobs()))  # ends when Snakemake does
+    warm_up(list(workflow.dag.needrun_jobs()))
 
 
 wildcard_constraints:

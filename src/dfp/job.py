@@ -1,9 +1,9 @@
 """A stage as a job of the workflow: ``python -m dfp.job train …`` does what ``dfp train …`` does.
 
-A smoke run is hundreds of such jobs, and what Python loads for one of them takes longer than most of them run.
-So where jobs run on the machine that plans them, the Snakefile starts one process that has loaded it all, and
-that forks for every job which asks. A job that finds no such process, on another machine or with threads of its
-own, loads what it needs and runs by itself: the command is the same, and so are its results.
+A smoke run is hundreds of such jobs, and what Python loads for one of them takes longer than most of them
+run. So where jobs run on the machine that plans them, the Snakefile starts one process that has loaded it
+all, and that forks for every job which asks. A job that finds no such process, on another machine or with
+threads of its own, loads what it needs and runs by itself: the command is the same, and so are its results.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def start() -> subprocess.Popen[bytes] | None:
     """Start a warm process and point jobs to it; it ends with the process that started it.
 
-    Returns it (it lives as long as its ``stdin`` stays open), or None where it cannot be had, which costs time
-    only.
+    Returns it (it lives as long as its ``stdin`` stays open), or None where it cannot be had, which costs
+    time only.
     """
     if not sys.platform.startswith("linux"):  # elsewhere a process with libraries loaded may not be forked
         return None

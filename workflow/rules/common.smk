@@ -124,9 +124,13 @@ def of_kind(*kinds):
     return [name for name, exp in EXPERIMENTS.items() if exp.kind in kinds]
 
 
+HELD = []  # what has to live as long as Snakemake does
+
+
 def warm_up(jobs):
-    """One process that has loaded what jobs load, where they run on this machine and are worth it (see dfp.job)."""
-    return start() if workflow.local_exec and len(jobs) > 4 else None
+    """Start the process that jobs fork from (dfp.job), where they run on this machine and are worth it."""
+    if workflow.local_exec and len(jobs) > 4:
+        HELD.append(start())
 
 
 @cache

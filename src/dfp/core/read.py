@@ -9,12 +9,15 @@ import yaml
 
 from dfp.core.errors import UserError
 
+#: libyaml's, ten times as fast, where PyYAML was built with it
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
     """A YAML mapping. Raises ``UserError`` when the file is missing, is no YAML or is no mapping."""
     path = Path(path)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except OSError as error:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.models.calcium import CalciumNetwork
@@ -108,6 +107,8 @@ class Calcium:
         self._states = [np.zeros((order, len(cells))) for *_, cells in self._filters]
 
     def __call__(self, z: Array) -> Array:
+        from scipy.signal import lfilter  # slow to load, and for long recordings only
+
         out = np.empty_like(z)
         for number, (above, below, cells) in enumerate(self._filters):
             out[:, cells], self._states[number] = lfilter(

@@ -41,7 +41,8 @@ def direct_imports(module: str | Path, package: Path = PACKAGE) -> frozenset[str
     return frozenset(name for name in named if name in known)
 
 
-def _named(module: str | Path, package: Path) -> list[tuple[str, tuple[str, ...]]]:
+@cache
+def _named(module: str | Path, package: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Every import in the text of ``module``: what it reads from, and the names it takes from there.
 
     Leading dots are resolved; in a file outside the package they stay.
@@ -53,7 +54,7 @@ def _named(module: str | Path, package: Path) -> list[tuple[str, tuple[str, ...]
             found += [(alias.name, ()) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             found.append((_absolute(node, module, known), tuple(alias.name for alias in node.names)))
-    return found
+    return tuple(found)
 
 
 def _absolute(node: ast.ImportFrom, module: str | Path, known: dict[str, Path]) -> str:
