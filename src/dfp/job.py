@@ -37,7 +37,8 @@ LOADED = (
     *(f"dfp.stages.{stage}" for stage in ("aggregate", "collect", "plot", "claims")),
     *(f"dfp.samplers.kernels.{kernels}" for kernels in ("hard", "relaxed", "chunked")),
     *("scipy.signal", "scipy.stats", "sklearn.ensemble", "sklearn.linear_model", "sklearn.metrics"),
-    *("sklearn.datasets", "matplotlib.pyplot", "seaborn", "wandb.sdk.launch", "dfp.tracking.tracker"),
+    *("sklearn.datasets", "matplotlib.pyplot", "matplotlib.backends.backend_pdf", "fontTools.subset"),
+    *("fontTools.otlLib.builder", "seaborn", "wandb.sdk.launch", "dfp.tracking.tracker"),
 )
 
 
