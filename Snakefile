@@ -15,6 +15,7 @@ report: "workflow/captions/report.rst"
 
 onstart:
     print(estimate(workflow.dag.needrun_jobs()), file=sys.stderr)
+    warm_up(list(workflow.dag.needrun_jobs()))
 
 
 wildcard_constraints:

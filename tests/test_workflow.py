@@ -327,6 +327,9 @@ def test_from_nothing_to_claims(copy: Path, recordings: Path) -> None:
     assert (results / "claims.md").read_text().startswith("# Claims")
     (uncertainty,) = [exp for exp in wanted if exp.name == "uncertainty"]
     assert len(list((copy / "wandb").glob("offline-run-*"))) >= len(uncertainty.jobs()) >= 10
+    # what jobs took, told by themselves; an evaluation that loaded torch anew would take seconds
+    took = [pd.read_csv(path, sep="\t") for path in (results / "benchmarks" / "evaluate").rglob("*.tsv")]
+    assert took and np.median([usage["cpu_time"].item() for usage in took]) < 1
 
     def again(*more: str) -> dict[str, int]:
         return planned(snakemake(copy, "-n", *arguments, *more, recordings=recordings))

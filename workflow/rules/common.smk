@@ -1,18 +1,21 @@
-"""Settings, experiments, paths, dependencies and the estimate: what the rules ask of the configurations."""
+"""Settings, experiments, paths, dependencies, urgency and the estimate: what the rules ask of the configurations."""
 
+import csv
 import hashlib
 import os
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 from dfp.config import list_experiments, load_experiment
 from dfp.core.errors import UserError, suggest
+from dfp.job import start
 from dfp.stages.provenance import code_hash
 from dfp.stages.settings import read_settings
 from dfp.stages.study import make_study
 
-PYTHON = shlex.quote(sys.executable)
+JOB = f"{shlex.quote(sys.executable)} -m dfp.job"
 ROOT = Path(workflow.basedir)
 CONFIGS = Path("experiments") if Path.cwd() == ROOT else ROOT / "experiments"
 
@@ -119,6 +122,53 @@ def pattern(names):
 
 def of_kind(*kinds):
     return [name for name, exp in EXPERIMENTS.items() if exp.kind in kinds]
+
+
+HELD = []  # what has to live as long as Snakemake does
+
+
+def warm_up(jobs):
+    """Start the process that jobs fork from (dfp.job), where they run on this machine and are worth it."""
+    if workflow.local_exec and len(jobs) > 4:
+        HELD.append(start())
+
+
+@cache
+def seconds_of(name):
+    """Seconds that a training of each run took when the reference was made; where it has none, an even share."""
+    exp = EXPERIMENTS[name]
+    found = {run: [60 * exp.minutes / max(1, len(exp.jobs()))] for run in exp.runs}
+    path = ROOT / "results" / "reference" / "default" / name / "table.csv"
+    if path.is_file():
+        took = {}
+        with path.open(newline="") as file:
+            for row in csv.DictReader(file):
+                if row["metric"] == "train_seconds" and row["run"] in found:
+                    took.setdefault(row["run"], []).append(float(row["value"]))
+        found |= took
+    return {run: sum(values) / len(values) for run, values in found.items()}
+
+
+@cache
+def urgency(name, run):
+    """Seconds of a training and of the longest chain of trainings that start from it: the longest go first."""
+    exp = EXPERIMENTS[name]
+    after = [urgency(name, other) for other in exp.runs if exp.warm_start(other) == run]
+    return seconds_of(name)[run] + max(after, default=0)
+
+
+def study_urgency(wildcards):
+    """A study is one long job; one that is alone on the machine waits for the end, when it holds nobody up."""
+    exp = EXPERIMENTS[wildcards.experiment]
+    return 0 if exp.document.alone else 60 * exp.minutes
+
+
+def data_urgency(wildcards):
+    """That of the most urgent training that waits for a data set."""
+    exp = EXPERIMENTS[wildcards.experiment]
+    return 1 + max(
+        (urgency(exp.name, run) for run, dataset in exp.jobs() if dataset == wildcards.dataset), default=0
+    )
 
 
 def estimate(jobs):

@@ -5,9 +5,9 @@ rule simulate:
     output:
         f"{RESULTS}/{{experiment}}/data/{{dataset}}.npz",
     log:
-        f"{RESULTS}/logs/simulate/{{experiment}}/{{dataset}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/simulate/{{experiment}}/{{dataset}}.tsv"
+        told=f"{RESULTS}/logs/simulate/{{experiment}}/{{dataset}}.log",
+        usage=f"{RESULTS}/benchmarks/simulate/{{experiment}}/{{dataset}}.tsv",
+    priority: data_urgency
     threads: 1
     resources:
         mem_mb=2000,
@@ -18,8 +18,8 @@ rule simulate:
         spec=lambda w: EXPERIMENTS[w.experiment].data_fingerprint(w.dataset),
         files=recorded_files,
     shell:
-        "{PYTHON} -m dfp.cli simulate --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
-        " --dataset {wildcards.dataset} --out {output} > {log} 2>&1"
+        "{JOB} --usage {log.usage} simulate --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
+        " --dataset {wildcards.dataset} --out {output} > {log.told} 2>&1"
 
 
 # a training that was cut off resumes from progress.pt beside the checkpoint, which is no output and so survives
@@ -33,9 +33,9 @@ rule train:
         config=f"{RESULTS}/{{experiment}}/runs/{{run}}/{{dataset}}/config.json",
         summary=f"{RESULTS}/{{experiment}}/runs/{{run}}/{{dataset}}/summary.json",
     log:
-        f"{RESULTS}/logs/train/{{experiment}}/{{run}}/{{dataset}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/train/{{experiment}}/{{run}}/{{dataset}}.tsv"
+        told=f"{RESULTS}/logs/train/{{experiment}}/{{run}}/{{dataset}}.log",
+        usage=f"{RESULTS}/benchmarks/train/{{experiment}}/{{run}}/{{dataset}}.tsv",
+    priority: lambda w: urgency(w.experiment, w.run)
     threads: 1
     resources:
         mem_mb=4000,
@@ -46,9 +46,9 @@ rule train:
         spec=lambda w: EXPERIMENTS[w.experiment].run_fingerprint(w.run, w.dataset),
         start=lambda w, input: f"--warm-start {input.start}" if input.start else "",
     shell:
-        "{PYTHON} -m dfp.cli train --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
+        "{JOB} --usage {log.usage} train --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
         " --run {wildcards.run} --dataset {wildcards.dataset} --data {input.data} {params.start}"
-        " --out {output.checkpoint} --device {SETTINGS.device} --wandb {SETTINGS.wandb} > {log} 2>&1"
+        " --out {output.checkpoint} --device {SETTINGS.device} --wandb {SETTINGS.wandb} > {log.told} 2>&1"
 
 
 rule evaluate:
@@ -59,9 +59,9 @@ rule evaluate:
     output:
         f"{RESULTS}/{{experiment}}/runs/{{run}}/{{dataset}}/metrics.csv",
     log:
-        f"{RESULTS}/logs/evaluate/{{experiment}}/{{run}}/{{dataset}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/evaluate/{{experiment}}/{{run}}/{{dataset}}.tsv"
+        told=f"{RESULTS}/logs/evaluate/{{experiment}}/{{run}}/{{dataset}}.log",
+        usage=f"{RESULTS}/benchmarks/evaluate/{{experiment}}/{{run}}/{{dataset}}.tsv",
+    priority: 1000  # soon after its training, so that what fails is seen early
     threads: 1
     resources:
         mem_mb=4000,
@@ -70,8 +70,8 @@ rule evaluate:
     params:
         code=code_hash("dfp.stages.evaluate"),
     shell:
-        "{PYTHON} -m dfp.cli evaluate --checkpoint {input.checkpoint} --data {input.data} --out {output}"
-        " --device {SETTINGS.device} --wandb {SETTINGS.wandb} > {log} 2>&1"
+        "{JOB} --usage {log.usage} evaluate --checkpoint {input.checkpoint} --data {input.data} --out {output}"
+        " --device {SETTINGS.device} --wandb {SETTINGS.wandb} > {log.told} 2>&1"
 
 
 # once for all networks of a setting
@@ -81,9 +81,8 @@ rule tune:
     output:
         f"{RESULTS}/{{experiment}}/peers/{{dataset}}/settings.json",
     log:
-        f"{RESULTS}/logs/tune/{{experiment}}/{{dataset}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/tune/{{experiment}}/{{dataset}}.tsv"
+        told=f"{RESULTS}/logs/tune/{{experiment}}/{{dataset}}.log",
+        usage=f"{RESULTS}/benchmarks/tune/{{experiment}}/{{dataset}}.tsv",
     threads: 1
     resources:
         mem_mb=2000,
@@ -93,8 +92,8 @@ rule tune:
         code=code_hash("dfp.stages.peers"),
         spec=lambda w: EXPERIMENTS[w.experiment].peers,
     shell:
-        "{PYTHON} -m dfp.cli tune --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
-        " --data {input} --out {output} > {log} 2>&1"
+        "{JOB} --usage {log.usage} tune --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
+        " --data {input} --out {output} > {log.told} 2>&1"
 
 
 rule peers:
@@ -104,9 +103,8 @@ rule peers:
     output:
         f"{RESULTS}/{{experiment}}/peers/{{dataset}}/metrics.csv",
     log:
-        f"{RESULTS}/logs/peers/{{experiment}}/{{dataset}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/peers/{{experiment}}/{{dataset}}.tsv"
+        told=f"{RESULTS}/logs/peers/{{experiment}}/{{dataset}}.log",
+        usage=f"{RESULTS}/benchmarks/peers/{{experiment}}/{{dataset}}.tsv",
     threads: 1
     resources:
         mem_mb=2000,
@@ -117,8 +115,8 @@ rule peers:
         spec=lambda w: EXPERIMENTS[w.experiment].peers_on(w.dataset),
         settings=lambda w, input: f"--settings {input.settings}" if input.settings else "",
     shell:
-        "{PYTHON} -m dfp.cli peers --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
-        " --dataset {wildcards.dataset} --data {input.data} {params.settings} --out {output} > {log} 2>&1"
+        "{JOB} --usage {log.usage} peers --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
+        " --dataset {wildcards.dataset} --data {input.data} {params.settings} --out {output} > {log.told} 2>&1"
 
 
 # what is measured against the clock has the machine to itself: such a job takes every core that there is
@@ -126,11 +124,11 @@ rule study:
     output:
         f"{RESULTS}/{{experiment}}/table.csv",
     log:
-        f"{RESULTS}/logs/study/{{experiment}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/study/{{experiment}}.tsv"
+        told=f"{RESULTS}/logs/study/{{experiment}}.log",
+        usage=f"{RESULTS}/benchmarks/study/{{experiment}}.tsv",
     wildcard_constraints:
         experiment=pattern(of_kind("study")),
+    priority: study_urgency
     threads: lambda w: (workflow.cores or 1) if EXPERIMENTS[w.experiment].document.alone else 1
     resources:
         mem_mb=4000,
@@ -140,5 +138,5 @@ rule study:
         code=lambda w: code_hash("dfp.stages.study", *parts(w.experiment, "study.py")),
         spec=lambda w: EXPERIMENTS[w.experiment].study_fingerprint(),
     shell:
-        "{PYTHON} -m dfp.cli study --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
-        " --out {output} --device {SETTINGS.device} > {log} 2>&1"
+        "{JOB} --usage {log.usage} study --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
+        " --out {output} --device {SETTINGS.device} > {log.told} 2>&1"

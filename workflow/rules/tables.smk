@@ -7,9 +7,8 @@ rule aggregate:
     output:
         f"{RESULTS}/{{experiment}}/table.csv",
     log:
-        f"{RESULTS}/logs/aggregate/{{experiment}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/aggregate/{{experiment}}.tsv"
+        told=f"{RESULTS}/logs/aggregate/{{experiment}}.log",
+        usage=f"{RESULTS}/benchmarks/aggregate/{{experiment}}.tsv",
     wildcard_constraints:
         experiment=pattern(of_kind("simulated", "recordings")),
     threads: 1
@@ -20,7 +19,7 @@ rule aggregate:
     params:
         code=code_hash("dfp.stages.aggregate"),
     shell:
-        "{PYTHON} -m dfp.cli aggregate --inputs {input} --out {output} > {log} 2>&1"
+        "{JOB} --usage {log.usage} aggregate --inputs {input} --out {output} > {log.told} 2>&1"
 
 
 # of kind tables: a table made of those of other experiments
@@ -30,9 +29,8 @@ rule collect:
     output:
         f"{RESULTS}/{{experiment}}/table.csv",
     log:
-        f"{RESULTS}/logs/collect/{{experiment}}.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/collect/{{experiment}}.tsv"
+        told=f"{RESULTS}/logs/collect/{{experiment}}.log",
+        usage=f"{RESULTS}/benchmarks/collect/{{experiment}}.tsv",
     wildcard_constraints:
         experiment=pattern(of_kind("tables")),
     threads: 1
@@ -44,8 +42,8 @@ rule collect:
         code=code_hash("dfp.stages.collect"),
         spec=lambda w: EXPERIMENTS[w.experiment].tables_fingerprint(),
     shell:
-        "{PYTHON} -m dfp.cli collect --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
-        " --inputs {input} --out {output} > {log} 2>&1"
+        "{JOB} --usage {log.usage} collect --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
+        " --inputs {input} --out {output} > {log.told} 2>&1"
 
 
 # a rule for each experiment, since the names of its figures come from its configuration
@@ -65,9 +63,8 @@ for experiment_name in PRESENT:
             ),
             figures(experiment_name, ["pdf"]),
         log:
-            f"{RESULTS}/logs/plot/{experiment_name}.log",
-        benchmark:
-            f"{RESULTS}/benchmarks/plot/{experiment_name}.tsv"
+            told=f"{RESULTS}/logs/plot/{experiment_name}.log",
+            usage=f"{RESULTS}/benchmarks/plot/{experiment_name}.tsv",
         threads: 1
         resources:
             mem_mb=1000,
@@ -79,9 +76,9 @@ for experiment_name in PRESENT:
             names=EXPERIMENTS[experiment_name].figures,
             code=code_hash("dfp.stages.plot", *parts(experiment_name, "plot.py")),
         shell:
-            "{PYTHON} -m dfp.cli plot --experiment {CONFIGS}/{params.experiment}/config.yaml"
+            "{JOB} --usage {log.usage} plot --experiment {CONFIGS}/{params.experiment}/config.yaml"
             " --results {RESULTS}/{params.experiment} --out {FIGURES}/{params.experiment}"
-            " --figures {params.names} --wandb {SETTINGS.wandb} > {log} 2>&1"
+            " --figures {params.names} --wandb {SETTINGS.wandb} > {log.told} 2>&1"
 
 
 rule claims:
@@ -96,9 +93,8 @@ rule claims:
         ),
         f"{RESULTS}/claims.md",
     log:
-        f"{RESULTS}/logs/claims.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/claims.tsv"
+        told=f"{RESULTS}/logs/claims.log",
+        usage=f"{RESULTS}/benchmarks/claims.tsv",
     threads: 1
     resources:
         mem_mb=1000,
@@ -114,7 +110,7 @@ rule claims:
         catalogue=hashlib.sha256((ROOT / "experiments" / "claims.yaml").read_bytes()).hexdigest()[:16],
         others=other_tables(),
     shell:
-        "{PYTHON} -m dfp.cli claims --results {RESULTS} --experiments {CONFIGS} --out {output[0]} > {log} 2>&1"
+        "{JOB} --usage {log.usage} claims --results {RESULTS} --experiments {CONFIGS} --out {output[0]} > {log.told} 2>&1"
 
 
 # the claims to read, for the report
@@ -130,9 +126,8 @@ rule page:
             caption="../captions/claims.rst",
         ),
     log:
-        f"{RESULTS}/logs/page.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/page.tsv"
+        told=f"{RESULTS}/logs/page.log",
+        usage=f"{RESULTS}/benchmarks/page.tsv",
     threads: 1
     resources:
         mem_mb=1000,
@@ -141,4 +136,4 @@ rule page:
     params:
         code=code_hash("dfp.stages.claims_page"),
     shell:
-        "{PYTHON} -m dfp.cli page --claims {input.table} --out {output} > {log} 2>&1"
+        "{JOB} --usage {log.usage} page --claims {input.table} --out {output} > {log.told} 2>&1"

@@ -41,14 +41,15 @@ def direct_imports(module: str | Path, package: Path = PACKAGE) -> frozenset[str
     return frozenset(name for name in named if name in known)
 
 
-def _named(module: str | Path, package: Path) -> list[tuple[str, tuple[str, ...]]]:
+@cache
+def _named(module: str | Path, package: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
     """Every import in the text of ``module``: what it reads from, and the names it takes from there.
 
     Leading dots are resolved; in a file outside the package they stay. The package itself loads nothing until
     a name is asked for: its lazy names (``from dfp import fit``) are resolved to where they live.
     """
     if module == package.name:
-        return []
+        return ()
     known = modules(package)
     found: list[tuple[str, tuple[str, ...]]] = []
     for node in ast.walk(_tree(known[module] if isinstance(module, str) else module)):
@@ -59,7 +60,7 @@ def _named(module: str | Path, package: Path) -> list[tuple[str, tuple[str, ...]
             found.append((source, aliases))
             if source == package.name:
                 found += [(_door(package)[name], (name,)) for name in aliases if name in _door(package)]
-    return found
+    return tuple(found)
 
 
 @cache
