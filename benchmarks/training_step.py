@@ -159,7 +159,7 @@ def recording(cells: int, bins: int, kernel_bins: int) -> Dataset:
             cells, rng, density=3.0 / cells, weight_sd=1.5, rate_hz=3.0, bias_sd=0.3, history=history
         )
     return simulate(
-        network, [0], frame_rate=30.0, bins=bins, trials=16 if cells == 1 else 1, test_trials=0,
+        network, [0], bin_rate=30.0, bins=bins, trials=16 if cells == 1 else 1, test_trials=0,
         rise=0.0 if cells == 1 else 0.1, decay=0.14938, amplitude=1.0, baseline=0.0, noise=0.4,
         kernel_bins=kernel_bins,
     )  # fmt: skip
@@ -171,7 +171,7 @@ def trainer(size: str, run: str, recognition: str = "plain") -> Trainer:
     panel = cells == 1
     data = recording(cells, window if panel else max(BINS, window), 0 if "uncut" in size else 10)
     model = CalciumNetwork(
-        data.start, data.frame_rate, () if panel else ("bias", "history", "coupling"), data.kernel_bins
+        data.start, data.bin_rate, () if panel else ("bias", "history", "coupling"), data.kernel_bins
     )
     posterior, phase = RUNS[run]
     seen: dict[str, Any] = {"window": 15, "hidden": 32} | RECOGNITION[recognition]

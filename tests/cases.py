@@ -108,7 +108,7 @@ def model(
     """A float64 network at 10 bins per second; without a basis it has no coupling to learn."""
     start = parameters(cells, seed, **settings)
     names = [name for name in learn if name != "coupling" or start.basis.shape[0]]
-    return CalciumNetwork(start, frame_rate=10.0, learn=names, kernel_bins=kernel_bins).double()
+    return CalciumNetwork(start, bin_rate=10.0, learn=names, kernel_bins=kernel_bins).double()
 
 
 def traces(

@@ -17,10 +17,10 @@ from dfp.belief.refinement import IMPORTANCE
 from dfp.belief.scores import score
 from dfp.core.errors import NumericalError, UserError
 from dfp.core.noise import generator
-from dfp.data.digits import ImageSource
 from dfp.results.study import Study
 from dfp.results.tables import Row
 
+from .digits import ImageSource
 from .gaps import Effort, gaps
 from .settings import Late, Tuning, Variant
 from .trainings import Pair, Training

@@ -77,7 +77,7 @@ def joint_rows(settings: JointTest, device: torch.device) -> Iterator[Row]:
 
 def compare(data: Dataset, steps: int, draw: Draw) -> Joint:
     """The joint test of the simulator of a data set against a sampler of spikes given traces."""
-    model = CalciumNetwork(data.start, data.frame_rate, kernel_bins=data.kernel_bins).double()
+    model = CalciumNetwork(data.start, data.bin_rate, kernel_bins=data.kernel_bins).double()
     rng = generator(int(data.seed[0]) + 1)
 
     def observe(z: Array) -> Array:
@@ -92,7 +92,7 @@ def compare(data: Dataset, steps: int, draw: Draw) -> Joint:
 
 def exact_sampler(data: Dataset, planted: str, device: torch.device) -> Draw:
     """Exact samples of cells without coupling; ``planted``: ``kernel`` or ``history`` one bin late."""
-    model = CalciumNetwork(data.start, data.frame_rate, kernel_bins=data.kernel_bins).to(device)
+    model = CalciumNetwork(data.start, data.bin_rate, kernel_bins=data.kernel_bins).to(device)
     parameters: CellParameters = cell_parameters(model, data.x.shape[1])
     if planted:
         late = torch.nn.functional.pad(getattr(parameters, planted), (1, 0))
@@ -115,7 +115,7 @@ def gibbs_sampler(data: Dataset, planted: str, seed: int) -> Draw:
 
     def draw(x: Array, z: Array) -> Array:
         chain = BlockedGibbs(
-            parameters, data.frame_rate, data.kernel_bins, x, int(seeds.integers(2**31)), start=z
+            parameters, data.bin_rate, data.kernel_bins, x, int(seeds.integers(2**31)), start=z
         )
         chain.sweep()
         return np.asarray(chain.z)

@@ -122,7 +122,7 @@ def panel_rows(settings: Panel, device: torch.device) -> Iterator[Row]:
     """Every row of the panel."""
     data = simulated(settings.data, "panel.data")
     x, truth = torch.as_tensor(data.x_test).double().to(device), torch.as_tensor(data.z_test).to(device)
-    model = CalciumNetwork(data.start, data.frame_rate, kernel_bins=data.kernel_bins).to(device)
+    model = CalciumNetwork(data.start, data.bin_rate, kernel_bins=data.kernel_bins).to(device)
     parameters = cell_parameters(model, settings.data.bins)
     exact = ExactPosterior(parameters, x)
     told = {"posterior": "exact", "objective": "", "sampler": "exact"}

@@ -100,7 +100,7 @@ def weight_rows(settings: Weights, device: torch.device) -> Iterator[Row]:
         yield run | {"metric": "weight_sd", "value": float(draws.std(0).mean())}
 
         start = blind(data.start)
-        chain = BlockedGibbs(start, data.frame_rate, data.kernel_bins, data.x, seed)
+        chain = BlockedGibbs(start, data.bin_rate, data.kernel_bins, data.x, seed)
         assert isinstance(start, CalciumParameters)  # the sampler refuses others
         found = laplace(chain, start, prior, settings.newton_steps, settings.newton_samples)
         exact = told | {"posterior": "exact", "sampler": "gibbs"}
@@ -122,7 +122,7 @@ def variational(
     settings: Weights, data: Dataset, seed: int, device: torch.device
 ) -> tuple[Row, Array, CalciumParameters]:
     """Train the variational posterior and the law together: what it is, its hard samples, the law learned."""
-    model = CalciumNetwork(blind(data.start), data.frame_rate, LAW, data.kernel_bins).to(device)
+    model = CalciumNetwork(blind(data.start), data.bin_rate, LAW, data.kernel_bins).to(device)
     x = torch.as_tensor(data.x).to(device)
     posterior = make_posterior(settings.posterior, TraceSummary.of(x), generator(seed), "posterior").to(
         device

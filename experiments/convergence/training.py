@@ -69,7 +69,7 @@ class Training:
         x, test = (torch.as_tensor(values, device=device) for values in (data.x, data.x_test))
         for run in self.runs:
             phase = self.phase(run)
-            model = CalciumNetwork(data.start, data.frame_rate, kernel_bins=data.kernel_bins).to(device)
+            model = CalciumNetwork(data.start, data.bin_rate, kernel_bins=data.kernel_bins).to(device)
             trainer = Trainer(model, self._untrained(x), x, [phase], seed=0)
             every = max(1, phase.steps // self.looks)
             for metrics in trainer.run():

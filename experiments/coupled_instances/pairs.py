@@ -34,7 +34,7 @@ class Pairs:
     drawn: dict[str, Array]
 
 
-def pair_ranges(given: Mapping[str, object], frame_rate: float) -> Ranges:
+def pair_ranges(given: Mapping[str, object], bin_rate: float) -> Ranges:
     """The ranges of a pair's parameters, refused where they have no meaning (see ``check_ranges``).
 
     Besides those of a cell there is ``coupling``, in logits a spike at lag 1, of both directions.
@@ -49,11 +49,11 @@ def pair_ranges(given: Mapping[str, object], frame_rate: float) -> Ranges:
             )
     cell = {name: value for name, value in given.items() if name != "coupling"}
     # a weight is a number of logits like a history's: the same is refused
-    weight = check_ranges({"history_1": given["coupling"]}, 1, frame_rate)["history_1"]
-    return {**check_ranges(cell, 2, frame_rate), "coupling": weight}
+    weight = check_ranges({"history_1": given["coupling"]}, 1, bin_rate)["history_1"]
+    return {**check_ranges(cell, 2, bin_rate), "coupling": weight}
 
 
-def random_pairs(ranges: Ranges, seeds: Sequence[int], frame_rate: float) -> Pairs:
+def random_pairs(ranges: Ranges, seeds: Sequence[int], bin_rate: float) -> Pairs:
     """A pair a seed: both cells' parameters and both weights drawn independently, uniform, noise uniform in
     its logarithm. A value depends on the pair's seed, the cell's place, its name and its range only.
 
@@ -66,7 +66,7 @@ def random_pairs(ranges: Ranges, seeds: Sequence[int], frame_rate: float) -> Pai
     values = {name: np.array([[one[name] for one in both] for both in drawn]) for name in cell}
     onto = np.array([list(draw_instance(weights, 2 * seed).values()) for seed in seeds])
     cells = 2 * len(seeds)
-    probability = values["rate_hz"].ravel() / frame_rate
+    probability = values["rate_hz"].ravel() / bin_rate
     lags = [name for name in ("history_1", "history_2") if name in values]
     coupling = np.zeros((1, cells, cells))
     first = np.arange(0, cells, 2)

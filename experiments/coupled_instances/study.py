@@ -47,7 +47,7 @@ class CoupledInstances(Study):
         ranges: of each cell's ``rate_hz``, ``noise``, ``decay``, ``history_1``, ``history_2`` and of both
             weights, ``coupling`` (logits at lag 1).
         seeds: a pair each.
-        frame_rate: bins per second; bins, trials, test_trials: of the data.
+        bin_rate: bins per second; bins, trials, test_trials: of the data.
         kernel_bins: cut of the calcium response, in simulator and model alike; 2 to 8.
         defaults, runs: posteriors and their trainings, as in other experiments.
         steps_scale: all phases' steps are multiplied by this.
@@ -61,7 +61,7 @@ class CoupledInstances(Study):
     seeds: list[int]
     runs: dict[str, dict[str, Any] | None]
     defaults: dict[str, Any] = field(default_factory=dict)
-    frame_rate: float = 30.0
+    bin_rate: float = 30.0
     bins: int = 60
     trials: int = 128
     test_trials: int = 12
@@ -81,9 +81,9 @@ class CoupledInstances(Study):
             raise UserError(f"kernel_bins: found {self.kernel_bins}, expected 2 to {MOST_BITS // 2}")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise UserError(f"seeds: found {self.seeds[:10]}, expected different numbers of at least 0")
-        if not (self.frame_rate > 0 and self.steps_scale > 0):
-            raise UserError("frame_rate, steps_scale: expected numbers above 0")
-        self._ranges = pair_ranges(self.ranges, self.frame_rate)
+        if not (self.bin_rate > 0 and self.steps_scale > 0):
+            raise UserError("bin_rate, steps_scale: expected numbers above 0")
+        self._ranges = pair_ranges(self.ranges, self.bin_rate)
         named = {"": ["pairs"], "pairs": ["pairs"]}
         self._specs, _ = make_runs(raw_runs(self, "study"), named, "study")
         for run, spec in self._specs.items():
@@ -91,9 +91,9 @@ class CoupledInstances(Study):
 
     def rows(self, device: torch.device) -> Iterator[Row]:
         """One row a run, pair and metric; the true parameters stand under the run ``exact``."""
-        pairs = random_pairs(self._ranges, self.seeds, self.frame_rate)
+        pairs = random_pairs(self._ranges, self.seeds, self.bin_rate)
         data = simulate(
-            pairs.network, self.seeds[:1], frame_rate=self.frame_rate, bins=self.bins, trials=self.trials,
+            pairs.network, self.seeds[:1], bin_rate=self.bin_rate, bins=self.bins, trials=self.trials,
             test_trials=self.test_trials, rise=0.0, decay=pairs.decay, amplitude=1.0, baseline=0.0,
             noise=pairs.noise, kernel_bins=self.kernel_bins, allow_supercritical=True,
         )  # fmt: skip
@@ -202,7 +202,7 @@ class _Exact:
 
 
 def _model(data: Dataset, device: torch.device) -> CalciumNetwork:
-    return CalciumNetwork(data.start, data.frame_rate, kernel_bins=data.kernel_bins).to(device)
+    return CalciumNetwork(data.start, data.bin_rate, kernel_bins=data.kernel_bins).to(device)
 
 
 def _trained(spec: RunSpec, data: Dataset, trained: dict[str, Posterior], device: torch.device) -> Posterior:

@@ -10,15 +10,15 @@ from torch import Tensor
 
 from dfp.core.errors import NumericalError, UserError
 from dfp.core.noise import generator
-from dfp.data.digits import ImageSet, ImageSource
-from dfp.flows.vae import FlowVae
 from dfp.results.study import Study
 from dfp.results.tables import Row
 from dfp.training.optimiser import Adam
 from dfp.training.schedules import Schedule
 
+from ..belief_network.digits import ImageSet, ImageSource
 from ..flows.fits import LAST, temperature
 from ..flows.study import FlowSpec
+from .vae import FlowVae
 
 #: samples that are evaluated at once
 CHUNK = 10

@@ -106,7 +106,7 @@ class Problems:
         self, effort: Effort, data: Dataset, specs: Mapping[str, RunSpec], device: torch.device
     ) -> None:
         self.effort, self.data, self.specs, self.device = effort, data, specs, device
-        model = CalciumNetwork(data.start, data.frame_rate, kernel_bins=data.kernel_bins).to(device)
+        model = CalciumNetwork(data.start, data.bin_rate, kernel_bins=data.kernel_bins).to(device)
         self.training_model, self.model = model, copy.deepcopy(model).double()
         self.independent = not model.couples_cells
         self.train_x = torch.as_tensor(data.x, device=device)

@@ -130,7 +130,7 @@ class Unrolled(Study):
         """
         rng = np.random.default_rng([seed, cells, 23])
         data = simulate(
-            self._network(cells, rng), [seed], frame_rate=FRAME_RATE, bins=self.bins, trials=self.trials,
+            self._network(cells, rng), [seed], bin_rate=FRAME_RATE, bins=self.bins, trials=self.trials,
             test_trials=0, rise=0.0, decay=-1.0 / (FRAME_RATE * np.log(self.decay)), amplitude=1.0,
             baseline=0.0, noise=self.noise, kernel_bins=self.kernel_bins,
         )  # fmt: skip
@@ -153,11 +153,11 @@ class Unrolled(Study):
     def _network(self, cells: int, rng: np.random.Generator) -> networks.Network:
         if cells == 1:
             return networks.independent(
-                1, rng, rate_hz=self.rate_hz, frame_rate=FRAME_RATE, history=self.history
+                1, rng, rate_hz=self.rate_hz, bin_rate=FRAME_RATE, history=self.history
             )
         return networks.sparse_random(
             cells, rng, density=self.density, weight_sd=self.weight_sd, rate_hz=self.rate_hz,
-            frame_rate=FRAME_RATE, history=self.history,
+            bin_rate=FRAME_RATE, history=self.history,
         )  # fmt: skip
 
     def _weights(

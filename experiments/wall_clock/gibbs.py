@@ -58,11 +58,11 @@ def coupled(cells: int, bins: int, kernel_bins: int) -> Dataset:
     """A network like that of the connectivity experiments, with three parents a cell at every size."""
     density = min(1.0, PARENTS / (cells - 1)) if cells > 1 else 0.0
     network = sparse_random(
-        cells, np.random.default_rng(0), density=density, weight_sd=1.5, rate_hz=3.0, frame_rate=30.0,
+        cells, np.random.default_rng(0), density=density, weight_sd=1.5, rate_hz=3.0, bin_rate=30.0,
         bias_sd=0.3, history=(-2.0, -1.0),
     )  # fmt: skip
     return simulate(
-        network, [0], frame_rate=30.0, bins=bins, trials=1, test_trials=0, rise=0.1, decay=0.14938,
+        network, [0], bin_rate=30.0, bins=bins, trials=1, test_trials=0, rise=0.1, decay=0.14938,
         amplitude=1.0, baseline=0.0, noise=0.4, kernel_bins=kernel_bins, allow_supercritical=True,
     )  # fmt: skip
 
@@ -71,7 +71,7 @@ def _chain(name: str, cells: int, bins: int, seed: int = 0) -> GibbsChain:
     """A chain under the true law, started from the true spikes, on data of its own kernel."""
     kernel_bins, particles = SAMPLERS[name]
     data = coupled(cells, bins, kernel_bins)
-    return gibbs_chain(data.start, data.frame_rate, kernel_bins, data.x, seed, data.z, particles)
+    return gibbs_chain(data.start, data.bin_rate, kernel_bins, data.x, seed, data.z, particles)
 
 
 def _told(name: str, cells: int, bins: int) -> Row:

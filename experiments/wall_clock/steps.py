@@ -150,7 +150,7 @@ def training_case(
     likelihood, backward, Adam.
     """
     data = _panel(bins, cells, sizes.batch)
-    model = CalciumNetwork(data.start, data.frame_rate, kernel_bins=data.kernel_bins).to(device)
+    model = CalciumNetwork(data.start, data.bin_rate, kernel_bins=data.kernel_bins).to(device)
     summary, rng = TraceSummary.of(torch.as_tensor(data.x)), generator(0)
     posterior: Posterior
     if way == "factorised":
@@ -188,10 +188,10 @@ def _panel(bins: int, cells: int, batch: int) -> Dataset:
     """A panel of refractory cells at 3 Hz, calcium decay 0.8 a bin, noise 0.7: the setting of the one-cell
     experiments.
     """
-    network = independent(cells, np.random.default_rng(0), rate_hz=3.0, frame_rate=30.0)
+    network = independent(cells, np.random.default_rng(0), rate_hz=3.0, bin_rate=30.0)
     decay = -1.0 / (30.0 * float(np.log(0.8)))
     return simulate(
-        network, [0], frame_rate=30.0, bins=bins, trials=batch, test_trials=0, rise=0.0, decay=decay,
+        network, [0], bin_rate=30.0, bins=bins, trials=batch, test_trials=0, rise=0.0, decay=decay,
         amplitude=1.0, baseline=0.0, noise=0.7, kernel_bins=10,
     )  # fmt: skip
 

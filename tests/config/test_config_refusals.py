@@ -154,7 +154,7 @@ from dfp.stages.study import make_study
         (("datasets", "panel", "noise"), -0.5, "noise: found -0.5, expected a number above 0"),
         (("datasets", "panel", "noise"), "loud", "noise: found text 'loud', expected a number"),
         (("datasets", "panel", "noise"), None, "noise: found nothing, expected a number"),
-        (("datasets", "panel", "frame_rate"), 0, "frame_rate: found 0, expected a number above 0"),
+        (("datasets", "panel", "bin_rate"), 0, "bin_rate: found 0, expected a number above 0"),
         (("datasets", "panel", "rise"), -0.1, "rise, target_rate_hz: found -0.1"),
         (("datasets", "panel", "bins"), 0, "bins: found 0, expected at least 1"),
         (("datasets", "panel", "seeds"), [], "seeds: found []"),

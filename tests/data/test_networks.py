@@ -63,7 +63,7 @@ def test_the_same_generator_gives_the_same_network() -> None:
 
 
 def test_independent_has_no_coupling() -> None:
-    network = networks.independent(500, generator(), rate_hz=1.0, frame_rate=20.0, bias_sd=0.5)
+    network = networks.independent(500, generator(), rate_hz=1.0, bin_rate=20.0, bias_sd=0.5)
     assert not np.any(network.coupling)
     assert network.bias.mean() == pytest.approx(np.log(0.05 / 0.95), abs=0.07)
     assert network.bias.std() == pytest.approx(0.5, abs=0.05)
@@ -106,7 +106,7 @@ def test_network_refuses_self_coupling_and_wrong_shapes() -> None:
 @pytest.mark.parametrize("rate", [0.0, 30.0, -1.0, 45.0])
 def test_a_rate_that_no_bin_can_hold_is_refused(rate: float) -> None:
     with pytest.raises(UserError, match="expected 0 < rate < frame rate"):
-        networks.independent(2, generator(), rate_hz=rate, frame_rate=30.0)
+        networks.independent(2, generator(), rate_hz=rate, bin_rate=30.0)
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def test_topology_names_what_is_missing(wirings: Path, tmp_path: Path) -> None:
 
 
 def test_exponential_basis_decays_by_the_time_constant() -> None:
-    basis = exponential_basis([0.1, 0.5], frame_rate=20.0)
+    basis = exponential_basis([0.1, 0.5], bin_rate=20.0)
     assert np.allclose(basis[:, 0], 1.0)
     assert np.allclose(basis[0, 1:] / basis[0, :-1], np.exp(-1 / 2))
     assert basis[1, -1] <= 0.01 < basis[1, -3]

@@ -37,7 +37,7 @@ BRIEF: dict[str, Any] = {
 def recording(cells: int = 2) -> pd.DataFrame:
     """Simulated traces at 30 Hz, to the digits of a file."""
     network = dfp.sparse_random(cells, np.random.default_rng(1), density=0.5)
-    x = dfp.simulate(network, [1], frame_rate=30, bins=150, amplitude=0.3, noise=0.1).x[0]
+    x = dfp.simulate(network, [1], bin_rate=30, bins=150, amplitude=0.3, noise=0.1).x[0]
     return pd.DataFrame(np.round(x, 6), columns=[f"roi{n}" for n in range(cells)])
 
 

@@ -24,7 +24,7 @@ from dfp.references.exact.one_cell import CellParameters, ExactPosterior
 
 def by_loops(network: CalciumNetwork, x: np.ndarray, z: np.ndarray) -> float:
     """log p(x, z) of one trial, every sum written out."""
-    p, rate = network.parameters_now(), network.frame_rate
+    p, rate = network.parameters_now(), network.bin_rate
     total = 0.0
     bins, cells = z.shape
     for n in range(cells):
@@ -211,8 +211,8 @@ def test_parameters_without_meaning_are_refused(change: dict[str, Any], words: s
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"frame_rate": 0.0}, "frame_rate: found 0.0"),
-        ({"frame_rate": float("nan")}, "frame_rate: found nan"),
+        ({"bin_rate": 0.0}, "bin_rate: found 0.0"),
+        ({"bin_rate": float("nan")}, "bin_rate: found nan"),
         ({"kernel_bins": -1}, "kernel_bins: found -1"),
         ({"learn": ("ampitude",)}, r"learn: unknown parameter 'ampitude' \(did you mean 'amplitude'\?\)"),
         ({"learn": ("rise",)}, "learn: found 'rise' with an instant rise"),
@@ -221,7 +221,7 @@ def test_parameters_without_meaning_are_refused(change: dict[str, Any], words: s
 def test_models_without_meaning_are_refused(settings: dict[str, Any], words: str) -> None:
     start: CalciumParameters = parameters(2, rise=0.0)
     with pytest.raises(UserError, match=words):
-        CalciumNetwork(start, **{"frame_rate": 10.0, **settings})
+        CalciumNetwork(start, **{"bin_rate": 10.0, **settings})
 
 
 def test_many_independent_cells_need_no_square_of_their_number() -> None:

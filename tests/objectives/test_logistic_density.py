@@ -103,7 +103,7 @@ def one_bin() -> CalciumNetwork:
         baseline=0 * one,
         noise=0.4 * one,
     )
-    return CalciumNetwork(start, frame_rate=10.0).double()
+    return CalciumNetwork(start, bin_rate=10.0).double()
 
 
 X = torch.full((1, 1, 1), 0.5, dtype=torch.float64)

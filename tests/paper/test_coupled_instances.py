@@ -86,7 +86,7 @@ def test_every_pair_has_its_exact_numbers() -> None:
     made = build(CoupledInstances, settings(bins=4, samples=4000, test_trials=2), "study")
     pairs = random_pairs(made._ranges, made.seeds, 30.0)
     data = simulate(
-        pairs.network, [5], frame_rate=30.0, bins=4, trials=1, test_trials=2, rise=0.0, decay=pairs.decay,
+        pairs.network, [5], bin_rate=30.0, bins=4, trials=1, test_trials=2, rise=0.0, decay=pairs.decay,
         amplitude=1.0, baseline=0.0, noise=pairs.noise, kernel_bins=3, allow_supercritical=True,
     )  # fmt: skip
     exact = study._Exact(data, 4000, torch.device("cpu"))
@@ -113,7 +113,7 @@ def test_what_happens_to_one_pair_leaves_the_others_alone() -> None:
     made = build(CoupledInstances, settings(), "study")
     pairs = random_pairs(made._ranges, made.seeds, 30.0)
     data = simulate(
-        pairs.network, [5], frame_rate=30.0, bins=6, trials=12, test_trials=1, rise=0.0, decay=pairs.decay,
+        pairs.network, [5], bin_rate=30.0, bins=6, trials=12, test_trials=1, rise=0.0, decay=pairs.decay,
         amplitude=1.0, baseline=0.0, noise=pairs.noise, kernel_bins=3, allow_supercritical=True,
     )  # fmt: skip
     for run, spec in made._specs.items():

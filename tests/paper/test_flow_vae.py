@@ -12,12 +12,12 @@ import torch
 
 from dfp.config import load_experiment
 from dfp.core.errors import UserError
-from dfp.data.digits import digits
 from dfp.plotting import style
 from dfp.results.judging import FAILS, HOLDS, verdict
 from dfp.results.tables import ResultTables
 from dfp.stages.plot import load_plots
 from dfp.stages.study import make_study
+from experiments.belief_network.digits import digits
 from experiments.flow_vae.study import FlowVaeStudy
 from experiments.flows.claims import flow_posterior_gains
 from experiments.flows.study import FlowSpec

@@ -42,7 +42,7 @@ def recorded(bins: int = 60, trials: int = 2, noise: float = 0.5, seed: int = 1)
     rng = np.random.default_rng(seed)
     network = sparse_random(2, rng, density=1.0, weight_sd=1.0, rate_hz=8, history=(-1.0,))
     return simulate(
-        network, [seed], frame_rate=30.0, bins=bins, trials=trials, test_trials=0, rise=0.0, decay=0.1,
+        network, [seed], bin_rate=30.0, bins=bins, trials=trials, test_trials=0, rise=0.0, decay=0.1,
         amplitude=1.0, baseline=0.0, noise=noise, kernel_bins=KERNEL, allow_supercritical=True,
     )  # fmt: skip
 
@@ -124,7 +124,7 @@ def test_known_spikes_leave_nothing_missing() -> None:
 def test_the_mode_and_the_widths_are_the_exact_ones() -> None:
     data = recorded(bins=160, trials=1, noise=0.4)
     start = unpack(np.array([[-2.0, 0, 0]] * 2), data.start)
-    chain = BlockedGibbs(start, data.frame_rate, KERNEL, data.x, seed=0)
+    chain = BlockedGibbs(start, data.bin_rate, KERNEL, data.x, seed=0)
     found = laplace(chain, start, PRIOR, steps=12, samples=60)
     law = torch.as_tensor(pack(found.parameters)).flatten()
     exact = law.clone()

@@ -168,7 +168,7 @@ def network_data(bins: int = 4000) -> tuple[Dataset, Array]:
         4, rng, density=0.5, weight_mean=2.0, weight_sd=0.3, rate_hz=1.5, basis=lag_basis(1), history=(-1.0,)
     )
     data = simulate(
-        network, [5], frame_rate=30.0, bins=bins, trials=1, test_trials=0, rise=0.0, decay=0.1,
+        network, [5], bin_rate=30.0, bins=bins, trials=1, test_trials=0, rise=0.0, decay=0.1,
         amplitude=1.0, baseline=0.0, noise=0.3, kernel_bins=7,
     )  # fmt: skip
     return data, network.coupling

@@ -25,7 +25,7 @@ SAID = r"{} found the observation model 'calcium_heavy_tailed', expected 'calciu
 
 def recording() -> Dataset:
     return simulate(
-        sparse_random(3, np.random.default_rng(0), frame_rate=30.0), [0], frame_rate=30.0, bins=60, trials=1,
+        sparse_random(3, np.random.default_rng(0), bin_rate=30.0), [0], bin_rate=30.0, bins=60, trials=1,
         test_trials=0, rise=0.0, decay=0.1, amplitude=1.0, baseline=0.0, noise=0.3, kernel_bins=6,
         observation=HEAVY,
     )  # fmt: skip
@@ -43,7 +43,7 @@ def test_gibbs_sampling_refuses_another_law_of_the_frames(particles: int) -> Non
     data = recording()
     words = SAID.format("(blocked|particle) Gibbs:")
     with pytest.raises(UserError, match=words):
-        gibbs_chain(data.start, data.frame_rate, data.kernel_bins, data.x, 0, particles=particles)
+        gibbs_chain(data.start, data.bin_rate, data.kernel_bins, data.x, 0, particles=particles)
     with pytest.raises(UserError, match=words):
         em(data, 2, 1, seed=0, particles=particles)
     with pytest.raises(UserError, match=words):

@@ -24,10 +24,10 @@ from dfp.references.peers.networks import (
 
 def network(seed: int, bins: int = 6000, noise: float = 0.1) -> Dataset:
     made = sparse_random(
-        5, np.random.default_rng(seed), density=0.4, weight_sd=1.5, rate_hz=5.0, frame_rate=30.0
+        5, np.random.default_rng(seed), density=0.4, weight_sd=1.5, rate_hz=5.0, bin_rate=30.0
     )
     return simulate(
-        made, [seed], frame_rate=30.0, bins=bins, trials=1, test_trials=0, rise=0.0, decay=0.15,
+        made, [seed], bin_rate=30.0, bins=bins, trials=1, test_trials=0, rise=0.0, decay=0.15,
         amplitude=1.0, baseline=0.0, noise=noise, kernel_bins=0,
     )  # fmt: skip
 

@@ -236,7 +236,7 @@ def test_weights_are_learned_through_an_uncut_kernel() -> None:
         law = network.prior(1, 1500)
         z = law.draw(law.noise(1, rng), Sequential(), Hard()).z.double()
         x = network.observe(z, rng)[0].numpy()
-    data = SimpleNamespace(x=x, frame_rate=RATE, start=p, kernel_bins=0)
+    data = SimpleNamespace(x=x, bin_rate=RATE, start=p, kernel_bins=0)
     found = em(data, 20, 10, seed=0)
     assert isinstance(found.chain, ParticleGibbs)
     assert found.parameters.coupling[0, 1, 0] == pytest.approx(2.5, abs=0.6)

@@ -59,7 +59,7 @@ def write_simulated(spec: SimulationSpec, where: str, out: Path) -> None:
 
 def _settled(spec: SimulationSpec) -> dict[str, Any]:
     """Sizes, measurement and kind, by the simulators' names for them."""
-    names = ("frame_rate", "bins", "trials", "test_trials", "rise", "amplitude", "baseline", "kernel_bins")
+    names = ("bin_rate", "bins", "trials", "test_trials", "rise", "amplitude", "baseline", "kernel_bins")
     kind = {"allow_supercritical": spec.allow_supercritical, "observation": spec.observed()}
     return {name: getattr(spec, name) for name in names} | measurement(spec) | kind
 
@@ -71,7 +71,7 @@ def make_network(spec: SimulationSpec, where: str) -> Network:
     check_network(spec, where)
     network = _generate(spec, where)
     if spec.target_rate_hz:
-        network = tune_bias_to_rate(network, spec.target_rate_hz, spec.frame_rate, _rng(spec))
+        network = tune_bias_to_rate(network, spec.target_rate_hz, spec.bin_rate, _rng(spec))
     return network
 
 
@@ -81,13 +81,13 @@ def _generate(spec: SimulationSpec, where: str) -> Network:
     makers = {
         "independent": lambda options: _panel(spec, options),
         "sparse_random": lambda options: sparse_random(
-            generator=_rng(spec), frame_rate=spec.frame_rate, **options
+            generator=_rng(spec), bin_rate=spec.bin_rate, **options
         ),
         "peer": lambda options: peer_setting(_rng(spec), **options),
         "edges": lambda options: _from_file(spec, options),
     }
     if "time_constants" in rest:
-        rest["basis"] = exponential_basis(rest.pop("time_constants"), spec.frame_rate)
+        rest["basis"] = exponential_basis(rest.pop("time_constants"), spec.bin_rate)
     try:
         return makers[kind](rest)
     except (TypeError, ValueError) as error:
@@ -129,7 +129,7 @@ def _settings(generator: Callable[..., Network]) -> set[str]:
     time constants, the rest comes from the data set.
     """
     names = set(inspect.signature(generator).parameters)
-    given = {"generator", "frame_rate", "topology", "basis"} | (
+    given = {"generator", "bin_rate", "topology", "basis"} | (
         {"cells"} if generator is independent else set()
     )
     return (names - given) | ({"time_constants"} if "basis" in names else set())
@@ -147,7 +147,7 @@ def _panel(spec: SimulationSpec, options: dict[str, Any]) -> Network:
         independent(
             1,
             np.random.default_rng(seed),
-            frame_rate=spec.frame_rate,
+            bin_rate=spec.bin_rate,
             **(options | _laws(options, draw_instance(ranges, seed))),
         )
         for seed in spec.seeds
@@ -165,7 +165,7 @@ def _panel(spec: SimulationSpec, options: dict[str, Any]) -> Network:
 def _ranges(spec: SimulationSpec) -> Ranges:
     """The ranges of a panel's parameters, checked; none for other networks."""
     lags = len(spec.network.get("history", PANEL_HISTORY))
-    return check_ranges(spec.network.get("ranges", {}), lags, spec.frame_rate)
+    return check_ranges(spec.network.get("ranges", {}), lags, spec.bin_rate)
 
 
 def _laws(options: dict[str, Any], drawn: dict[str, float]) -> dict[str, Any]:
@@ -196,4 +196,4 @@ def _from_file(spec: SimulationSpec, options: dict[str, Any]) -> Network:
     cells = options.pop("cells", None)
     if cells is not None:
         topology = topology.subnetwork(cells)
-    return from_topology(topology, _rng(spec), frame_rate=spec.frame_rate, **options)
+    return from_topology(topology, _rng(spec), bin_rate=spec.bin_rate, **options)

@@ -24,10 +24,10 @@ class SimulationSpec:
             one value for all cells (see ``dfp.data.instances``).
         seeds: for ``independent`` one cell per seed, side by side in one file; for networks a data set per
             seed (``slow_0``, ``slow_1``, … where ``slow`` has several).
-        frame_rate: bins per second.
+        bin_rate: bins per second.
         bins, trials, test_trials: length, number of training and of held-out trials. Every trial starts
             without spikes before it.
-        rise, decay: seconds; decay per bin d corresponds to −1/(frame_rate·ln d) seconds.
+        rise, decay: seconds; decay per bin d corresponds to −1/(bin_rate·ln d) seconds.
         amplitude, baseline, noise: fluorescence units.
         kernel_bins: the calcium response is cut after this many bins; 0 leaves it uncut.
         target_rate_hz: move all biases together until the mean rate is this; 0 leaves them.
@@ -40,7 +40,7 @@ class SimulationSpec:
 
     network: dict[str, Any]
     seeds: list[int]
-    frame_rate: float = 30.0
+    bin_rate: float = 30.0
     bins: int = 300
     trials: int = 64
     test_trials: int = 16
@@ -69,7 +69,7 @@ class SimulationSpec:
         ):
             if getattr(self, name) < lowest:
                 raise UserError(f"{name}: found {getattr(self, name)}, expected at least {lowest}")
-        for name in ("frame_rate", "decay", "amplitude", "noise"):
+        for name in ("bin_rate", "decay", "amplitude", "noise"):
             if not getattr(self, name) > 0:
                 raise UserError(f"{name}: found {getattr(self, name):g}, expected a number above 0")
         if self.rise < 0 or self.target_rate_hz < 0:

@@ -31,13 +31,13 @@ def lag_basis(lags: int) -> Array:
 
 
 def exponential_basis(
-    time_constants: Sequence[float], frame_rate: float, length: int | None = None, normalise: str = "peak"
+    time_constants: Sequence[float], bin_rate: float, length: int | None = None, normalise: str = "peak"
 ) -> Array:
     """Decaying exponentials, φ_r(τ) = exp(−(τ − 1) / (τ_r f)) for lags τ = 1..L.
 
     Args:
         time_constants: τ_r in seconds, one for each row.
-        frame_rate: f, bins a second (Hz).
+        bin_rate: f, bins a second (Hz).
         length: L in bins; by default where the slowest filter falls below 1% of its peak.
         normalise: ``"peak"`` gives φ_r(1) = 1, so a weight is the jump of the logit one bin after a spike;
             ``"sum"`` gives Σ_τ φ_r(τ) = 1, so a weight is the total effect.
@@ -54,9 +54,9 @@ def exponential_basis(
         raise UserError(
             f"exponential_basis: time_constants is {time_constants!r}, expected positive numbers of seconds"
         )
-    if not frame_rate > 0:
-        raise UserError(f"exponential_basis: frame_rate is {frame_rate}, expected a positive number of Hz")
-    bins = constants * frame_rate
+    if not bin_rate > 0:
+        raise UserError(f"exponential_basis: bin_rate is {bin_rate}, expected a positive number of Hz")
+    bins = constants * bin_rate
     if length is None:
         length = 1 + int(np.ceil(-np.log(EXPONENTIAL_CUT) * bins.max()))
     if length < 1:

@@ -22,7 +22,7 @@ class Dataset:
 
     Attributes:
         x: ``(B, T, N)`` float32 training traces, NaN where not observed.
-        frame_rate: bins per second.
+        bin_rate: bins per second.
         seed: ``(N,)`` the seed of each cell (all equal for one network).
         names: N cell names.
         start: the generating parameters, or for recordings the estimates that a model starts from.
@@ -35,7 +35,7 @@ class Dataset:
     """
 
     x: np.ndarray
-    frame_rate: float
+    bin_rate: float
     seed: np.ndarray
     names: tuple[str, ...]
     start: Parameters
@@ -73,7 +73,7 @@ class Dataset:
     def described(self) -> dict[str, Any]:
         """What the file holds beside traces and spikes."""
         arrays: dict[str, Any] = {
-            "frame_rate": self.frame_rate,
+            "bin_rate": self.bin_rate,
             "seed": self.seed,
             "names": np.array(self.names),
             "known": self.known,
@@ -81,7 +81,7 @@ class Dataset:
             "kind": self.start.kind,
         }
         for entry in fields(self.start):
-            arrays[f"truth_{entry.name}"] = getattr(self.start, entry.name)
+            arrays[f"{_prefix(self.known)}_{entry.name}"] = getattr(self.start, entry.name)
         for fact, value in self.facts.items():
             arrays[f"fact_{fact}"] = value
         return arrays
@@ -101,9 +101,9 @@ class Dataset:
             raise UserError(
                 f"{path}: not a data set, or a damaged one (make it with `dfp simulate`)"
             ) from None
-        needed = ["x", "x_test", "frame_rate", "seed", "names", "known", "kernel_bins"]
-        record = _record(arrays, path)
-        needed += [f"truth_{entry.name}" for entry in fields(record)]
+        needed = ["x", "x_test", "bin_rate", "seed", "names", "known", "kernel_bins"]
+        record, prefix = _record(arrays, path), _prefix(bool(arrays.get("known", True)))
+        needed += [f"{prefix}_{entry.name}" for entry in fields(record)]
         missing = [key for key in needed if key not in arrays]
         if missing:
             raise UserError(
@@ -111,10 +111,10 @@ class Dataset:
             )
         return Dataset(
             x=arrays["x"],
-            frame_rate=float(arrays["frame_rate"]),
+            bin_rate=float(arrays["bin_rate"]),
             seed=arrays["seed"],
             names=tuple(str(name) for name in arrays["names"]),
-            start=record(**{entry.name: arrays[f"truth_{entry.name}"] for entry in fields(record)}),
+            start=record(**{entry.name: arrays[f"{prefix}_{entry.name}"] for entry in fields(record)}),
             known=bool(arrays["known"]),
             kernel_bins=int(arrays["kernel_bins"]),
             x_test=arrays["x_test"],
@@ -122,6 +122,11 @@ class Dataset:
             z_test=arrays.get("z_test"),
             facts={key[5:]: float(value) for key, value in arrays.items() if key.startswith("fact_")},
         )
+
+
+def _prefix(known: bool) -> str:
+    """What parameters are called in a file: a simulation's are the truth, a recording's are estimates."""
+    return "truth" if known else "estimate"
 
 
 def _record(arrays: dict[str, np.ndarray], path: Path | str) -> type[Parameters]:

@@ -20,14 +20,14 @@ _LOGARITHMIC = ("noise",)
 _STREAM = 11
 
 
-def check_ranges(given: object, lags: int, frame_rate: float) -> Ranges:
+def check_ranges(given: object, lags: int, bin_rate: float) -> Ranges:
     """The ranges ``{parameter: (low, high)}`` of a panel, refused where they have no meaning.
 
     Args:
         given: parameter → [low, high]; parameters are ``rate_hz``, ``noise`` (fluorescence), ``decay``
             (seconds) and ``history_1`` to ``history_<lags>`` (logits per spike).
         lags: of own history.
-        frame_rate: bins per second; a rate has to stay below it.
+        bin_rate: bins per second; a rate has to stay below it.
 
     Raises:
         UserError: for an unknown parameter, a range that is no pair of numbers, low above high, or a value
@@ -49,9 +49,9 @@ def check_ranges(given: object, lags: int, frame_rate: float) -> Ranges:
             raise UserError(f"ranges.{name}: found low {low:g} above high {high:g}, expected low ≤ high")
         if name in _POSITIVE and not low > 0:
             raise UserError(f"ranges.{name}: found {low:g}, expected numbers above 0")
-        if name == "rate_hz" and not high < frame_rate:
+        if name == "rate_hz" and not high < bin_rate:
             raise UserError(
-                f"ranges.rate_hz: found {high:g} Hz at {frame_rate:g} bins a second, expected rates below "
+                f"ranges.rate_hz: found {high:g} Hz at {bin_rate:g} bins a second, expected rates below "
                 "that, since a bin holds at most one spike"
             )
         ranges[str(name)] = (low, high)

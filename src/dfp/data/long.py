@@ -26,7 +26,7 @@ def write_long(
     network: Network,
     seeds: Sequence[int],
     *,
-    frame_rate: float,
+    bin_rate: float,
     bins: int,
     trials: int,
     test_trials: int,
@@ -52,7 +52,7 @@ def write_long(
     """
     radius = radius_of(network, seeds, allow_supercritical)
     parameters = observation.parameters(parameters_of(network, **measurement))  # type: ignore[arg-type]
-    model = observation.model(parameters, frame_rate, kernel_bins=kernel_bins).double()
+    model = observation.model(parameters, bin_rate, kernel_bins=kernel_bins).double()
     spikes = 0
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for suffix, numbers in (("", range(trials)), ("_test", range(trials, trials + test_trials))):
@@ -68,9 +68,9 @@ def write_long(
                 with _member(archive, f"x{suffix}", shape, np.float32, zipfile.ZIP_STORED) as member:
                     shutil.copyfileobj(traces, member, 1 << 22)
         nothing = np.zeros((0, 0, network.cells), dtype=np.float32)
-        rate = spikes * frame_rate / ((trials + test_trials) * bins * network.cells)
+        rate = spikes * bin_rate / ((trials + test_trials) * bins * network.cells)
         described = Dataset(
-            x=nothing, x_test=nothing, frame_rate=frame_rate, seed=seed_by_cell(network, seeds),
+            x=nothing, x_test=nothing, bin_rate=bin_rate, seed=seed_by_cell(network, seeds),
             names=network.names, start=parameters, known=True, kernel_bins=kernel_bins,
             facts={"spectral_radius": float(radius), "mean_rate_hz": rate},
         ).described()  # fmt: skip

@@ -123,25 +123,25 @@ class Network:
         return {f"truth_{name}": getattr(self, name) for name in ("bias", "history", "coupling", "basis")}
 
 
-def rate_per_bin(rate_hz: float, frame_rate: float, source: str) -> float:
-    """The spike probability of one bin, ``rate_hz / frame_rate``; a ``UserError`` unless in (0, 1)."""
-    if not frame_rate > 0 or not 0 < rate_hz < frame_rate:
+def rate_per_bin(rate_hz: float, bin_rate: float, source: str) -> float:
+    """The spike probability of one bin, ``rate_hz / bin_rate``; a ``UserError`` unless in (0, 1)."""
+    if not bin_rate > 0 or not 0 < rate_hz < bin_rate:
         raise UserError(
-            f"{source}: rate {rate_hz} Hz at a frame rate of {frame_rate} Hz, expected 0 < rate < frame "
+            f"{source}: rate {rate_hz} Hz at a frame rate of {bin_rate} Hz, expected 0 < rate < frame "
             "rate, "
             "since a bin holds at most one spike"
         )
-    return rate_hz / frame_rate
+    return rate_hz / bin_rate
 
 
 def _bias(
-    cells: int, rate_hz: float, frame_rate: float, bias_sd: float, generator: np.random.Generator, source: str
+    cells: int, rate_hz: float, bin_rate: float, bias_sd: float, generator: np.random.Generator, source: str
 ) -> Array:
     if cells < 1:
         raise UserError(f"{source}: cells is {cells}, expected at least 1")
     if bias_sd < 0:
         raise UserError(f"{source}: bias_sd is {bias_sd}, expected a number of at least 0")
-    probability = rate_per_bin(rate_hz, frame_rate, source)
+    probability = rate_per_bin(rate_hz, bin_rate, source)
     return np.log(probability / (1 - probability)) + bias_sd * generator.standard_normal(cells)
 
 
@@ -167,7 +167,7 @@ def sparse_random(
     weight_mean: float = 0.0,
     excitatory_fraction: float | None = None,
     rate_hz: float = 2.0,
-    frame_rate: float = 30.0,
+    bin_rate: float = 30.0,
     bias_sd: float = 0.3,
     history: ArrayLike = (-2.0,),
     basis: Array | None = None,
@@ -178,7 +178,7 @@ def sparse_random(
     given, Dale's law
     holds: that fraction of the cells (rounded, drawn at random) excites and the others inhibit all they
         reach, and the weights are
-    ±|N(weight_mean, weight_sd²)| with the sign of the sending cell. Biases are logit(rate_hz / frame_rate) +
+    ±|N(weight_mean, weight_sd²)| with the sign of the sending cell. Biases are logit(rate_hz / bin_rate) +
     N(0, bias_sd²).
 
     Args:
@@ -204,7 +204,7 @@ def sparse_random(
             f"{source}: excitatory_fraction is {excitatory_fraction}, expected a number from 0 to 1"
         )
     filters = lag_basis(1) if basis is None else np.asarray(basis, dtype=float)
-    bias = _bias(cells, rate_hz, frame_rate, bias_sd, generator, source)
+    bias = _bias(cells, rate_hz, bin_rate, bias_sd, generator, source)
     joined = generator.random((cells, cells)) < density
     np.fill_diagonal(joined, False)
     weights = weight_mean + weight_sd * generator.standard_normal((filters.shape[0], cells, cells))
@@ -231,7 +231,7 @@ def peer_setting(generator: np.random.Generator, cells: int = 40) -> Network:
         weight_sd=0.4,
         excitatory_fraction=0.8,
         rate_hz=2.0,
-        frame_rate=PEER_FRAME_RATE,
+        bin_rate=PEER_FRAME_RATE,
         bias_sd=0.3,
         history=(-2.0,),
     )
@@ -242,16 +242,16 @@ def independent(
     generator: np.random.Generator,
     *,
     rate_hz: float = 2.0,
-    frame_rate: float = 30.0,
+    bin_rate: float = 30.0,
     bias_sd: float = 0.3,
     history: ArrayLike = PANEL_HISTORY,
 ) -> Network:
-    """A panel of N uncoupled cells: bias logit(rate_hz / frame_rate) + N(0, bias_sd²), own history.
+    """A panel of N uncoupled cells: bias logit(rate_hz / bin_rate) + N(0, bias_sd²), own history.
 
     Inhibitory own history makes the simulated rate lower than ``rate_hz``; ``stability.tune_bias_to_rate``
     corrects for it.
     """
-    bias = _bias(cells, rate_hz, frame_rate, bias_sd, generator, "independent")
+    bias = _bias(cells, rate_hz, bin_rate, bias_sd, generator, "independent")
     return _network(bias, np.zeros((1, cells, cells)), lag_basis(1), history, None)
 
 
@@ -262,7 +262,7 @@ def from_edges(
     generator: np.random.Generator,
     *,
     rate_hz: float = 2.0,
-    frame_rate: float = 30.0,
+    bin_rate: float = 30.0,
     bias_sd: float = 0.3,
     history: ArrayLike = (-2.0,),
     basis: Array | None = None,
@@ -310,7 +310,7 @@ def from_edges(
         raise UserError(
             f"{source}: the edge list names the same pair of cells twice, expected each pair once"
         )
-    bias = _bias(cells, rate_hz, frame_rate, bias_sd, generator, source)
+    bias = _bias(cells, rate_hz, bin_rate, bias_sd, generator, source)
     coupling = np.zeros((filters.shape[0], cells, cells))
     coupling[:, pairs[:, 1], pairs[:, 0]] = values.T
     return _network(bias, coupling, filters, history, names)

@@ -119,7 +119,7 @@ def first_guess(
     rise: NDArray[Any],
     decay: NDArray[Any],
     rate_guess_hz: float,
-    bins_per_second: float,
+    bin_rate: float,
     history: int,
     basis: NDArray[Any],
 ) -> CalciumParameters:
@@ -129,13 +129,14 @@ def first_guess(
     Args:
         estimates: one a cell.
         rise, decay: seconds, ``(N,)``.
-        rate_guess_hz, bins_per_second: firing rate, and latent bins a second, above it.
+        rate_guess_hz: firing rate, Hz.
+        bin_rate: latent bins per second, above the firing rate.
         history: lags of the own history.
         basis: of the coupling, ``(R, L)``.
     """
     cells = len(estimates)
     return CalciumParameters(
-        bias=np.full(cells, np.log(rate_guess_hz / (bins_per_second - rate_guess_hz))),
+        bias=np.full(cells, np.log(rate_guess_hz / (bin_rate - rate_guess_hz))),
         history=np.zeros((cells, history)),
         coupling=np.zeros((len(basis), cells, cells)),
         basis=basis,
@@ -171,18 +172,18 @@ def own_dataset(
                 f"{source}: {name} has {int(np.isfinite(column).sum())} frames, expected at least 10 (and "
                 "minutes of them, to learn anything)"
             )
-    bins_per_second, cells = traces.frame_rate * preparation.bins_per_frame, x.shape[1]
-    if spec.rate_guess_hz >= bins_per_second:
+    bin_rate, cells = traces.frame_rate * preparation.bins_per_frame, x.shape[1]
+    if spec.rate_guess_hz >= bin_rate:
         raise UserError(
             f"{source}: rate_guess_hz: found {spec.rate_guess_hz:g} Hz, expected less than the "
-            f"{bins_per_second:g} bins a second"
+            f"{bin_rate:g} bins a second"
         )
     start = first_guess(
         [initial_estimates(column, traces.frame_rate) for column in x.T],
         rise=np.full(cells, float(response.rise)),
         decay=np.full(cells, float(response.decay)),
         rate_guess_hz=spec.rate_guess_hz,
-        bins_per_second=bins_per_second,
+        bin_rate=bin_rate,
         history=spec.history,
         basis=lag_basis(spec.coupling_lags) if coupled else np.zeros((0, 1)),
     )
@@ -192,7 +193,7 @@ def own_dataset(
     return Dataset(
         x=wide,
         x_test=wide[:0],
-        frame_rate=bins_per_second,
+        bin_rate=bin_rate,
         seed=np.arange(cells) if not coupled else np.zeros(cells, dtype=int),
         names=traces.names,
         start=start,

@@ -26,7 +26,7 @@ def simulate(
     network: Network,
     seeds: Sequence[int],
     *,
-    frame_rate: float,
+    bin_rate: float,
     bins: int,
     trials: int = 1,
     test_trials: int = 0,
@@ -45,7 +45,7 @@ def simulate(
         network: N cells; without any coupling they are a panel of N one-cell problems.
         seeds: one for the whole network, or one per cell of a panel: a cell's data then depend on its own
             seed only.
-        frame_rate: bins per second.
+        bin_rate: bins per second.
         bins, trials, test_trials: T, and the numbers of training and held-out trials.
         rise, decay: seconds; amplitude, baseline, noise: fluorescence; the same for all cells, but for decay
             and noise, which may be ``(N,)``.
@@ -58,7 +58,7 @@ def simulate(
 
     Example:
         >>> network = dfp.sparse_random(3, np.random.default_rng(0), density=0.5)
-        >>> data = dfp.simulate(network, [0], frame_rate=30, bins=300, trials=2)
+        >>> data = dfp.simulate(network, [0], bin_rate=30, bins=300, trials=2)
         >>> data.x.shape, data.z.shape  # traces and spikes
         ((2, 300, 3), (2, 300, 3))
     """
@@ -67,7 +67,7 @@ def simulate(
         network, rise=rise, decay=decay, amplitude=amplitude, baseline=baseline, noise=noise
     )
     parameters = observation.parameters(constants)
-    model = observation.model(parameters, frame_rate, kernel_bins=kernel_bins)
+    model = observation.model(parameters, bin_rate, kernel_bins=kernel_bins)
     z, x = [], []
     with torch.no_grad():
         for trial in range(trials + test_trials):
@@ -81,13 +81,13 @@ def simulate(
         z=truth[:trials],
         x_test=traces[trials:],
         z_test=truth[trials:],
-        frame_rate=frame_rate,
+        bin_rate=bin_rate,
         seed=seed_by_cell(network, seeds),
         names=network.names,
         start=parameters,
         known=True,
         kernel_bins=kernel_bins,
-        facts={"spectral_radius": float(radius), "mean_rate_hz": float(truth.mean() * frame_rate)},
+        facts={"spectral_radius": float(radius), "mean_rate_hz": float(truth.mean() * bin_rate)},
     )
 
 

@@ -160,7 +160,7 @@ def check_stability(rho: float, allow_supercritical: bool = False) -> None:
 def tune_bias_to_rate(
     network: Network,
     rate_hz: float,
-    frame_rate: float,
+    bin_rate: float,
     generator: np.random.Generator,
     tolerance: float = 0.05,
 ) -> Network:
@@ -171,7 +171,7 @@ def tune_bias_to_rate(
     checked on fresh noise.
 
     Args:
-        rate_hz: wanted mean rate in Hz, below ``frame_rate``.
+        rate_hz: wanted mean rate in Hz, below ``bin_rate``.
         tolerance: largest relative error of the rate that is accepted on fresh noise.
 
     Returns:
@@ -182,7 +182,7 @@ def tune_bias_to_rate(
             silence to a storm.
     """
     source = "tune_bias_to_rate"
-    target = rate_per_bin(rate_hz, frame_rate, source)
+    target = rate_per_bin(rate_hz, bin_rate, source)
     measured = float("nan")
     for spikes_wanted in (60_000, 240_000):
         seed = int(generator.integers(2**63))
@@ -193,7 +193,7 @@ def tune_bias_to_rate(
         if abs(measured / target - 1) <= 0.5 * tolerance:
             return tuned
     raise UserError(
-        f"{source}: the closest mean rate found is {measured * frame_rate:.3g} Hz, expected within "
+        f"{source}: the closest mean rate found is {measured * bin_rate:.3g} Hz, expected within "
         f"{tolerance:.0%} of "
         f"{rate_hz} Hz; the couplings are too strong for a steady rate there"
     )

@@ -43,7 +43,7 @@ def exact_metrics(
     ideal = exact
     if fitted.model.learned or truth.kind != fitted.model.name:
         own = kinds()[truth.kind]
-        model = own(truth, fitted.model.frame_rate, kernel_bins=fitted.model.kernel_bins).to(x)
+        model = own(truth, fitted.model.bin_rate, kernel_bins=fitted.model.kernel_bins).to(x)
         ideal = ExactPosterior(cell_parameters(model), x)
     wanted = ideal.count_moments()[0].mean(0)
     bins, cells = x.shape[1], x.shape[2]

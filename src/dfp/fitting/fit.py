@@ -103,7 +103,7 @@ class Job:
         start = self.data.start
         started = {name: getattr(start, name).tolist() for name in start.constants}
         held = hashlib.sha256(np.ascontiguousarray(self.data.x).tobytes()).hexdigest()
-        return fingerprint([self.plan.raw, asdict(self.plan.data), started, self.data.frame_rate, held])
+        return fingerprint([self.plan.raw, asdict(self.plan.data), started, self.data.bin_rate, held])
 
     def after(self, before: Result) -> Job:
         """The same from amplitude, baseline, noise and what else the observation model has, as another fit

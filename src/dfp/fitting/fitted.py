@@ -61,7 +61,7 @@ class Fitted:
             "facts": self.facts.plain(),
             "kind": self.model.name,
             "summary": summary,
-            "frame_rate": self.model.frame_rate,
+            "bin_rate": self.model.bin_rate,
             "kernel_bins": self.model.kernel_bins,
             "learn": list(self.model.learned),
             "parameters": {f.name: torch.as_tensor(getattr(parameters, f.name)) for f in fields(parameters)},
@@ -104,7 +104,7 @@ def fresh(facts: Facts, data: Dataset, device: torch.device) -> Fitted:
     spec = build(RunSpec, facts.settings, where)
     _check_kinds(spec, data, where)
     kind = spec.model.observation().kind
-    model = kind(_start(spec, data), data.frame_rate, _learnable(spec, data), data.kernel_bins).to(device)
+    model = kind(_start(spec, data), data.bin_rate, _learnable(spec, data), data.kernel_bins).to(device)
     summary = TraceSummary.of(torch.as_tensor(data.x))
     seed = spec.seed + int(data.seed[0])
     posterior = make_posterior(spec.posterior, summary, generator(seed), f"{where}.posterior").to(device)
@@ -140,7 +140,7 @@ def read_payload(path: Path | str) -> dict[str, Any]:
     if not isinstance(payload, dict) or payload.get("format") != FORMAT:
         found = payload.get("format") if isinstance(payload, dict) else type(payload).__name__
         raise UserError(f"{path}: found checkpoint format {found}, expected {FORMAT}")
-    needed = ("facts", "frame_rate", "kernel_bins", "learn", "parameters", "posterior")
+    needed = ("facts", "bin_rate", "kernel_bins", "learn", "parameters", "posterior")
     missing = [key for key in needed if key not in payload]
     if missing:
         raise UserError(f"{path}: found no '{missing[0]}' in it, expected a checkpoint made by `dfp train`")
@@ -158,7 +158,7 @@ def restored(payload: dict[str, Any], path: Path | str, device: torch.device) ->
             f"settings of '{kind.name}', expected one kind (make it with `dfp train`)"
         )
     parameters = kind.Record(**{name: value.numpy() for name, value in payload["parameters"].items()})
-    model = kind(parameters, payload["frame_rate"], payload["learn"], payload["kernel_bins"])
+    model = kind(parameters, payload["bin_rate"], payload["learn"], payload["kernel_bins"])
     blank = TraceSummary(model.cells, torch.zeros(model.cells), torch.ones(model.cells))
     posterior = make_posterior(spec.posterior, blank, generator(0), f"{path}: posterior")
     load_weights(posterior, payload["posterior"], path)
@@ -186,9 +186,9 @@ def check_matches(fitted: Fitted, data: Dataset, checkpoint: Path | str, path: P
         raise UserError(
             f"{checkpoint}: trained on {fitted.model.cells} cells, found {data.x.shape[2]} in {path}"
         )
-    if abs(fitted.model.frame_rate - data.frame_rate) > 1e-6 * data.frame_rate:
+    if abs(fitted.model.bin_rate - data.bin_rate) > 1e-6 * data.bin_rate:
         raise UserError(
-            f"{checkpoint}: trained at {fitted.model.frame_rate:g} Hz, found {data.frame_rate:g} Hz in {path}"
+            f"{checkpoint}: trained at {fitted.model.bin_rate:g} Hz, found {data.bin_rate:g} Hz in {path}"
         )
 
 
@@ -260,7 +260,7 @@ def _untold(spec: RunSpec, data: Dataset) -> Parameters:
         return start
     require_kind(spec.model.kind, GUESSES, "model.start: data", "start: truth does without first guesses")
     estimates = [
-        initial_estimates(data.x[:, :, n].reshape(-1), data.frame_rate) for n in range(data.x.shape[2])
+        initial_estimates(data.x[:, :, n].reshape(-1), data.bin_rate) for n in range(data.x.shape[2])
     ]
     blind = {
         "bias": np.full(start.cells, np.log(0.05 / 0.95)),

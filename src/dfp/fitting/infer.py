@@ -125,7 +125,7 @@ def _check(fitted: Fitted, traces: Traces, checkpoint: object, source: object) -
             f"{source}: found {traces.x.shape[1]} cells, expected {fitted.model.cells} as {checkpoint} was "
             "trained on (`dfp fit` trains on traces of your own)"
         )
-    expected = fitted.model.frame_rate / fitted.facts.preparation.bins_per_frame
+    expected = fitted.model.bin_rate / fitted.facts.preparation.bins_per_frame
     if abs(traces.frame_rate / expected - 1.0) > 0.02:
         raise UserError(
             f"{source}: found {traces.frame_rate:g} Hz, expected {expected:g} Hz as {checkpoint} was trained "

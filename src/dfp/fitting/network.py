@@ -54,7 +54,7 @@ def gibbs_refined(z: Tensor, data: Dataset, parameters: Parameters, sweeps: int)
     refined = []
     for s, spikes in enumerate(z.cpu().numpy()):
         chain = gibbs_chain(
-            parameters, data.frame_rate, data.kernel_bins, data.x, 30_000 + s, start=spikes.astype(np.int8)
+            parameters, data.bin_rate, data.kernel_bins, data.x, 30_000 + s, start=spikes.astype(np.int8)
         )
         for _ in range(sweeps):
             chain.sweep()

@@ -47,7 +47,7 @@ def parameter_metrics(fitted: Fitted, data: Dataset) -> list[Measured]:
 
 def instance_metrics(data: Dataset) -> list[Measured]:
     """The true parameters of a panel's cells where they are drawn from ranges: ``true_rate_hz`` (of a cell at
-    rest, ``frame_rate · σ(bias)``), ``true_noise`` (÷ amplitude), ``true_decay`` (seconds),
+    rest, ``bin_rate · σ(bias)``), ``true_noise`` (÷ amplitude), ``true_decay`` (seconds),
     ``true_history_1``, … (logits).
 
     No rows where noise, decay and history are the same for all cells, nor for coupled ones.
@@ -59,7 +59,7 @@ def instance_metrics(data: Dataset) -> list[Measured]:
     found |= {f"true_history_{lag + 1}": truth.history[:, lag] for lag in range(truth.history.shape[1])}
     if truth.basis.shape[0] or not any(np.ptp(values) for values in found.values()):
         return []
-    found["true_rate_hz"] = data.frame_rate / (1.0 + np.exp(-truth.bias))
+    found["true_rate_hz"] = data.bin_rate / (1.0 + np.exp(-truth.bias))
     return [(n, name, float(values[n])) for name, values in found.items() for n in range(truth.cells)]
 
 
@@ -79,7 +79,7 @@ def recording_metrics(samples: HardSamples, data: Dataset) -> list[Measured]:
         last = int(np.flatnonzero(seen)[-1]) + 1
         inferred = expected[: last * step, n].reshape(last, step).sum(1)
         recorded = spikes[0, step - 1 :: step, n][:last].astype(float)
-        rows += named_scores(n, inferred, recorded, data.frame_rate / step)
+        rows += named_scores(n, inferred, recorded, data.bin_rate / step)
     return rows
 
 

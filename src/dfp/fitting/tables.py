@@ -87,7 +87,7 @@ def connections_table(fitted: Fitted, traces: Traces) -> pd.DataFrame:
             "source": names[source],
             "target": names[target],
             "lag_bins": lag + 1,
-            "lag_s": (lag + 1) / fitted.model.frame_rate,
+            "lag_s": (lag + 1) / fitted.model.bin_rate,
             "weight": coupling[lag, target, source],
         }
     )

@@ -120,7 +120,7 @@ class ObservationModel(nn.Module, ABC):
 
     Args:
         initial: where every parameter starts (and stays, unless learned), of this kind (see ``adopt``).
-        frame_rate: bins per second.
+        bin_rate: bins per second.
         learn: names of the parameters to learn (``Record.names``).
         kernel_bins: a trace depends on the spikes of so many bins, its own the last; 0 for all.
     """
@@ -135,7 +135,7 @@ class ObservationModel(nn.Module, ABC):
     raw_coupling: nn.Parameter
 
     def __init__(
-        self, initial: Parameters, frame_rate: float, learn: Collection[str] = (), kernel_bins: int = 0
+        self, initial: Parameters, bin_rate: float, learn: Collection[str] = (), kernel_bins: int = 0
     ) -> None:
         super().__init__()
         if initial.kind != self.name:
@@ -143,12 +143,12 @@ class ObservationModel(nn.Module, ABC):
                 f"observation model '{self.name}': found parameters of the kind '{initial.kind}', expected "
                 "its own (those of another are taken over by `adopt`)"
             )
-        if not frame_rate > 0:
-            raise UserError(f"frame_rate: found {frame_rate}, expected a number of bins per second above 0")
+        if not bin_rate > 0:
+            raise UserError(f"bin_rate: found {bin_rate}, expected a number of bins per second above 0")
         if kernel_bins < 0:
             raise UserError(f"kernel_bins: found {kernel_bins}, expected 0 (uncut) or a number of bins")
         self.Record.check_names(learn)
-        self.frame_rate = float(frame_rate)
+        self.bin_rate = float(bin_rate)
         self.kernel_bins = int(kernel_bins)
         self.learned = tuple(sorted(learn))
         self.cells = initial.cells

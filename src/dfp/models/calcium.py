@@ -70,9 +70,9 @@ class CalciumModel(ObservationModel):
     raw_rise: nn.Parameter
 
     def __init__(
-        self, initial: Parameters, frame_rate: float, learn: Collection[str] = (), kernel_bins: int = 0
+        self, initial: Parameters, bin_rate: float, learn: Collection[str] = (), kernel_bins: int = 0
     ) -> None:
-        super().__init__(initial, frame_rate, learn, kernel_bins)
+        super().__init__(initial, bin_rate, learn, kernel_bins)
         if "rise" in learn and not torch.isfinite(self.raw_rise).all():
             raise UserError(
                 "learn: found 'rise' with an instant rise (0 s), expected a rise above 0 to start from"
@@ -89,7 +89,7 @@ class CalciumModel(ObservationModel):
     def kernel(self, bins: int) -> Tensor:
         """The calcium response ``(N, L)``: L = ``kernel_bins``, or ``bins`` when uncut."""
         return calcium_kernel(
-            self.value("rise"), self.value("decay"), self.frame_rate, self.kernel_bins or bins
+            self.value("rise"), self.value("decay"), self.bin_rate, self.kernel_bins or bins
         )
 
     def fluorescence(self, z: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ class CalciumModel(ObservationModel):
         from dfp.models.carried import CarriedCalcium  # loads scipy.signal, which long recordings alone need
 
         carried = CarriedCalcium(
-            self.value("rise").numpy(), self.value("decay").numpy(), self.frame_rate, bins, self.kernel_bins
+            self.value("rise").numpy(), self.value("decay").numpy(), self.bin_rate, bins, self.kernel_bins
         )
 
         @torch.no_grad()
@@ -131,7 +131,7 @@ class CalciumNetwork(CalciumModel):
     """Calcium fluorescence with Gaussian noise, ``ε ~ N(0, 1)``, as Vogelstein et al. 2009 have it.
 
     Example:
-        >>> data = dfp.simulate(dfp.sparse_random(2, np.random.default_rng(0)), [0], frame_rate=30, bins=60)
+        >>> data = dfp.simulate(dfp.sparse_random(2, np.random.default_rng(0)), [0], bin_rate=30, bins=60)
         >>> model, x = dfp.CalciumNetwork(data.start, 30), torch.as_tensor(data.x)
         >>> z = torch.as_tensor(data.z).float()[None]
         >>> model.log_joint(x, z).shape  # log p(x, z) by bin and cell

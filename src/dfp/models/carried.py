@@ -18,15 +18,15 @@ class CarriedCalcium:
 
     Args:
         rise, decay: ``(N,)`` float64 seconds.
-        frame_rate: bins per second.
+        bin_rate: bins per second.
         bins: T of the whole trial, within which an uncut response has its peak.
         kernel_bins: the cut, 0 for none.
     """
 
-    def __init__(self, rise: Array, decay: Array, frame_rate: float, bins: int, kernel_bins: int) -> None:
+    def __init__(self, rise: Array, decay: Array, bin_rate: float, bins: int, kernel_bins: int) -> None:
         def response(length: int) -> Array:
             taps: Array = calcium_kernel(
-                torch.as_tensor(rise), torch.as_tensor(decay), frame_rate, length
+                torch.as_tensor(rise), torch.as_tensor(decay), bin_rate, length
             ).numpy()
             return taps
 
@@ -34,9 +34,9 @@ class CarriedCalcium:
             above = response(kernel_bins)
             below = np.ones((len(rise), 1))
         else:
-            peak = 2 + int(np.ceil(2 * np.maximum(rise, decay).max() * frame_rate))
+            peak = 2 + int(np.ceil(2 * np.maximum(rise, decay).max() * bin_rate))
             above = response(min(bins, peak))[:, :1]
-            d, r = (np.exp(-1.0 / (frame_rate * np.maximum(time, 1e-12))) for time in (decay, rise))
+            d, r = (np.exp(-1.0 / (bin_rate * np.maximum(time, 1e-12))) for time in (decay, rise))
             below = np.stack([np.ones_like(d), -(d + r), d * r], 1)
         shapes, which = np.unique(np.concatenate([above, below], 1), axis=0, return_inverse=True)
         taps = above.shape[1]

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 
-def calcium_kernel(rise: Tensor, decay: Tensor, frame_rate: float, bins: int) -> Tensor:
+def calcium_kernel(rise: Tensor, decay: Tensor, bin_rate: float, bins: int) -> Tensor:
     """Difference of exponentials in discrete time, peak 1.
 
-    ``k[j] ∝ Σ_{i≤j} d^{j−i} r^i = (d^{j+1} − r^{j+1}) / (d − r)``, d = exp(−1/(frame_rate·decay)), r =
-    exp(−1/(frame_rate·rise)), j = 0, 1, …
+    ``k[j] ∝ Σ_{i≤j} d^{j−i} r^i = (d^{j+1} − r^{j+1}) / (d − r)``, d = exp(−1/(bin_rate·decay)), r =
+    exp(−1/(bin_rate·rise)), j = 0, 1, …
 
     This is the impulse response of the second-order recursion c[t] = (d + r) c[t−1] − d r c[t−2] + z[t]. The
     convention is chosen
@@ -21,14 +21,14 @@ def calcium_kernel(rise: Tensor, decay: Tensor, frame_rate: float, bins: int) ->
     Args:
         rise: ``(N,)`` seconds, ≥ 0; 0 is an instant rise.
         decay: ``(N,)`` seconds, > 0.
-        frame_rate: bins per second.
+        bin_rate: bins per second.
         bins: length L of the response.
 
     Returns:
         ``(N, L)``, differentiable in both times. The peak is that within the L bins.
     """
-    slow = 1.0 / (frame_rate * torch.maximum(rise, decay))[:, None]
-    fast = 1.0 / (frame_rate * torch.minimum(rise, decay).clamp_min(1e-12))[:, None]
+    slow = 1.0 / (bin_rate * torch.maximum(rise, decay))[:, None]
+    fast = 1.0 / (bin_rate * torch.minimum(rise, decay).clamp_min(1e-12))[:, None]
     n = torch.arange(1, bins + 1, dtype=decay.dtype, device=decay.device)
     # Σ_{i<n} e^{−ai} with a = fast − slow: no difference of nearly equal numbers, so that single precision is
     # enough to learn both times

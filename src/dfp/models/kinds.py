@@ -34,10 +34,10 @@ class Observation:
         return self.kind.adopt(given, self.settings)
 
     def model(
-        self, given: Parameters, frame_rate: float, learn: Collection[str] = (), kernel_bins: int = 0
+        self, given: Parameters, bin_rate: float, learn: Collection[str] = (), kernel_bins: int = 0
     ) -> ObservationModel:
         """A model that starts from ``given``, adopted where they are of another kind."""
-        return self.kind(self.parameters(given), frame_rate, learn, kernel_bins)
+        return self.kind(self.parameters(given), bin_rate, learn, kernel_bins)
 
 
 def observation(kind: object, settings: Mapping[str, Any], where: str) -> Observation:

@@ -29,7 +29,7 @@ class LogisticDensity(Pathwise):
         logit space.
 
     Example:
-        >>> data = dfp.simulate(dfp.sparse_random(2, np.random.default_rng(0)), [0], frame_rate=30, bins=60)
+        >>> data = dfp.simulate(dfp.sparse_random(2, np.random.default_rng(0)), [0], bin_rate=30, bins=60)
         >>> model, x = dfp.CalciumNetwork(data.start, 30), torch.as_tensor(data.x)
         >>> posterior = dfp.Factorised(dfp.FactorisedConfig(), dfp.TraceSummary.of(x), dfp.generator(0))
         >>> problem = dfp.Problem(model, x, torch.ones(1, 60, 1), independent=True)

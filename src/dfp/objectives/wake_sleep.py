@@ -74,7 +74,7 @@ class WakeSleep(Objective):
     & Renault 1993; by expected scores, Gallant & Tauchen 1996. Joined with wake-sleep here: our choice.
 
     Example:
-        >>> data = dfp.simulate(dfp.sparse_random(2, np.random.default_rng(0)), [0], frame_rate=30, bins=60)
+        >>> data = dfp.simulate(dfp.sparse_random(2, np.random.default_rng(0)), [0], bin_rate=30, bins=60)
         >>> model, x = dfp.CalciumNetwork(data.start, 30), torch.as_tensor(data.x)
         >>> posterior = dfp.Factorised(dfp.FactorisedConfig(), dfp.TraceSummary.of(x), dfp.generator(0))
         >>> phase = dfp.Phase(dfp.WakeSleep(samples=2, dreams=2), dfp.Auto(), relaxation="hard", steps=2)

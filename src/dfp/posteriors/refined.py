@@ -75,7 +75,7 @@ class Refined(Posterior):
     approximation.
 
     Example:
-        >>> data = dfp.simulate(dfp.sparse_random(2, np.random.default_rng(0)), [0], frame_rate=30, bins=60)
+        >>> data = dfp.simulate(dfp.sparse_random(2, np.random.default_rng(0)), [0], bin_rate=30, bins=60)
         >>> model, x = dfp.CalciumNetwork(data.start, 30), torch.as_tensor(data.x)
         >>> config = dfp.RefinedConfig(steps=3)
         >>> posterior = dfp.Refined(config, dfp.TraceSummary.of(x), dfp.generator(0))

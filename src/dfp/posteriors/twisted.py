@@ -58,7 +58,7 @@ class Twisted(Posterior):
     follows the model. Training starts from the prior plus the recognition network's drive.
 
     Example:
-        >>> data = dfp.simulate(dfp.sparse_random(2, np.random.default_rng(0)), [0], frame_rate=30, bins=60)
+        >>> data = dfp.simulate(dfp.sparse_random(2, np.random.default_rng(0)), [0], bin_rate=30, bins=60)
         >>> model, x = dfp.CalciumNetwork(data.start, 30), torch.as_tensor(data.x)
         >>> posterior = dfp.Twisted(dfp.TwistedConfig(), dfp.TraceSummary.of(x), dfp.generator(0))
         >>> q = posterior.condition(x, prior=model.prior(1, 60)).q

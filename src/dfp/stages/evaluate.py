@@ -182,7 +182,7 @@ def _examples(
     """Traces with inferred and exact spike probabilities, for pictures."""
     pieces = []
     spikes = data.evaluation[1]
-    time = np.arange(x.shape[1]) / data.frame_rate
+    time = np.arange(x.shape[1]) / data.bin_rate
     for trial in range(min(fitted.spec.evaluation.examples, x.shape[0])):
         for n in range(x.shape[2]):
             pieces.append(

@@ -145,7 +145,7 @@ def _oasis(data: Dataset, path: Path) -> pd.DataFrame:
         last = int(np.flatnonzero(np.isfinite(frames))[-1]) + 1
         found = oasis_deconvolve(frames[:last], penalty=1)
         recorded = spikes[0, step - 1 :: step, n][:last].astype(float)
-        for _, metric, value in named_scores(n, np.ravel(found.spikes), recorded, data.frame_rate / step):
+        for _, metric, value in named_scores(n, np.ravel(found.spikes), recorded, data.bin_rate / step):
             rows.append({"seed": int(data.seed[n]), "cell": name, "metric": metric, "value": value})
     return pd.DataFrame(rows)
 

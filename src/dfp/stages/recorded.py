@@ -36,13 +36,13 @@ def recorded(spec: RecordingsSpec, folder: Path) -> Dataset:
         x[0, step - 1 : length * step : step, n] = cell.dff[:length]
         z[0, step - 1 : length * step : step, n] = np.minimum(cell.spike_counts[:length], 127)
     estimates = [initial_estimates(cell.dff[:frames], spec.rate_hz) for cell in cells]
-    bins_per_second = spec.rate_hz * step
+    bin_rate = spec.rate_hz * step
     start = first_guess(
         estimates,
         rise=np.array([_constant(spec.rise, cell, "rise") for cell in cells]),
         decay=np.array([_constant(spec.decay, cell, "decay") for cell in cells]),
         rate_guess_hz=spec.rate_guess_hz,
-        bins_per_second=bins_per_second,
+        bin_rate=bin_rate,
         history=spec.history,
         basis=np.zeros((0, 1)),
     )
@@ -51,7 +51,7 @@ def recorded(spec: RecordingsSpec, folder: Path) -> Dataset:
         z=z,
         x_test=x[:0],
         z_test=z[:0],
-        frame_rate=bins_per_second,
+        bin_rate=bin_rate,
         seed=np.arange(len(cells)),
         names=tuple(f"{cell.name} {cell.indicator}" for cell in cells),
         start=start,

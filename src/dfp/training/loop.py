@@ -37,7 +37,7 @@ class Trainer:
         seed: of the windows and of the noise.
 
     Example:
-        >>> data = dfp.simulate(dfp.sparse_random(2, np.random.default_rng(0)), [0], frame_rate=30, bins=60)
+        >>> data = dfp.simulate(dfp.sparse_random(2, np.random.default_rng(0)), [0], bin_rate=30, bins=60)
         >>> model, x = dfp.CalciumNetwork(data.start, 30), torch.as_tensor(data.x)
         >>> posterior = dfp.Factorised(dfp.FactorisedConfig(), dfp.TraceSummary.of(x), dfp.generator(0))
         >>> phase = dfp.Phase(dfp.RelaxedPmf(), dfp.Auto(), steps=3)

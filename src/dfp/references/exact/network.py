@@ -65,7 +65,7 @@ class ExactNetworkPosterior:
 
     Example:
         >>> network = dfp.from_edges([(0, 1)], [2.0], 2, np.random.default_rng(0))
-        >>> data = dfp.simulate(network, [0], frame_rate=30, bins=60, kernel_bins=6)
+        >>> data = dfp.simulate(network, [0], bin_rate=30, bins=60, kernel_bins=6)
         >>> model = dfp.CalciumNetwork(data.start, 30, kernel_bins=6)
         >>> exact = dfp.ExactNetworkPosterior.of(model, torch.as_tensor(data.x))
         >>> exact.log_evidence.shape, exact.marginals.shape

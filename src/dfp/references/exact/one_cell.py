@@ -125,7 +125,7 @@ class ExactPosterior:
 
     Example:
         >>> cells = dfp.sparse_random(2, np.random.default_rng(0), density=0)
-        >>> data = dfp.simulate(cells, [0], frame_rate=30, bins=60, kernel_bins=8)
+        >>> data = dfp.simulate(cells, [0], bin_rate=30, bins=60, kernel_bins=8)
         >>> model = dfp.CalciumNetwork(data.start, 30, kernel_bins=8)
         >>> exact = dfp.ExactPosterior.of(model, torch.as_tensor(data.x))
         >>> exact.log_evidence.shape, exact.marginals.shape

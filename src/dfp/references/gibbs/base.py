@@ -68,7 +68,7 @@ class GibbsChain(ABC):
 
     Args:
         parameters: of the network.
-        frame_rate: bins per second.
+        bin_rate: bins per second.
         kernel_bins: Lk, the cut of the calcium response; 0 leaves it uncut, T bins.
         x: ``(B, T, N)`` traces; a frame that is not finite is not observed.
         seed: of the chain.
@@ -84,7 +84,7 @@ class GibbsChain(ABC):
     def __init__(
         self,
         parameters: Parameters,
-        frame_rate: float,
+        bin_rate: float,
         kernel_bins: int,
         x: ArrayLike,
         seed: int,
@@ -98,9 +98,9 @@ class GibbsChain(ABC):
                 f"{self.name}: found traces of shape {traces.shape}, "
                 f"expected (trials, bins, {parameters.cells} cells), none of them 0"
             )
-        if not frame_rate > 0 or kernel_bins < 0:
+        if not bin_rate > 0 or kernel_bins < 0:
             raise UserError(
-                f"{self.name}: found a frame rate of {frame_rate} Hz and {kernel_bins} kernel bins, "
+                f"{self.name}: found a frame rate of {bin_rate} Hz and {kernel_bins} kernel bins, "
                 "expected a rate above 0 and at least 0 bins"
             )
         # time last, so that a cell's path is one piece of memory
@@ -113,7 +113,7 @@ class GibbsChain(ABC):
                     f"start: found shape {given.shape}, expected spikes (0 or 1) of shape {traces.shape}"
                 )
             self._z[:] = given.transpose(0, 2, 1)
-        self._rate, self._kernel_bins = float(frame_rate), int(kernel_bins)
+        self._rate, self._kernel_bins = float(bin_rate), int(kernel_bins)
         self._rng = np.random.default_rng(seed)
         self.set_parameters(parameters)
 

@@ -33,7 +33,7 @@ class Recorded(Protocol):
         """``(B, T, N)`` traces, NaN where not observed."""
 
     @property
-    def frame_rate(self) -> float:
+    def bin_rate(self) -> float:
         """Bins per second."""
 
     @property
@@ -92,7 +92,7 @@ def em(
         raise UserError(f"em: found {sweeps} sweeps, burn-in {burn_in}; expected 0 ≤ burn-in < sweeps")
     theta = _at_rest(start)
     chain = gibbs_chain(
-        replace(start, **theta), data.frame_rate, data.kernel_bins, data.x, seed, particles=particles
+        replace(start, **theta), data.bin_rate, data.kernel_bins, data.x, seed, particles=particles
     )
     assert isinstance(start, CalciumParameters)  # the sampler refuses others
     trace = {name: np.empty((sweeps, *theta[name].shape)) for name in LAW}
@@ -185,7 +185,7 @@ def law_draws(
     start = data.start
     theta = _at_rest(start)
     chain = gibbs_chain(
-        replace(start, **theta), data.frame_rate, data.kernel_bins, data.x, seed, particles=particles
+        replace(start, **theta), data.bin_rate, data.kernel_bins, data.x, seed, particles=particles
     )
     rng = np.random.default_rng([seed, 1])
     while True:

@@ -59,7 +59,7 @@ class ParticleGibbs(GibbsChain):
     def __init__(
         self,
         parameters: Parameters,
-        frame_rate: float,
+        bin_rate: float,
         kernel_bins: int,
         x: ArrayLike,
         seed: int,
@@ -69,7 +69,7 @@ class ParticleGibbs(GibbsChain):
         if particles < 2:
             raise UserError(f"particle Gibbs: found {particles} particles, expected at least 2")
         self._particles = particles
-        super().__init__(parameters, frame_rate, kernel_bins, x, seed, start)
+        super().__init__(parameters, bin_rate, kernel_bins, x, seed, start)
 
     @property
     def memory(self) -> int:
@@ -142,7 +142,7 @@ def _path(cell: int, effects: Array, response: Array, cut: bool, d: float, r: fl
 
 def gibbs_chain(
     parameters: Parameters,
-    frame_rate: float,
+    bin_rate: float,
     kernel_bins: int,
     x: ArrayLike,
     seed: int,
@@ -159,12 +159,12 @@ def gibbs_chain(
 
     Example:
         >>> network = dfp.from_edges([(0, 1)], [2.0], 2, np.random.default_rng(0))
-        >>> data = dfp.simulate(network, [0], frame_rate=30, bins=60, kernel_bins=6)
+        >>> data = dfp.simulate(network, [0], bin_rate=30, bins=60, kernel_bins=6)
         >>> chain = dfp.gibbs_chain(data.start, 30, 6, data.x, seed=0)
         >>> chain.run(sweeps=10, burn_in=5).shape  # S, B, T, N
         (10, 1, 60, 2)
     """
-    given = (parameters, frame_rate, kernel_bins, x, seed, start)
+    given = (parameters, bin_rate, kernel_bins, x, seed, start)
     bins = np.asarray(x).shape[1] if np.ndim(x) == 3 else 0
     lags = max(parameters.history.shape[1], parameters.basis.shape[1], (kernel_bins or bins) - 1)
     if particles or lags > LONGEST:

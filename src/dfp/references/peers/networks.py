@@ -64,7 +64,7 @@ class Recording(Protocol):
         """``(B, T, N)`` true spikes, if known."""
 
     @property
-    def frame_rate(self) -> float:
+    def bin_rate(self) -> float:
         """Bins per second."""
 
     @property
@@ -160,8 +160,8 @@ def _responses(data: Recording) -> Array:
     assert isinstance(data.start, CalciumParameters)
     rise, decay = torch.as_tensor(data.start.rise), torch.as_tensor(data.start.decay)
     slowest = float(torch.maximum(rise, decay).max())
-    bins = data.kernel_bins or 2 + int(5 * slowest * data.frame_rate)
-    response: Array = calcium_kernel(rise.double(), decay.double(), data.frame_rate, bins).numpy()
+    bins = data.kernel_bins or 2 + int(5 * slowest * data.bin_rate)
+    response: Array = calcium_kernel(rise.double(), decay.double(), data.bin_rate, bins).numpy()
     return response
 
 
@@ -177,7 +177,7 @@ def _one_trace(trace: Array, data: Recording, n: int, way: str, response: Array)
     options: dict[str, Any] = {
         "tau_d": decay,
         "tau_r": min(rise, 0.999 * decay),
-        "framerate": data.frame_rate,
+        "framerate": data.bin_rate,
     }
     # The autoregressive response to a jump of 1 starts at 1; ours peaks at 1.
     unit = amplitude * response[0]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dfp.core.noise import generator
 from dfp.flows.chain import log_normal
-from dfp.flows.vae import FlowVae
+from experiments.flow_vae.vae import FlowVae
 
 PIXELS = 6
 KINDS = [("planar", 0), ("planar", 4), ("radial", 4)]

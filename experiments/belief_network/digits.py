@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from dfp.core.errors import UserError
 from dfp.core.extras import optional
-from dfp.data.mnist import load_mnist
+
+from .mnist import load_mnist
 
 #: how grey values become bits
 BINARISE = ("threshold", "stochastic")

@@ -10,7 +10,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from dfp.core.errors import UserError
-from dfp.data.digits import ImageSource, digits
+from experiments.belief_network.digits import ImageSource, digits
 
 
 def test_every_digit_is_in_one_part_of_the_split_and_the_split_is_fixed() -> None:
