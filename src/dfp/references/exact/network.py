@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from dfp.core.errors import UserError
-from dfp.models.calcium import CalciumNetwork
+from dfp.models.base import ObservationModel
 from dfp.references.exact.network_steps import NetworkParameters, NetworkSteps
+from dfp.references.exact.one_cell import cell_parameters
 
 __all__ = ["ExactNetworkPosterior", "NetworkParameters", "log_evidence"]
 
@@ -92,12 +93,15 @@ class ExactNetworkPosterior:
         self.marginals = self._pairs[:, :, :, 0].diagonal(dim1=2, dim2=3).contiguous()
 
     @classmethod
-    def of(cls, model: CalciumNetwork, x: Tensor) -> ExactNetworkPosterior:
-        """Under a model, for traces ``(B, T, N)``; the kernel has to be cut."""
-        names = ("bias", "history", "coupling", "amplitude", "baseline", "noise")
-        values = {name: model.value(name).detach().double() for name in names}
-        kernel, basis = model.kernel(x.shape[1]).detach().double(), model.basis.double()
-        return cls(NetworkParameters(kernel=kernel, basis=basis, **values), x.double())
+    def of(cls, model: ObservationModel, x: Tensor) -> ExactNetworkPosterior:
+        """Under a model, for traces ``(B, T, N)``; the kernel has to be cut.
+
+        Raises:
+            UserError: for a kind of observation model that is not served, see ``cell_parameters``.
+        """
+        own = vars(cell_parameters(model, x.shape[1]))
+        coupling, basis = model.value("coupling").detach().double(), model.basis.double()
+        return cls(NetworkParameters(coupling=coupling, basis=basis, **own), x.double())
 
     def pairwise(self, lag: int = 1) -> Tensor:
         """``P(z[t + lag, i] = 1, z[t, j] = 1 | x)`` at ``[b, t, i, j]``, ``(B, T − lag, N, N)``, for

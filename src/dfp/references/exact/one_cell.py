@@ -168,7 +168,7 @@ class ExactPosterior:
         self._count_square = square.reshape(trials, cells)
 
     @classmethod
-    def of(cls, model: CalciumNetwork, x: Tensor) -> ExactPosterior:
+    def of(cls, model: ObservationModel, x: Tensor) -> ExactPosterior:
         """Under a model without coupling, for traces ``(B, T, N)``; the kernel has to be cut."""
         return cls(cell_parameters(model, x.shape[1]), x.double())
 
