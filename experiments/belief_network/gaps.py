@@ -13,9 +13,9 @@ from dfp.belief.network import BeliefNetwork
 from dfp.belief.refinement import SCORE, Refinement
 from dfp.belief.scores import score
 from dfp.core.errors import UserError
-from dfp.core.minimise import minimise_each
 from dfp.core.noise import generator
 
+from ..ledger.minimise import minimise_each
 from .trainings import Pair
 
 

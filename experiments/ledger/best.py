@@ -9,9 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from dfp.core.minimise import minimise_each
-
 from .members import FamilyMembers
+from .minimise import minimise_each
 
 Law = TypeVar("Law", bound=FamilyMembers)
 

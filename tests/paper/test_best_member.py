@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dfp.core.errors import UserError
-from dfp.core.minimise import minimise_each
 from dfp.core.noise import generator
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.enumeration import all_paths
@@ -19,6 +18,7 @@ from dfp.distributions.terms import Coupling, NonlinearHistory, OwnHistory
 from dfp.references.exact.enumerated import exact_elbo, log_joint, log_probability, path_logits, paths_of
 from experiments.ledger.best import best_drives, best_members
 from experiments.ledger.members import Members
+from experiments.ledger.minimise import minimise_each
 
 
 def law(kind: str, seed: int, bins: int = 4) -> CausalBernoulli:

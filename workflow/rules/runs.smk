@@ -134,6 +134,8 @@ rule study:
         mem_mb=4000,
         runtime=240,
         gpu=GPU,
+        # on Slurm: a node that nobody else uses
+        slurm_extra=lambda w: "'--exclusive'" if EXPERIMENTS[w.experiment].document.alone else "",
     params:
         code=lambda w: code_hash("dfp.stages.study", *parts(w.experiment, "study.py")),
         spec=lambda w: EXPERIMENTS[w.experiment].study_fingerprint(),
