@@ -276,7 +276,8 @@ def training(results: ResultTables, history: pd.DataFrame) -> Figure:
         style.log_axis(grid[-1][1], "x")
         grid[-1][1].set_xlabel("Training time (s)")
     style.title(figure, "Training curves")
-    seeds = history.groupby("run")["seed"].nunique()
+    shown = results.table[results.table["run"].isin(history["run"].unique())]
+    seeds = shown.groupby("run")["seed"].nunique()  # a panel's curve is the mean over its cells
     number = f"{seeds.min()}" if seeds.min() == seeds.max() else f"{seeds.min()} to {seeds.max()}"
     style.caption(
         figure,
