@@ -38,6 +38,21 @@ def test_oasis_finds_spikes_in_one_and_many_traces() -> None:
     assert np.allclose(alone.spikes, result.spikes[:, 1])
 
 
+@pytest.mark.parametrize("offset", [-5.0, -0.3, 0.3, 1.0])
+@pytest.mark.parametrize("way", [{}, {"b": 0.5, "sn": 0.1}, {"b": 0.5, "penalty": None}], ids=str)
+def test_where_the_baseline_lies_does_not_matter(offset: float, way: dict[str, float]) -> None:
+    """OASIS 0.3.2 by itself: a known baseline is not subtracted under a penalty, and one below zero is not
+    found, which leaves no spikes."""
+    pytest.importorskip("oasis")
+    true, x = trace(4)
+    moved = {**way, "b": way["b"] + offset} if "b" in way else way
+    here, there = oasis_deconvolve(x, **way), oasis_deconvolve(x + offset, **moved)
+    assert np.allclose(there.spikes, here.spikes, atol=1e-4)
+    assert there.baseline == pytest.approx(here.baseline + offset, abs=1e-4)
+    if way.get("penalty", 1):
+        assert there.spikes.sum() == pytest.approx(true.sum(), rel=0.25)
+
+
 def test_options_reach_oasis() -> None:
     pytest.importorskip("oasis")
     _, x = trace(0)

@@ -38,6 +38,9 @@ def oasis_deconvolve(x: NDArray[Any], **options: Any) -> Deconvolved:
     Friedrich, Zhou & Paninski 2017, PLoS Comput. Biol. 13:e1005423. min ‖s‖₁ subject to ‖c + b − x‖² = σ² T,
     s[t] = c[t] − g c[t − 1] ≥ 0. With no options, g, σ and b are found from the trace, as in
     ``oasis.functions.deconvolve(y, penalty=1)``, which is the setting that its published scores come from.
+    Two things are done for it (version 0.3.2, `findings/oasis_baseline_under_a_penalty.sh`): a baseline ``b``
+    that is known is subtracted here, since under a penalty it is not; and one that is found may lie below zero,
+    where the default gives such a trace no spikes.
     NaN frames are replaced by straight lines between their neighbours, since OASIS has no notion of a missing
     frame; the result is finite there.
 
@@ -57,15 +60,19 @@ def oasis_deconvolve(x: NDArray[Any], **options: Any) -> Deconvolved:
     columns = values[:, None] if values.ndim == 1 else values
     spikes, calcium = np.empty_like(columns), np.empty_like(columns)
     baseline, decay = np.empty(columns.shape[1]), np.empty(columns.shape[1])
+    given: dict[str, Any] = {"penalty": 1, "b_nonneg": False, **options}
+    known = float(given.get("b") or 0.0)
+    if given.get("b") is not None:
+        given["b"] = 0.0
     for n in range(columns.shape[1]):
-        trace = _filled(columns[:, n], n)
+        trace = _filled(columns[:, n], n) - known
         try:
-            result = deconvolve(trace, **{"penalty": 1, **options})
+            result = deconvolve(trace, **given)
         except (TypeError, ValueError) as error:
             raise UserError(f"oasis: refused its options {sorted(options)} for trace {n} ({error})") from None
         # Differences of the denoised trace: rounding leaves some at −1e-24.
         calcium[:, n], spikes[:, n] = result[0], np.maximum(result[1], 0.0)
-        baseline[n] = result[2]
+        baseline[n] = result[2] + known
         decay[n] = np.ravel(result[3])[0]
     if values.ndim == 1:
         return Deconvolved(spikes[:, 0], calcium[:, 0], baseline[0, ...], decay[0, ...])
