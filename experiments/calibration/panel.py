@@ -19,7 +19,6 @@ from dfp.core.noise import generator
 from dfp.core.parse import merge
 from dfp.data.dataset import Dataset
 from dfp.metrics import statistics
-from dfp.metrics.rank_uniformity import FEWEST, uniformity
 from dfp.metrics.spikes import reliability
 from dfp.metrics.two_sample import two_sample_accuracy
 from dfp.models.calcium import CalciumNetwork
@@ -32,6 +31,7 @@ from dfp.training.loop import Trainer
 from dfp.training.phase import Phase
 
 from .data import check_data
+from .rank_uniformity import FEWEST, uniformity
 
 #: nominal probabilities of the central intervals
 LEVELS = (0.5, 0.9)

@@ -11,8 +11,8 @@ from scipy.stats import binom
 
 from dfp.core.errors import UserError
 from dfp.core.noise import generator
-from dfp.metrics.rank_uniformity import band, uniformity
 from dfp.metrics.statistics import randomised_ranks
+from experiments.calibration.rank_uniformity import band, uniformity
 
 
 def test_uniform_ranks_are_called_uniform_as_often_as_the_level_says() -> None:
