@@ -39,8 +39,8 @@ def oasis_deconvolve(x: NDArray[Any], **options: Any) -> Deconvolved:
     s[t] = c[t] − g c[t − 1] ≥ 0. With no options, g, σ and b are found from the trace, as in
     ``oasis.functions.deconvolve(y, penalty=1)``, which is the setting that its published scores come from.
     Two things are done for it (version 0.3.2, `findings/oasis_baseline_under_a_penalty.sh`): a baseline ``b``
-    that is known is subtracted here, since under a penalty it is not; and one that is found may lie below zero,
-    where the default gives such a trace no spikes.
+    that is known is subtracted here, since under a penalty it is not; and one that is found may lie below
+    zero, where the default gives such a trace no spikes.
     NaN frames are replaced by straight lines between their neighbours, since OASIS has no notion of a missing
     frame; the result is finite there.
 
