@@ -70,7 +70,6 @@ def uncertainty(gaps: dict[str, float], sds: dict[str, float], seeds: int = SEED
             if run == "logistic_flow"
             else "autoregressive",
             "sampler": "sequential" if run == "sequential" else "fixed_point",
-            "bins": 300,
         }
         ratio = sds.get(run, 1.0)
         for metric, values in {

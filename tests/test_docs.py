@@ -167,6 +167,9 @@ def test_an_objective_is_added_in_one_file(tmp_path: Path, monkeypatch: pytest.M
 def test_an_observation_model_is_added_in_one_file(tmp_path: Path) -> None:
     """The page's own text, and on it the conformance suite as it stands."""
     suite = str(ROOT / "tests" / "models" / "test_model_conformance.py")
+    assert not (ROOT / "src" / "dfp" / "models" / "calcium_laplace.py").exists(), (
+        "the page's example has moved in"
+    )
     (tmp_path / "calcium_laplace.py").write_text(block("CONTRIBUTING.md", "class LaplaceCalcium("))
     (tmp_path / "with_laplace.py").write_text(
         f"import dfp.models\ndfp.models.__path__.append({str(tmp_path)!r})\n"

@@ -1,5 +1,4 @@
-"""The claim that the experiments `bias` and `uncertainty` test: continuous logistic latents bias inference
-(C4)."""
+"""C4, from `bias` and `uncertainty`: continuous logistic latents bias inference."""
 
 from __future__ import annotations
 

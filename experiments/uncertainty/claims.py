@@ -1,4 +1,4 @@
-"""Claims C1, C2, C5 and the goals, from `uncertainty` and `ablation_twisted`: one cell, known parameters,
+"""Claims C1, C2, C4, C5 and the goals, from `uncertainty` and `ablation_twisted`: one cell, known parameters,
 exact posterior at hand."""
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ datasets:
     test_trials: 2
     kernel_bins: 6
     noise: 0.2
-    observation: {kind: calcium_heavy_tailed, freedom: 1.5}
+    observation: {kind: calcium_heavy_tailed, settings: {freedom: 1.5}}
 defaults:
   recognition: {window: 4, hidden: 4, per_cell: true}
   posterior: {kind: factorised}
@@ -110,10 +110,12 @@ REFUSED = [
     ("learn: [noise, baseline]}", "learn: [freedom]}",
      "runs.gaussian.model: learn: unknown parameter 'freedom'"),
     ("settings: {freedom: 6}", "settings: {dof: 6}", "runs.heavy.model: settings: unknown key 'dof'"),
-    ("observation: {kind: calcium_heavy_tailed, freedom: 1.5}", "observation: {kind: calcium, freedom: 1.5}",
+    ("observation: {kind: calcium_heavy_tailed, settings: {freedom: 1.5}}",
+     "observation: {kind: calcium, settings: {freedom: 1.5}}",
      "datasets.spoiled: observation.settings: unknown key 'freedom'"),
-    ("observation: {kind: calcium_heavy_tailed, freedom: 1.5}", "observation: {freedom: 1.5}",
-     "datasets.spoiled: observation.kind: unknown observation model None"),
+    ("observation: {kind: calcium_heavy_tailed, settings: {freedom: 1.5}}",
+     "observation: {settings: {freedom: 1.5}}",
+     "datasets.spoiled: observation: the key 'kind' is missing"),
 ]  # fmt: skip
 
 

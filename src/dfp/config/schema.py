@@ -6,11 +6,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dfp.core.errors import UserError
+from dfp.core.parse import build
 from dfp.data.told import Told, read_told
 from dfp.models.kinds import DEFAULT, Observation, observation
 
 SCALES = ("smoke", "default", "paper")
 KINDS = ("simulated", "recordings", "study", "tables")
+
+
+@dataclass(frozen=True)
+class ObservationSpec:
+    """The observation model that traces are simulated with: its kind, and that kind's settings."""
+
+    kind: str
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class SimulationSpec:
         stretch: simulate so many bins at a time and write them at once, for recordings that memory does not
             hold, with noise of their own (another draw than with 0, and the same for any stretch above 0);
             0 draws whole trials.
-        observation: the ``kind`` of observation model and its settings, as ``model`` has them.
+        observation: the ``kind`` of observation model and its ``settings``, as ``model`` has them.
     """
 
     network: dict[str, Any]
@@ -81,8 +90,8 @@ class SimulationSpec:
 
     def observed(self) -> Observation:
         """The kind that is simulated. Raises ``UserError`` for an unknown one, or unknown settings."""
-        settings = {key: value for key, value in self.observation.items() if key != "kind"}
-        return observation(self.observation.get("kind"), settings, "observation.")
+        said = build(ObservationSpec, self.observation, "observation")
+        return observation(said.kind, said.settings, "observation.")
 
 
 @dataclass(frozen=True)
