@@ -116,8 +116,8 @@ def removes_amortisation(results: ResultTables) -> Iterator[Finding]:
     results.need("train_steps")
     for run in _runs(results):
         for trained in sorted(results.rows("gap_left", run=run)["train_steps"].unique()):
-            told = {"run": run, "train_steps": trained}
-            share = 1 - results.values("gap_left", **told) / results.values("gap_amortisation", **told)
+            labels = {"run": run, "train_steps": trained}
+            share = 1 - results.values("gap_left", **labels) / results.values("gap_amortisation", **labels)
             where = f"{NAMES[run]}, trained with n = {trained:g}"
             yield above(share, 0.5, "share of the amortisation gap closed", "share", where)
 

@@ -68,11 +68,11 @@ def grows_by_the_tail(results: ResultTables) -> Iterator[Finding]:
 
 def _within(results: ResultTables, predictor: str, name: str) -> Iterator[Finding]:
     for (dataset, bins), part in errors(results, predictor).groupby(["dataset", "bins"], sort=False):
-        where = f"{told(str(dataset))}, T = {number(bins)}, by {name}"
+        where = f"{text_of(str(dataset))}, T = {number(bins)}, by {name}"
         yield within(part["value"], -SWEEPS, SWEEPS, "growth, measured − predicted", "sweeps", where)
 
 
-def told(dataset: str) -> str:
+def text_of(dataset: str) -> str:
     """A law of the growth as a sentence says it: `network_1.5`, `cell_excited`."""
     kind, _, rest = dataset.partition("_")
     return f"20 cells, weights of sd {rest}" if kind == "network" else f"one {rest} cell"
@@ -80,8 +80,8 @@ def told(dataset: str) -> str:
 
 def _share(held: list[bool] | np.ndarray, measured: str, where: str) -> Finding:
     value, low, high = share_interval(held)
-    told = {"measured": measured, "unit": "share", "where": where}
-    return judge(value, low, high, len(held), (SHARE, np.inf), **told)
+    labels = {"measured": measured, "unit": "share", "where": where}
+    return judge(value, low, high, len(held), (SHARE, np.inf), **labels)
 
 
 def points(results: ResultTables) -> pd.DataFrame:

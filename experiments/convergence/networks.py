@@ -139,13 +139,13 @@ def growth(
     for name, value in found.items():
         yield reference, name, value
     rates = {"predicted_growth": -math.log(found["rho"]) if found["rho"] > 0 else math.inf} | {
-        told: found[name] for name, told in PREDICTED.items() if name in found
+        metric: found[name] for name, metric in PREDICTED.items() if name in found
     }
     for length in lengths[1:]:
         yield length, "growth", means[length] - means[lengths[0]]
-        for told, rate in rates.items():
+        for metric, rate in rates.items():
             if rate > 0:
-                yield length, told, math.log(length / lengths[0]) / rate
+                yield length, metric, math.log(length / lengths[0]) / rate
 
 
 def predictions(process: CausalBernoulli, made: Draw, seed: int) -> dict[str, float]:

@@ -98,19 +98,19 @@ class CoupledInstances(Study):
             noise=pairs.noise, kernel_bins=self.kernel_bins, allow_supercritical=True,
         )  # fmt: skip
         exact = _Exact(data, self.samples, device)
-        for metric, values in {**true_values(pairs), **exact.told}.items():
-            yield from self._told("exact", {"posterior": "exact"}, metric, values)
+        for metric, values in {**true_values(pairs), **exact.metrics}.items():
+            yield from self._by_seed("exact", {"posterior": "exact"}, metric, values)
         trained: dict[str, Posterior] = {}
         for run, spec in self._specs.items():
             posterior = trained[run] = _trained(spec, data, trained, device)
             phase = make_phases(spec, run)[-1]
-            told = {"posterior": spec.posterior["kind"], "objective": phase.objective.name}
-            told |= {"sampler": phase.sampler.name, **spec.labels}
+            labels = {"posterior": spec.posterior["kind"], "objective": phase.objective.name}
+            labels |= {"sampler": phase.sampler.name, **spec.labels}
             for metric, values in _measured(posterior, data, exact, self.samples, device).items():
-                yield from self._told(run, told, metric, values)
+                yield from self._by_seed(run, labels, metric, values)
 
-    def _told(self, run: str, told: dict[str, Any], metric: str, values: Tensor) -> Iterator[Row]:
-        common = {"run": run, "dataset": "pairs", "bins": self.bins, **told, "metric": metric}
+    def _by_seed(self, run: str, labels: dict[str, Any], metric: str, values: Tensor) -> Iterator[Row]:
+        common = {"run": run, "dataset": "pairs", "bins": self.bins, **labels, "metric": metric}
         for seed, value in zip(self.seeds, values.tolist(), strict=True):
             yield {**common, "seed": seed, "value": value}
 
@@ -193,7 +193,7 @@ class _Exact:
         self.z = torch.cat(drawn, -1)
         mean, sd = count_moments(as_trial(self.z))
         self.counts = mean
-        self.told = {
+        self.metrics = {
             "log_evidence_per_bin": self.log_evidence.mean(0) / x.shape[1],
             "count_mean_exact": mean.mean(0),
             "count_sd_exact": sd.mean(0),

@@ -31,10 +31,10 @@ def paired(first: pd.DataFrame, second: pd.DataFrame) -> Iterator[tuple[str, pd.
         for name, frame in (("first", first), ("second", second))
     }
     for key, part in pd.concat(sides, axis=1, join="inner").groupby(level=SETTING, sort=False):
-        yield told(key), part
+        yield text_of(key), part
 
 
-def told(setting: Sequence[object]) -> str:
+def text_of(setting: Sequence[object]) -> str:
     """The text of a setting: family, bins, noise."""
     family, bins, noise = setting
     return f"{family} posterior, T = {bins}, noise {float(str(noise)):g}"

@@ -60,10 +60,10 @@ class Job:
         return part == "theta" and self.point == "prior" and not self.factorised
 
     def __str__(self) -> str:
-        told = [f"T = {self.bins}", POSTERIORS[self.factorised], f"point {self.point}"]
-        told += [f"{self.sweeps} sweeps"] if self.sweeps else []
-        told += [f"temperature {self.temperature:g}"] if self.temperature else []
-        return f"{self.estimator} ({', '.join(told)})"
+        parts = [f"T = {self.bins}", POSTERIORS[self.factorised], f"point {self.point}"]
+        parts += [f"{self.sweeps} sweeps"] if self.sweeps else []
+        parts += [f"temperature {self.temperature:g}"] if self.temperature else []
+        return f"{self.estimator} ({', '.join(parts)})"
 
 
 def unbiased_parts(phase: Phase, factorised: bool, bins: int, reach: int, sweeps: int) -> tuple[str, ...]:

@@ -92,8 +92,8 @@ class FlowVaeStudy(Study):
             vae = self._trained(images, spec, length, device)
             for metric, values in self._scores(images, vae, device).items():
                 for seed, value in zip(self.seeds, values.tolist(), strict=True):
-                    told = {"run": name, "dataset": self.images.kind, "seed": seed, "length": length}
-                    yield told | {"metric": metric, "value": value}
+                    labels = {"run": name, "dataset": self.images.kind, "seed": seed, "length": length}
+                    yield labels | {"metric": metric, "value": value}
 
     def _trained(self, images: ImageSet, spec: FlowSpec, length: int, device: torch.device) -> FlowVae:
         train = torch.as_tensor(images.train, device=device)

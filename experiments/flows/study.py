@@ -104,28 +104,28 @@ class Flows(Study):
 
     def _fitted(self, name: str, how: Fit, device: torch.device) -> Iterator[Row]:
         density = fit(self.energies, self.seeds, how, device)
-        told = {"run": name, "length": how.length}
+        labels = {"run": name, "length": how.length}
         for metric, values in vars(score(self.energies, density, self.points)).items():
             for energy, line in zip(self.energies, values.tolist(), strict=True):
                 for seed, value in zip(self.seeds, line, strict=True):
-                    yield told | {"dataset": energy, "seed": seed, "metric": metric, "value": value}
+                    yield labels | {"dataset": energy, "seed": seed, "metric": metric, "value": value}
         if self.cells:
             axis, points = grid(self.cells)
             found = densities(density, 0, points.to(device)).cpu()
             for energy, values in zip(self.energies, found.T, strict=True):
-                yield from self._picture(told | {"dataset": energy}, axis, values)
+                yield from self._picture(labels | {"dataset": energy}, axis, values)
 
     def _truth(self) -> Iterator[Row]:
         for name in self.energies:
             log_z = log_normaliser(ENERGIES[name])
-            told = {"run": "truth", "dataset": name, "seed": self.seeds[0]}
-            yield told | {"metric": "log_z", "value": log_z}
+            labels = {"run": "truth", "dataset": name, "seed": self.seeds[0]}
+            yield labels | {"metric": "log_z", "value": log_z}
             if self.cells:
                 axis, points = grid(self.cells)
-                yield from self._picture(told, axis, torch.exp(-ENERGIES[name](points) - log_z))
+                yield from self._picture(labels, axis, torch.exp(-ENERGIES[name](points) - log_z))
 
-    def _picture(self, told: dict[str, Any], axis: torch.Tensor, values: torch.Tensor) -> Iterator[Row]:
+    def _picture(self, labels: dict[str, Any], axis: torch.Tensor, values: torch.Tensor) -> Iterator[Row]:
         places = [(x, y) for x in axis.tolist() for y in axis.tolist()]
         for (x, y), value in zip(places, values.tolist(), strict=True):
-            row = told | {"seed": self.seeds[0], "x": round(x, 4), "y": round(y, 4)}
+            row = labels | {"seed": self.seeds[0], "x": round(x, 4), "y": round(y, 4)}
             yield row | {"metric": "density", "value": float(f"{value:.3g}") if value > FAINT else 0.0}

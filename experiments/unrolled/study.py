@@ -193,9 +193,9 @@ class Unrolled(Study):
         """Of draws of g, ``(n, D)``, and of g_K − g, ``(n, K, D)``."""
         size = _squared(exact)
         if not size > 0:
-            told = ", ".join(f"{key} {value:g}" for key, value in common.items())
+            where = ", ".join(f"{key} {value:g}" for key, value in common.items())
             raise NumericalError(
-                f"unrolled: ∇{part} is not told from 0 ({told}), "
+                f"unrolled: ∇{part} is not told from 0 ({where}), "
                 f"expected more draws than {self.draws} of {self.samples} samples"
             )
         bias = {}

@@ -22,7 +22,7 @@ from dfp.training.loop import Trainer
 
 from .gibbs import GibbsRacer
 from .settings import RaceSpec
-from .steps import run_told, trainer_of
+from .steps import run_labels, trainer_of
 
 #: an extrapolated run is timed for one step at each of so many checkpoints of the others
 TIMED_STEPS = 8
@@ -33,7 +33,7 @@ class Racer:
     """One run in a race, and its curve so far: step, seconds on the clock, value of each seed."""
 
     run: str
-    told: Row
+    labels: Row
     fitted: Fitted
     trainer: Trainer
     extrapolated: bool = False
@@ -63,9 +63,14 @@ def races(
             racers = _race(exp, spec, dataset, data[dataset], device)
             reference = _reference(spec, data[dataset], racers[0], device)
             for racer in racers:
-                told = {**racer.told, "measured": "race", "race": name, "extrapolated": racer.extrapolated}
-                rows += _rows(racer, racers, spec, told, data[dataset])
-                curves.append(_curve(racer, spec, told, data[dataset], reference))
+                labels = {
+                    **racer.labels,
+                    "measured": "race",
+                    "race": name,
+                    "extrapolated": racer.extrapolated,
+                }
+                rows += _rows(racer, racers, spec, labels, data[dataset])
+                curves.append(_curve(racer, spec, labels, data[dataset], reference))
     return rows, curves
 
 
@@ -84,9 +89,9 @@ def _race(
                 f"{exp.path}: runs.{run}.warm_start: found {exp.runs[run].warm_start!r}, expected none in a "
                 "race, whose clock starts with the training"
             )
-        told = run_told(exp, run, dataset, data)
+        labels = run_labels(exp, run, dataset, data)
         fitted, trainer = trainer_of(exp, run, dataset, data, device)
-        racers.append(Racer(run, told, fitted, trainer, run in spec.extrapolated))
+        racers.append(Racer(run, labels, fitted, trainer, run in spec.extrapolated))
     sampled = [GibbsRacer.of(spec, dataset, data)] if spec.gibbs else []
     x = torch.as_tensor(data.evaluation[0], device=device)
     for number in range(spec.checkpoints):
@@ -148,13 +153,17 @@ def _reference(
 
 
 def _rows(
-    racer: Racer | GibbsRacer, racers: Sequence[Racer | GibbsRacer], spec: RaceSpec, told: Row, data: Dataset
+    racer: Racer | GibbsRacer,
+    racers: Sequence[Racer | GibbsRacer],
+    spec: RaceSpec,
+    labels: Row,
+    data: Dataset,
 ) -> list[Row]:
     values = np.stack(racer.found, axis=1)  # (seeds, checkpoints)
     each = racer.seconds[-1] / racer.steps[-1]
     rows: list[Row] = []
     for place, own in enumerate(values):
-        one = {**told, "seed": int(data.seed[place])}
+        one = {**labels, "seed": int(data.seed[place])}
         rows.append({**one, "metric": f"final_{spec.metric}", "value": float(own[-1])})
         rows.append({**one, "metric": "race_seconds_per_step", "value": each})
         rows.append({**one, "metric": "race_seconds", "value": racer.seconds[-1]})
@@ -184,16 +193,16 @@ def time_to(values: np.ndarray, seconds: np.ndarray, level: float) -> float:
 
 
 def _curve(
-    racer: Racer | GibbsRacer, spec: RaceSpec, told: Row, data: Dataset, reference: np.ndarray | None
+    racer: Racer | GibbsRacer, spec: RaceSpec, labels: Row, data: Dataset, reference: np.ndarray | None
 ) -> pd.DataFrame:
     seeds = [int(seed) for seed in data.seed[: len(racer.found[0])]]
     return pd.DataFrame(
         {
-            "race": told["race"],
+            "race": labels["race"],
             "metric": spec.metric,
             "run": racer.run,
-            "family": told.get("family", racer.run),
-            "dataset": told["dataset"],
+            "family": labels.get("family", racer.run),
+            "dataset": labels["dataset"],
             "seed": seed,
             "step": step,
             "seconds": seconds,

@@ -54,7 +54,7 @@ WARM_UP = 5
 class Case:
     """Something to be timed; ``once`` does it and returns its fixed-point sweeps."""
 
-    told: Row
+    labels: Row
     metric: str
     once: Callable[[], int]
 
@@ -78,9 +78,9 @@ def measure(cases: Sequence[Case], rounds: int, device: torch.device) -> Iterato
                 one, made = _clock(case, device)
                 seconds.append(one)
                 sweeps.append(made)
-            told = {**case.told, "seed": number}
-            yield {**told, "metric": case.metric, "value": float(np.median(seconds))}
-            yield {**told, "metric": "sweeps_mean", "value": float(np.mean(sweeps))}
+            labels = {**case.labels, "seed": number}
+            yield {**labels, "metric": case.metric, "value": float(np.median(seconds))}
+            yield {**labels, "metric": "sweeps_mean", "value": float(np.mean(sweeps))}
 
 
 def _clock(case: Case, device: torch.device) -> tuple[float, int]:
@@ -107,7 +107,7 @@ def grids(spec: TimingSpec, device: torch.device) -> Iterator[Row]:
                     yield from measure(cases, spec.rounds, device)
 
 
-def _told(way: str, bins: int, cells: int, sizes: SizesSpec, dataset: str) -> Row:
+def _labels(way: str, bins: int, cells: int, sizes: SizesSpec, dataset: str) -> Row:
     return {
         "run": way,
         "dataset": dataset,
@@ -140,7 +140,7 @@ def sampling_case(
         with torch.no_grad():
             return q.draw(q.noise(sizes.samples, rng), WAYS[way], Hard()).sweeps
 
-    return Case(_told(way, bins, cells, sizes, dataset), "seconds_per_draw", once)
+    return Case(_labels(way, bins, cells, sizes, dataset), "seconds_per_draw", once)
 
 
 def training_case(
@@ -169,7 +169,7 @@ def training_case(
     )
     x = torch.as_tensor(data.x, device=device)
     trainer = Trainer(model, posterior.to(device), x, [phase], seed=0)
-    return Case(_told(way, bins, cells, sizes, dataset), "seconds_per_step", stepper(trainer))
+    return Case(_labels(way, bins, cells, sizes, dataset), "seconds_per_step", stepper(trainer))
 
 
 def stepper(trainer: Trainer) -> Callable[[], int]:
@@ -196,7 +196,7 @@ def _panel(bins: int, cells: int, batch: int) -> Dataset:
     )  # fmt: skip
 
 
-def run_told(exp: Experiment, run: str, dataset: str, data: Dataset) -> Row:
+def run_labels(exp: Experiment, run: str, dataset: str, data: Dataset) -> Row:
     """The columns of a configured run on a data set."""
     spec = exp.runs[run]
     phase = spec.phases[-1]
@@ -233,6 +233,6 @@ def run_steps(
     for run in spec.steps:
         dataset = exp.run_datasets[run][0]
         _, trainer = trainer_of(exp, run, dataset, data[dataset], device)
-        told = {**run_told(exp, run, dataset, data[dataset]), "measured": "families"}
-        cases.append(Case(told, "seconds_per_step", stepper(trainer)))
+        labels = {**run_labels(exp, run, dataset, data[dataset]), "measured": "families"}
+        cases.append(Case(labels, "seconds_per_step", stepper(trainer)))
     yield from measure(cases, spec.rounds, device)

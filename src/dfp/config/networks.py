@@ -185,8 +185,10 @@ def measurement(spec: SimulationSpec) -> dict[str, Any]:
     drawn from a panel's ranges.
     """
     drawn = [draw_instance(_ranges(spec), seed) for seed in spec.seeds]
-    told: dict[str, Any] = {"decay": spec.decay, "noise": spec.noise}
-    return told | {name: np.array([one[name] for one in drawn]) for name in told if name in drawn[0]}
+    constants: dict[str, Any] = {"decay": spec.decay, "noise": spec.noise}
+    return constants | {
+        name: np.array([one[name] for one in drawn]) for name in constants if name in drawn[0]
+    }
 
 
 def _from_file(spec: SimulationSpec, options: dict[str, Any]) -> Network:

@@ -271,6 +271,6 @@ def _untold(spec: RunSpec, data: Dataset) -> Parameters:
         "noise": np.array([e.noise for e in estimates]),
     }
     for name, default in observation.kind.Record.defaults.items():
-        told = getattr(observation.settings, name, None)
-        blind[name] = np.full(start.cells, default if told is None else float(told))
+        given = getattr(observation.settings, name, None)
+        blind[name] = np.full(start.cells, default if given is None else float(given))
     return replace(start, **{name: blind[name] for name in spec.model.learn if name in blind})

@@ -85,7 +85,7 @@ class Result:
     def __repr__(self) -> str:
         frames = len(self.spikes) // len(self.cells)
         rates = self.cells["rate_hz"]
-        told = f"{rates.min():.2g} Hz" if len(rates) == 1 else f"{rates.min():.2g} to {rates.max():.2g} Hz"
+        rate = f"{rates.min():.2g} Hz" if len(rates) == 1 else f"{rates.min():.2g} to {rates.max():.2g} Hz"
         pairs = "None (connections=True learns them)"
         if self.connections is not None:
             pairs = f"{len(self.connections)} rows, a pair of cells and lag each"
@@ -93,6 +93,6 @@ class Result:
             f"Result of fitting {len(self.cells)} cell{'s' * (len(self.cells) != 1)}, {frames} frames at "
             f"{self.frame_rate:g} Hz\n"
             f"  spikes: {len(self.spikes)} rows, {self.spikes['expected_count'].sum():.4g} spikes expected\n"
-            f"  cells: {', '.join(map(str, self.cells['cell'][:5]))}{', …' * (len(self.cells) > 5)}; {told}\n"
+            f"  cells: {', '.join(map(str, self.cells['cell'][:5]))}{', …' * (len(self.cells) > 5)}; {rate}\n"
             f"  connections: {pairs}"
         )

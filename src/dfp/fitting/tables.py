@@ -43,8 +43,8 @@ def spikes_table(fitted: Fitted, traces: Traces) -> pd.DataFrame:
         probability = marginal[:, n] if step == 1 else (counts > 0).mean(0)
         mean, low, high = _windowed_counts(counts, width)
         expected = marginal[:, n].reshape(frames, step).sum(1)
-        told = {"probability": probability, "expected_count": expected, "expected_count_1s": mean}
-        pieces.append(pd.DataFrame({"time_s": time, "cell": name, **told, "low_1s": low, "high_1s": high}))
+        columns = {"probability": probability, "expected_count": expected, "expected_count_1s": mean}
+        pieces.append(pd.DataFrame({"time_s": time, "cell": name, **columns, "low_1s": low, "high_1s": high}))
     return pd.concat(pieces, ignore_index=True)
 
 

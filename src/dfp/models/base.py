@@ -172,10 +172,10 @@ class ObservationModel(nn.Module, ABC):
         """
         values: dict[str, np.ndarray] = {}
         for entry in fields(cls.Record):
-            told = getattr(settings, entry.name, None)
-            told = cls.Record.defaults.get(entry.name) if told is None and not _has(given, entry) else told
-            if told is not None:
-                values[entry.name] = np.full(given.cells, float(told))
+            value = getattr(settings, entry.name, None)
+            value = cls.Record.defaults.get(entry.name) if value is None and not _has(given, entry) else value
+            if value is not None:
+                values[entry.name] = np.full(given.cells, float(value))
             elif _has(given, entry):
                 values[entry.name] = getattr(given, entry.name)
             else:

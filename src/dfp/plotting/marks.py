@@ -155,11 +155,11 @@ def bar(
     low, high, cut = edges.cut(ends[0], ends[1], within)
     if not np.isfinite(low):
         return low, high
-    told = {"zorder": 3, **look}
+    drawn_as = {"zorder": 3, **look}
 
     def line(along: Sequence[float], **more: Any) -> None:
         across = [place] * len(along)
-        axes.plot(*((along, across) if which == "x" else (across, along)), **{**told, **more})
+        axes.plot(*((along, across) if which == "x" else (across, along)), **{**drawn_as, **more})
 
     line([low, high], solid_capstyle="butt")
     if cut:

@@ -280,9 +280,9 @@ def caption(drawn: Figure, text: str) -> None:
 
 def finish(drawn: Figure, scale: str) -> None:
     """Say below a figure what its edges mean, and above it the scale, where that is not `default`."""
-    told = list(edges.notes(drawn))
-    if told:
-        caption(drawn, " ".join([drawn.get_supxlabel(), *told]))
+    notes = list(edges.notes(drawn))
+    if notes:
+        caption(drawn, " ".join([drawn.get_supxlabel(), *notes]))
     if scale != "default":
         says = f"Scale {scale}" + (": the numbers mean nothing" if scale == "smoke" else "")
         title(drawn, f"{says}\n{drawn.get_suptitle()}".strip())

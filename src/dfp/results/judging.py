@@ -90,9 +90,11 @@ def interval(values: Iterable[float], log: bool = False) -> tuple[float, float, 
     return float(mean), float(low), float(high)
 
 
-def judge(value: float, low: float, high: float, n: int, bounds: tuple[float, float], **told: str) -> Finding:
-    """Judge that a figure whose interval is `[low, high]` lies between `bounds`; `told` names it (see
-    `Finding`)."""
+def judge(
+    value: float, low: float, high: float, n: int, bounds: tuple[float, float], **labels: str
+) -> Finding:
+    """Judge that a figure whose interval is `[low, high]` lies between `bounds`; `labels` name it
+    (`measured`, `unit`, `where` of a `Finding`)."""
     lower, upper = bounds
     if not (np.isfinite(low) and np.isfinite(high)):
         verdict = f"{UNDECIDED} (n = {n}: no interval)"
@@ -107,7 +109,7 @@ def judge(value: float, low: float, high: float, n: int, bounds: tuple[float, fl
         threshold = f"between {lower:g} and {upper:g}"
     else:
         threshold = f"above {lower:g}" if np.isfinite(lower) else f"below {upper:g}"
-    return Finding(value=value, low=low, high=high, n=n, threshold=threshold, verdict=verdict, **told)
+    return Finding(value=value, low=low, high=high, n=n, threshold=threshold, verdict=verdict, **labels)
 
 
 def _mean(

@@ -38,7 +38,7 @@ class IncompleteTable(UserError):
     broken or of another version. An error, since going on without the number would hide it."""
 
 
-def _told(where: dict[str, Any]) -> str:
+def _written(where: dict[str, Any]) -> str:
     return ", ".join(f"{column} '{value}'" for column, value in where.items())
 
 
@@ -174,7 +174,7 @@ class ResultTables:
         self.need(column)
         about = self._about(where)
         if about.empty:
-            raise MissingResult(f"{self.path}: nothing of {_told(where)} is in the table")
+            raise MissingResult(f"{self.path}: nothing of {_written(where)} is in the table")
         return list(about[column].dropna().unique())
 
     def need(self, *labels: str) -> None:
@@ -213,10 +213,10 @@ class ResultTables:
     def _missing(self, metric: str, where: dict[str, Any]) -> UserError:
         """Why there is no row of a metric: see `rows`."""
         known = set(self._asked_of["metric"])
-        under = f" for {_told(where)}" if where else ""
+        under = f" for {_written(where)}" if where else ""
         run = {"run": where["run"]} if "run" in where else None
         if run and not self.has_run(**run):
-            return MissingResult(f"{self.path}: nothing of {_told(run)} is in the table")
+            return MissingResult(f"{self.path}: nothing of {_written(run)} is in the table")
         if metric not in known:
             return IncompleteTable(f"{self.path}: no metric '{metric}'{under}{suggest(metric, known)}")
         there = self.metrics_of(**where)
@@ -224,7 +224,7 @@ class ResultTables:
             return MissingResult(f"{self.path}: '{metric}'{under} has no value")
         if there or (run and metric not in self.metrics_of(**run)):
             return IncompleteTable(f"{self.path}: no metric '{metric}'{under}, which is in the table")
-        return MissingResult(f"{self.path}: nothing of {_told(where)} is in the table")
+        return MissingResult(f"{self.path}: nothing of {_written(where)} is in the table")
 
     def values(self, metric: str, **where: Any) -> pd.Series[float]:
         """One value per `(dataset, seed)`, sorted. Raises `UserError` when `where` still leaves several

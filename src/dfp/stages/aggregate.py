@@ -38,11 +38,11 @@ def aggregate(inputs: Sequence[Path], out: Path) -> None:
         history = path.with_name("history.csv")
         if history.exists():
             first = metrics.iloc[0]
-            told = {
+            labels = {
                 name: first[name]
                 for name in ["run", "dataset", *[c for c in metrics.columns if c not in COLUMNS]]
             }
-            histories.append(pd.read_csv(history).assign(**told))
+            histories.append(pd.read_csv(history).assign(**labels))
     if histories:
         write_table(pd.concat(histories, ignore_index=True), out.with_name("history.csv"))
 

@@ -57,7 +57,7 @@ def evaluate(checkpoint: Path, data: Path, out: Path, device: str = "auto") -> N
         write_table(examples, out.with_name("examples.csv"))
     if "coupling" in fitted.model.learned and loaded.known:
         weights = weights_table(fitted.model.parameters_now().coupling, loaded.start.coupling)
-        write_table(weights.assign(**_told(fitted), seed=int(loaded.seed[0])), out.with_name("weights.csv"))
+        write_table(weights.assign(**_labels(fitted), seed=int(loaded.seed[0])), out.with_name("weights.csv"))
 
 
 def _inferred(
@@ -143,16 +143,16 @@ def _training_metrics(folder: Path, cells: int) -> list[Measured]:
     return [(n, name, float(value)) for n in range(cells) for name, value in summary.items()]
 
 
-def _told(fitted: Fitted) -> dict[str, Any]:
-    """The columns that tell of a run in every table, labels last."""
+def _labels(fitted: Fitted) -> dict[str, Any]:
+    """The columns that name a run in every table, its own labels last."""
     last = fitted.phases[-1]
-    told: dict[str, Any] = {
+    labels: dict[str, Any] = {
         name: getattr(fitted.facts, name) for name in ("experiment", "scale", "run", "dataset")
     }
-    told["posterior"] = str(fitted.spec.posterior["kind"])
-    told |= {"objective": last.objective.name, "sampler": last.sampler.name}
+    labels["posterior"] = str(fitted.spec.posterior["kind"])
+    labels |= {"objective": last.objective.name, "sampler": last.sampler.name}
     setting = fitted.facts.setting
-    return told | fitted.spec.labels | ({"setting": setting} if setting else {})
+    return labels | fitted.spec.labels | ({"setting": setting} if setting else {})
 
 
 def _table(fitted: Fitted, data: Dataset, rows: list[Measured]) -> pd.DataFrame:
@@ -164,7 +164,7 @@ def _table(fitted: Fitted, data: Dataset, rows: list[Measured]) -> pd.DataFrame:
         table = table.groupby(["seed", "metric"], sort=False)["value"].mean().reset_index()
     else:
         table["cell"] = np.array(data.names)[cell]
-    return table.assign(**_told(fitted))
+    return table.assign(**_labels(fitted))
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:

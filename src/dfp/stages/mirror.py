@@ -15,6 +15,6 @@ def mirror_evaluation(checkpoint: Path, metrics: Path, wandb: str) -> None:
     config = checkpoint.with_name("config.json")
     if wandb == "disabled" or not config.is_file():
         return
-    told = read_json(config)
+    run = read_json(config)
     found = {name.partition("/")[2]: value for name, value in means(read_table(metrics, COLUMNS)).items()}
-    mirror_metrics(told, found, wandb)
+    mirror_metrics(run, found, wandb)

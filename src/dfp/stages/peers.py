@@ -57,7 +57,7 @@ def peers(
     tables = []
     here = exp.peers_on(dataset)
     if "oasis" in here:
-        tables.append(_told(_oasis(loaded, data), exp, dataset, "oasis"))
+        tables.append(_labelled(_oasis(loaded, data), exp, dataset, "oasis"))
     network = [method for method in on_networks(exp) if method in here]
     chosen = _read_settings(settings, network, data) if network else {}
     weights = []
@@ -65,9 +65,9 @@ def peers(
         for told, given in _as_told(exp, loaded, method):
             fit = _gibbs(method, exp, given) if method in GIBBS else _tuned(method, given, chosen[method])
             table, found = _network(fit, loaded)
-            tables.append(_told(table, exp, dataset, method, told))
+            tables.append(_labelled(table, exp, dataset, method, told))
             compared = weights_table(found.coupling, loaded.start.coupling)
-            weights.append(_told(compared.assign(seed=int(loaded.seed[0])), exp, dataset, method, told))
+            weights.append(_labelled(compared.assign(seed=int(loaded.seed[0])), exp, dataset, method, told))
     if weights:
         write_table(pd.concat(weights, ignore_index=True), out.with_name("weights.csv"))
     write_table(pd.concat(tables, ignore_index=True), out)
@@ -117,18 +117,18 @@ def _read_settings(path: Path | None, methods: list[str], data: Path) -> dict[st
         ) from None
 
 
-def _told(
+def _labelled(
     table: pd.DataFrame, exp: Experiment, dataset: str, method: str, constants: str = ""
 ) -> pd.DataFrame:
-    """The columns that tell of a run in every table; ``constants`` names those that it was told wrong."""
-    told: dict[str, Any] = {
+    """A table with the columns that name its run; ``constants`` names those that the run was told wrong."""
+    labels: dict[str, Any] = {
         "experiment": exp.name, "scale": exp.scale, "run": method, "dataset": dataset,
         "posterior": method, "objective": "none", "sampler": "none", "family": method,
     }  # fmt: skip
     if constants:
-        told |= {"run": f"{method}_{slug(constants)}", "told": constants}
+        labels |= {"run": f"{method}_{slug(constants)}", "told": constants}
     setting = exp.entries[dataset].setting
-    return table.assign(**told, **({"setting": setting} if setting else {}))
+    return table.assign(**labels, **({"setting": setting} if setting else {}))
 
 
 def _oasis(data: Dataset, path: Path) -> pd.DataFrame:

@@ -95,8 +95,8 @@ def train_on(
     trainer = trainer_of(fitted, data, where)
     folder = out.parent
     mirror = uuid.uuid4().hex[:12]  # a name for W&B, which the evaluation adds to
-    told = {**facts.plain(), "fingerprint": identity, "environment": environment(), "wandb": mirror}
-    write_json(folder / "config.json", told)
+    record = {**facts.plain(), "fingerprint": identity, "environment": environment(), "wandb": mirror}
+    write_json(folder / "config.json", record)
     tracker = _tracker(wandb, facts, fitted, data, mirror)
     try:
         history = _train(trainer, folder / "progress.pt", identity, tracker)

@@ -66,7 +66,7 @@ class Guard:
         prior = model.prior(*x.shape[:2])
         learned = [p if learn_model and p.requires_grad else None for p in model.causal_parameters()]
         noise, z = (_like(part, x) for part in (draw.noise, draw.z))
-        told = {"rho": 0.0, "guard_scale": 1.0}
+        metrics = {"rho": 0.0, "guard_scale": 1.0}
         base = posterior.unrefined
         law = base.condition(x, prior=prior).pmf if base.has_pmf else None
         if law is not None and law.terms:
@@ -74,10 +74,10 @@ class Guard:
             tied = {id(term): parameter for term, parameter in zip(prior.terms, learned, strict=True)}
             rest = iter(base.causal_parameters() or ())
             own = [tied[id(term)] if id(term) in tied else next(rest) for term in law.terms]
-            told = self._project(law, own, z)
+            metrics = self._project(law, own, z)
         if any(parameter is not None for parameter in learned):
             self._project(model.prior(*x.shape[:2]), learned, z)
-        return told
+        return metrics
 
     def _project(self, law: CausalBernoulli, own: Sequence[Tensor | None], z: Tensor) -> dict[str, float]:
         """Multiply the parameters of the terms of ``law``, ``own`` in their order (None: left alone). Where

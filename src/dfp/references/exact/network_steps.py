@@ -61,8 +61,8 @@ class NetworkParameters:
             if len(found) != len(expected) or any(
                 wanted not in ("bins", size) for wanted, size in zip(expected, found, strict=True)
             ):
-                told = ", ".join(map(str, expected)) + ("," if len(expected) == 1 else "")
-                raise UserError(f"network parameters, {name}: found shape {found}, expected ({told})")
+                shape = ", ".join(map(str, expected)) + ("," if len(expected) == 1 else "")
+                raise UserError(f"network parameters, {name}: found shape {found}, expected ({shape})")
             if value.dtype != torch.float64:
                 raise UserError(f"network parameters, {name}: found {value.dtype}, expected torch.float64")
             if not torch.isfinite(value).all():
