@@ -99,7 +99,7 @@ def accuracy(results: ResultTables) -> Figure:
 
 
 def _learned_runs(results: ResultTables) -> set[str]:
-    """Runs that learned the weights of the main setting, or of one that is not told."""
+    """Runs that learned the weights of the main setting, or of a setting that the table does not name."""
     frame = results.rows("weight_correlation")
     return {*learned(frame).query("setting == @MAIN")["run"], *frame.loc[frame["setting"].isna(), "run"]}
 

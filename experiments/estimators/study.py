@@ -302,7 +302,7 @@ class Estimators(Study):
             "posterior": POSTERIORS[job.factorised],
             "objective": job.phase.objective.name,
             "sampler": job.phase.sampler.name,
-            "family": POSTERIORS[job.factorised],  # rows are told apart by labels, and `posterior` is none
+            "family": POSTERIORS[job.factorised],  # labels keep rows apart, and `posterior` is none
             "bins": job.bins,
             "noise": self.noise[cell // len(self.seeds)],
             "temperature": job.temperature,

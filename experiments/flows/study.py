@@ -17,7 +17,7 @@ from dfp.results.tables import Row
 
 from .fits import Fit, densities, fit, grid, score
 
-#: densities below are told as 0, which keeps the table short
+#: densities below are written as 0, which keeps the table short
 FAINT = 1e-5
 
 

@@ -69,7 +69,7 @@ class Unrolled(Study):
         seeds: of network, traces and noise.
 
     Raises:
-        NumericalError: by ``rows``, where the expected gradient cannot be told from none.
+        NumericalError: by ``rows``, where the expected gradient is too close to 0 for its draws.
     """
 
     cells: list[int]
@@ -195,7 +195,7 @@ class Unrolled(Study):
         if not size > 0:
             where = ", ".join(f"{key} {value:g}" for key, value in common.items())
             raise NumericalError(
-                f"unrolled: ∇{part} is not told from 0 ({where}), "
+                f"unrolled: ∇{part} is lost in the noise of its draws ({where}), "
                 f"expected more draws than {self.draws} of {self.samples} samples"
             )
         bias = {}

@@ -15,7 +15,7 @@ from dfp.core.memory import keep_freed_memory
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return 0, 2 for a user's mistake, 3 for a
-    numerical failure, each told in one sentence.
+    numerical failure, each said in one sentence.
     """
     options = make_parser().parse_args(arguments)
     try:

@@ -102,7 +102,7 @@ def test_missing_frames_are_allowed_where_it_is_said() -> None:
         (
             pd.DataFrame(X).rename_axis("time"),
             {"orientation": "cells_first"},
-            "x: orientation is told as 'cells_first', expected 'time_first' or none",
+            "x: orientation is given as 'cells_first', expected 'time_first' or none",
         ),
     ],
 )

@@ -101,7 +101,7 @@ rule claims:
         runtime=10,
         gpu=0,
     params:
-        # how a claim is judged is told by a docstring, which the stage prints
+        # how a claim is judged is said by a docstring, which the stage prints
         code=code_hash(
             "dfp.stages.claims",
             *[path for name in EXPERIMENTS for path in parts(name, "claims.py")],

@@ -125,8 +125,9 @@ def check_network(spec: SimulationSpec, where: str) -> None:
 
 
 def _settings(generator: Callable[..., Network]) -> set[str]:
-    """What a configuration may say to a generator; a basis is told by its
-    time constants, the rest comes from the data set.
+    """The keys that a configuration may give to a generator; the rest comes from the data set.
+
+    A basis is given by its ``time_constants``.
     """
     names = set(inspect.signature(generator).parameters)
     given = {"generator", "bin_rate", "topology", "basis"} | (

@@ -44,7 +44,7 @@ PEER_BINS = 20_000
 PEER_FRAME_RATE = 30.0
 PEER_DECAY_SECONDS = 0.5
 
-#: own history of a panel's cells unless told otherwise: refractory for two bins
+#: own history of a panel's cells unless a configuration says otherwise: refractory for two bins
 PANEL_HISTORY = (-2.0, -1.0)
 
 

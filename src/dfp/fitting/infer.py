@@ -84,7 +84,7 @@ def infer_traces(
 
     Args:
         checkpoint, source: what messages call the posterior and the traces.
-        warn: told in a sentence of traces far from those of the training.
+        warn: called with a sentence about traces far from those of the training.
 
     Raises:
         UserError: for other cells or another rate than the posterior's.

@@ -15,7 +15,7 @@ from dfp.core.errors import UserError
 from dfp.models.base import Parameters
 from dfp.models.calcium import CalciumModel, CalciumParameters
 
-#: degrees of freedom where none are told: Lange et al. fix them at 4 where data are too few to learn them
+#: degrees of freedom where none are given: Lange et al. fix them at 4 where data are too few to learn them
 FREEDOM = 4.0
 #: ν/2 from which on a series takes the place of a difference of log-gammas; it is right to 1e-15 there
 _SERIES = 50.0

@@ -22,8 +22,8 @@ class LogisticDensity(Pathwise):
 
     ``log q(L) = Σ log Logistic(ℓ)``, exact at any number of sweeps because the map ℓ → L has a unit
     lower-triangular Jacobian; ``log p(L) = Σ log Logistic(L − u^p(z))``. It bounds the evidence of a relaxed
-    model, not that of the spikes. A flow of latents has ``log q(L) = Σ log Logistic(ℓ) − log |det ∂L/∂ℓ|``,
-    its determinant told by the draw.
+    model, not that of the spikes. A flow of latents has ``log q(L) = Σ log Logistic(ℓ) − log |det ∂L/∂ℓ|``;
+    its determinant comes with the draw.
 
     Source: Aitchison, Adam & Turaga 2018; Maddison, Mnih & Teh 2017 for densities of relaxed variables in
         logit space.

@@ -1,7 +1,7 @@
 """One colour per posterior family, one name per run, one look for every figure.
 
-The palette is seaborn's `colorblind` one. A family keeps its colour in every figure; the objective is told by
-the marker.
+The palette is seaborn's `colorblind` one. A family keeps its colour in every figure; the marker shows the
+objective.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ METRICS = {
 
 
 def family(row: pd.Series[Any] | dict[str, Any]) -> str:
-    """The family of a table's row: its `family` label where given, else told from posterior, objective and
+    """The family of a table's row: its `family` label where given, else derived from posterior, objective and
     sampler."""
     for column in ("family", "posterior"):
         name = row.get(column)

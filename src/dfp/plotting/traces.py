@@ -28,7 +28,7 @@ def cut(frame: pd.DataFrame, window: tuple[float, float]) -> pd.DataFrame:
 
 
 def bin_width(times: np.ndarray) -> float:
-    """Width of a bin in seconds, told from the bin times."""
+    """Width of a bin in seconds, from the bin times."""
     return float(np.median(np.diff(times))) if len(times) > 1 else 1.0
 
 

@@ -241,8 +241,8 @@ class ResultTables:
         if twice.any():
             row = rows[twice].iloc[0]
             raise UserError(
-                f"{self.path}: expected one '{metric}' per seed of run '{row['run']}', found several, "
-                f"told apart by {', '.join(self.labels) or 'nothing'}"
+                f"{self.path}: expected one '{metric}' per seed of run '{row['run']}', found several; "
+                f"labels to choose by: {', '.join(self.labels) or 'none'}"
             )
 
     def wide(self, metrics: Iterable[str], **where: Any) -> pd.DataFrame:

@@ -43,7 +43,7 @@ class Tracker:
 
 
 class WandbTracker(Tracker):
-    """One W&B run. The first failure is told in one sentence; from then on nothing is sent."""
+    """One W&B run. The first failure is reported in one sentence; from then on nothing is sent."""
 
     def __init__(
         self, run: Any, image: Callable[[str], Any], every: float, table: Callable[..., Any] = dict
@@ -166,7 +166,7 @@ def mirror_metrics(facts: Mapping[str, Any], metrics: Mapping[str, float], mode:
     """Add what a trained posterior is worth on held-out trials to the W&B run of its training.
 
     Args:
-        told: what ``train`` wrote to config.json: ``experiment``, ``scale``, ``run``, ``dataset`` and
+        facts: what ``train`` wrote to config.json: ``experiment``, ``scale``, ``run``, ``dataset`` and
             ``wandb``, the id of the run; nothing is sent without one.
         metrics: by name, one number each; kept as ``heldout/<name>``.
     """

@@ -30,7 +30,7 @@ class Guard:
     A projection and not a penalty: a relaxed objective on too few sweeps rewards samples that have not
     converged without bound (tens of nats per bin), which outweighs any fixed penalty, and below the limit a
     projection leaves the gradient as it is. ρ is taken at hard spikes of the new weights on the step's noise,
-    not at the step's own draw: after too few sweeps that one is no sample of the law, and told 0.3 where the
+    not at the step's own draw: after too few sweeps that one is no sample of the law, and gave 0.3 where the
     law was at 1.8. Cells that neither a coupling nor a parameter joins are each scaled by a factor of their
     own. *Our choice.*
 

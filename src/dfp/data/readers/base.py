@@ -31,7 +31,7 @@ class Request:
     Attributes:
         key: name of the array to take, where a file holds several.
         orientation: ``"time_first"`` (rows are frames) or ``"cells_first"`` (rows are cells). When it is not
-            told, rows are what the format says, or frames; more cells than frames are then refused.
+            given, rows are what the format says, or frames; more cells than frames are then refused.
         frame_rate: Hz; needed where the file does not tell it, and refused where it contradicts the file by
             more than 1%.
         allow_nan, max_nan_fraction: as in ``check_traces``.
@@ -190,7 +190,7 @@ def understood(path: Path, part: Part, values: NDArray[Any], request: Request) -
         values, how = values[:, None], "time_first"
     elif part.orientation and request.orientation not in (None, part.orientation):
         raise UserError(
-            f"{source}: orientation is told as '{request.orientation}', expected '{part.orientation}' or "
+            f"{source}: orientation is given as '{request.orientation}', expected '{part.orientation}' or "
             "none: the format fixes it"
         )
     elif how == "cells_first" and values.ndim == 2:
@@ -233,4 +233,4 @@ def _frame_rate(path: Path, part: Part, given: float | None) -> tuple[float, str
         raise UserError(
             f"{path}: holds a frame rate of {stored:.4g} Hz, but frame_rate is given as {rate:.4g} Hz"
         )
-    return rate, "told" if given is not None else part.rate_from
+    return rate, "given" if given is not None else part.rate_from

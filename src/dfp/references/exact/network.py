@@ -15,7 +15,7 @@ from dfp.references.exact.one_cell import cell_parameters
 
 __all__ = ["ExactNetworkPosterior", "NetworkParameters", "log_evidence"]
 
-#: bytes of step results held at once, unless told otherwise
+#: bytes of step results held at once, unless a caller says otherwise
 _BUDGET = 500_000_000
 
 

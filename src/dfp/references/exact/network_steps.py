@@ -13,7 +13,7 @@ from dfp.core.errors import UserError
 
 #: the most bits of a state, cells × bins of memory (65,536 states)
 MOST_BITS = 16
-#: the least probable pattern of spikes in a bin that is still told from an impossible one, nats
+#: the least probable pattern of spikes in a bin that is still kept apart from an impossible one, nats
 _DEEPEST = 600.0
 #: entries of the table of transitions, above which it is kept as two factors
 _TABLE = 2**22

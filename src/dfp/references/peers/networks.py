@@ -106,8 +106,8 @@ class PeerSettings:
 class NetworkEstimate:
     """Weights ``(R, N, N)`` with a zero diagonal; ``history (N, Lh)`` and ``bias (N,)`` in logits or None.
 
-    ``scaled`` tells whether the weights are logits; correlations are not. ``facts``: what else is to be told
-    of how they were found, by name.
+    ``scaled``: whether the weights are logits; correlations are not. ``facts``: what else is known of how
+    they were found, by name.
     """
 
     coupling: Array
