@@ -24,8 +24,10 @@ BIASED = ("mean_passing", "straight_through", "straight_through_sigma")
 
 
 def bound_metric(results: ResultTables, run: str) -> str:
-    """The exact bound where the units were enumerated, which its companion tells too; else that from
-    samples."""
+    """The name of the bound's metric: exact where the units were enumerated, else from samples.
+
+    That they were is seen from the companion of the exact bound.
+    """
     enumerated = results.metrics_of(run=run) & {"exact_bound", "exact_log_likelihood"}
     return "exact_bound" if enumerated else "bound"
 

@@ -31,8 +31,9 @@ ITERATIONS, SECONDS, LATE = "iterations", "seconds", "late"
 
 @dataclass(frozen=True)
 class BeliefNetworkStudy(Study):
-    """Directed belief networks trained by EM (Hjelm et al. 2015, section 4) with every number of refinement
-    steps, and refined with every number in test.
+    """Directed belief networks trained by EM with refinement (Hjelm et al. 2015, section 4).
+
+    Each is trained with every number of refinement steps, and refined with every number in test.
 
     Attributes:
         variants: by name.
@@ -159,8 +160,10 @@ class BeliefNetworkStudy(Study):
     def _further(
         self, variant: Variant, training: Training, test: Tensor, labels: dict[str, Any], seconds: float
     ) -> Iterator[Row]:
-        """The same training, taken on to the seconds of the longest refinement and to the late iterations, in
-        the order in which it gets there.
+        """The same training, taken on further.
+
+        It goes on to the seconds of the longest refinement and to the late iterations, in the order in which
+        it gets there.
         """
         most = {SECONDS: math.inf, LATE: math.inf}
         if labels["train_steps"] in self.equal_time and labels["train_steps"] != self.longest:
@@ -219,8 +222,9 @@ class BeliefNetworkStudy(Study):
         }
 
     def _tuned(self, name: str, variant: Variant, train: Tensor) -> Iterator[Row]:
-        """Bound after the longest refinement, trained with it, of images kept from training, by rate; NaN
-        where the training diverges. A share has no rate above 1.
+        """Bound of images kept from training, after the longest refinement and trained with it, by rate.
+
+        NaN where the training diverges. A share has no rate above 1.
         """
         own, kept = train[: -self.tuning.images], train[-self.tuning.images :].double()
         most = 1.0 if variant.estimator == IMPORTANCE else math.inf

@@ -1,5 +1,7 @@
-"""Part of `calibration`: ranks, coverage and reliability of posteriors of single cells, and the null of the
-two-sample test."""
+"""Part of `calibration`: posteriors of single cells.
+
+Ranks, coverage and reliability, and the null of the two-sample test.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +46,11 @@ CHAINS = 250_000
 
 @dataclass(frozen=True)
 class Trained:
-    """A posterior that the study trains: ``posterior`` as in a run, ``training`` over the panel's own,
-    ``warm_start`` the name of another one."""
+    """A posterior that the study trains.
+
+    ``posterior`` is as in a run, ``training`` is laid over the panel's own, ``warm_start`` is the name of
+    another posterior.
+    """
 
     posterior: dict[str, Any]
     training: dict[str, Any] = field(default_factory=dict)

@@ -105,8 +105,9 @@ def _learned_runs(results: ResultTables) -> set[str]:
 
 
 def difference(results: ResultTables, metric: str, distance_to: float | None) -> pd.DataFrame:
-    """Fixed point less factorised, paired by network: a row a network, with its setting. With
-    ``distance_to`` the difference of the distances to that value, factorised less fixed point.
+    """Fixed point less factorised, paired by network: a row a network, with its setting.
+
+    With ``distance_to`` it is the difference of the distances to that value, factorised less fixed point.
     """
     frame = learned(labelled(results, metric, "setting", "family"))
     sides = [

@@ -28,8 +28,10 @@ TAIL = "predicted_by_tail"
 
 
 def errors(results: ResultTables, predictor: str = "predicted_growth") -> pd.DataFrame:
-    """Growth measured less predicted, one row a law, length and seed: columns `dataset`, `bins`, `seed`,
-    `value`."""
+    """Growth measured less predicted, one row a law, length and seed.
+
+    Columns `dataset`, `bins`, `seed`, `value`.
+    """
     results.need("bins")
     both = sides(results, predictor)
     return both.assign(value=both["measured"] - both["predicted"])[[*KEY, "value"]]
@@ -85,8 +87,10 @@ def _share(held: list[bool] | np.ndarray, measured: str, where: str) -> Finding:
 
 
 def points(results: ResultTables) -> pd.DataFrame:
-    """The networks of the phase diagram's two grids: `exponent`, `rho`, `lyapunov`, `predicted_exponent` in
-    columns."""
+    """The networks of the phase diagram's two grids.
+
+    Columns `exponent`, `rho`, `lyapunov`, `predicted_exponent`.
+    """
     results.need("which")
     key = ["dataset", "seed"]
     names = ("exponent", "rho", "lyapunov", "predicted_exponent")

@@ -28,8 +28,10 @@ CELLS = ("factorised", "logistic_flow", "twisted")
 
 
 def sides(results: ResultTables, predictor: str) -> pd.DataFrame:
-    """Growth `measured` and `predicted`, one row a law, length and seed that has both: columns `dataset`,
-    `bins`, `seed` too."""
+    """Growth `measured` and `predicted`, one row a law, length and seed that has both.
+
+    Columns `dataset`, `bins` and `seed` too.
+    """
     columns = {"measured": "growth", "predicted": predictor}
     found = {
         name: results.rows(metric, run="growth").set_index(KEY)["value"] for name, metric in columns.items()

@@ -1,5 +1,8 @@
-"""When do fixed-point sweeps settle? Sweeps against length, couplings, rate and temperature, what one run
-predicts of them, and trainings with and without a guard."""
+"""When do fixed-point sweeps settle?
+
+Sweeps against length, couplings, rate and temperature, what one run predicts of them, and trainings with and
+without a guard.
+"""
 
 from __future__ import annotations
 

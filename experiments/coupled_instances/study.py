@@ -136,8 +136,9 @@ def _check_run(spec: RunSpec, where: str) -> None:
 
 
 def true_values(pairs: Pairs) -> dict[str, Tensor]:
-    """The parameters of each pair as ``true_<name>``, ``(P,)``: means over its cells; of the weights the mean
-    size, and their sum.
+    """The parameters of each pair as ``true_<name>``, ``(P,)``.
+
+    They are means over its cells; of the weights the mean size, and their sum.
     """
     found = {f"true_{name}": values.mean(1) for name, values in pairs.drawn.items() if name != "coupling"}
     found["true_noise"] = np.exp(np.log(pairs.drawn["noise"]).mean(1))
@@ -152,8 +153,9 @@ def as_trial(z: Tensor) -> Tensor:
 
 
 def cross_covariance(z: Tensor) -> Tensor:
-    """``cov(z_i[t], z_j[t + 1])`` over samples of a pair's two cells, averaged over trials, bins and both
-    directions, ``(P,)``, of samples ``(S, B, T, 2P)``.
+    """``cov(z_i[t], z_j[t + 1])`` of a pair's two cells, ``(P,)``, from samples ``(S, B, T, 2P)``.
+
+    It is averaged over trials, bins and both directions.
     """
     total = z.new_zeros(z.shape[-1] // 2, dtype=torch.float64)
     for trial in z.unbind(1):
@@ -166,8 +168,9 @@ def cross_covariance(z: Tensor) -> Tensor:
 
 
 class _Exact:
-    """The exact posterior of every pair: log-evidence ``(B, P)``, samples ``(S, B, T, 2P)`` and what they
-    say.
+    """The exact posterior of every pair.
+
+    It holds the log-evidence ``(B, P)``, samples ``(S, B, T, 2P)`` and their ``metrics``.
     """
 
     def __init__(self, data: Dataset, samples: int, device: torch.device) -> None:

@@ -62,8 +62,10 @@ def unbiased(results: ResultTables) -> Iterator[Finding]:
 
 
 def pooled(results: ResultTables, run: str, part: str) -> pd.Series[float]:
-    """Root mean square of the relative bias over lengths and noise, by family, temperature and seed: the root
-    of the mean of its unbiased squares, with that mean's sign, so that it scatters around 0 without a bias.
+    """Root mean square of the relative bias over lengths and noise, by family, temperature and seed.
+
+    It is the root of the mean of its unbiased squares, with that mean's sign, so that it scatters around 0
+    without a bias.
     """
     results.need("temperature")
     frame = exact_samples(results, "squared_bias", run=run, part=part)

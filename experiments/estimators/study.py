@@ -87,8 +87,9 @@ def unbiased_parts(phase: Phase, factorised: bool, bins: int, reach: int, sweeps
 
 @dataclass(frozen=True)
 class Estimators(Study):
-    """Gradients of the single-sample ELBO of one cell, many independent draws of each estimator, held against
-    the exact gradient by enumeration of all 2^T paths.
+    """Gradients of the single-sample ELBO of one cell, held against the exact gradient.
+
+    Of each estimator many independent draws are made; the exact gradient is by enumeration of all 2^T paths.
 
     Attributes:
         estimators: by name, ``objective`` and ``relaxation`` as in a training phase.
@@ -240,8 +241,9 @@ class Estimators(Study):
         )
 
     def threshold(self, jobs: list[Job]) -> float:
-        """|z| above which an estimator that should have no bias is said to have one; for all coordinates of
-        all jobs together.
+        """|z| above which an estimator that should have no bias is said to have one.
+
+        It holds for all coordinates of all jobs together.
         """
         tests = 0
         for job in jobs:

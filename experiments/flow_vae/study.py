@@ -82,8 +82,10 @@ class FlowVaeStudy(Study):
             )
 
     def rows(self, device: torch.device) -> Iterator[Row]:
-        """``bound``, ``evidence`` (importance-weighted) and ``gap``, their difference, on test images, and
-        ``train_bound``; nats per image, by flow, seed and label ``length``."""
+        """``bound``, ``evidence`` (importance-weighted), their difference ``gap``, and ``train_bound``.
+
+        The first three are of test images; all are nats per image, by flow, seed and label ``length``.
+        """
         images = self.images.load()
         plain = FlowSpec("planar", rate=self.rate)
         runs = [("none", plain, 0)]

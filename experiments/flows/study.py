@@ -91,8 +91,10 @@ class Flows(Study):
             raise UserError(f"anneal: found {self.anneal:g}, expected a share between 0 and 1")
 
     def rows(self, device: torch.device) -> Iterator[Row]:
-        """``kl``, ``kl_walls``, ``outside`` (see ``Scores``) by flow, energy, seed and label ``length``;
-        ``density`` of the first seed, and of the run ``truth``, on a grid of labels ``x``, ``y``.
+        """Scores by flow, energy, seed and label ``length``, and densities on a grid.
+
+        Scores are ``kl``, ``kl_walls`` and ``outside`` (see ``Scores``). ``density`` is that of the first
+        seed, and of the run ``truth``; the grid's labels are ``x`` and ``y``.
         """
         yield from self._truth()
         for name, spec in self.flows.items():

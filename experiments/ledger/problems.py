@@ -58,8 +58,10 @@ STEPS = ("family", "amortisation", "objective", "sweeps")
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is done for a ledger, see ``Ledger``: random starts and steps of the search for the best
-    member, hard samples a trial, and further numbers of sweeps.
+    """How much work is done for a ledger, see ``Ledger``.
+
+    Random starts and steps of the search for the best member, hard samples a trial, and further numbers of
+    sweeps.
     """
 
     starts: int

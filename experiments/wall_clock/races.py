@@ -53,8 +53,10 @@ class Racer:
 def races(
     specs: Mapping[str, RaceSpec], exp: Experiment, data: dict[str, Dataset], device: torch.device
 ) -> tuple[list[Row], list[pd.DataFrame]]:
-    """Rows of all races, and their curves: columns ``race, metric, run, family, dataset, seed, step, seconds,
-    value, reference, extrapolated``.
+    """Rows of all races, and their curves.
+
+    Columns of a curve are ``race, metric, run, family, dataset, seed, step, seconds, value, reference,
+    extrapolated``.
     """
     rows: list[Row] = []
     curves: list[pd.DataFrame] = []
@@ -117,8 +119,9 @@ def _checkpoints(steps: int, count: int) -> np.ndarray:
 
 
 def _extrapolate(racer: Racer, twin: Racer) -> None:
-    """The twin's values at its steps, by the median of this run's own measured steps. The first one is left
-    out.
+    """The twin's values at its steps, by the median of this run's own measured steps.
+
+    The first step is left out.
     """
     each = float(np.median(np.diff(racer.seconds))) if len(racer.seconds) > 1 else racer.seconds[0]
     racer.steps, racer.found = list(twin.steps), list(twin.found)
@@ -178,8 +181,9 @@ def _rows(
 
 
 def time_to(values: np.ndarray, seconds: np.ndarray, level: float) -> float:
-    """Seconds at which a curve first reaches ``level``, linear between checkpoints in value and log seconds;
-    infinite where it never does.
+    """Seconds at which a curve first reaches ``level``; infinite where it never does.
+
+    Between checkpoints it is linear in value and log seconds.
     """
     above = np.nonzero(values >= level)[0]
     if not above.size:

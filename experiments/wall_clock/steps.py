@@ -60,8 +60,9 @@ class Case:
 
 
 def measure(cases: Sequence[Case], rounds: int, device: torch.device) -> Iterator[Row]:
-    """Time all cases in every round, in an order that turns from round to round, so that a drift of the
-    machine meets all alike.
+    """Time all cases in every round.
+
+    Their order turns from round to round, so that a drift of the machine meets all alike.
 
     Yields a row a case and round: the median seconds of a call, and the mean sweeps under ``sweeps_mean``.
     """
@@ -146,8 +147,9 @@ def sampling_case(
 def training_case(
     way: str, bins: int, cells: int, sizes: SizesSpec, history: int, device: torch.device, dataset: str
 ) -> Case:
-    """A step of the training loop: windows, recognition network, relaxed samples with gradients,
-    likelihood, backward, Adam.
+    """A step of the training loop.
+
+    It is windows, recognition network, relaxed samples with gradients, likelihood, backward, Adam.
     """
     data = _panel(bins, cells, sizes.batch)
     model = CalciumNetwork(data.start, data.bin_rate, kernel_bins=data.kernel_bins).to(device)
@@ -185,8 +187,9 @@ def stepper(trainer: Trainer) -> Callable[[], int]:
 
 
 def _panel(bins: int, cells: int, batch: int) -> Dataset:
-    """A panel of refractory cells at 3 Hz, calcium decay 0.8 a bin, noise 0.7: the setting of the one-cell
-    experiments.
+    """A panel of refractory cells, in the setting of the one-cell experiments.
+
+    3 Hz, calcium decay 0.8 a bin, noise 0.7.
     """
     network = independent(cells, np.random.default_rng(0), rate_hz=3.0, bin_rate=30.0)
     decay = -1.0 / (30.0 * float(np.log(0.8)))

@@ -65,8 +65,9 @@ def _settled(spec: SimulationSpec) -> dict[str, Any]:
 
 
 def make_network(spec: SimulationSpec, where: str) -> Network:
-    """The network of a simulated data set: generated, or read from an
-    edge list, with its biases tuned where asked.
+    """Make the network of a simulated data set.
+
+    It is generated or read from an edge list; its biases are tuned where the configuration asks for it.
     """
     check_network(spec, where)
     network = _generate(spec, where)
@@ -182,8 +183,9 @@ def _laws(options: dict[str, Any], drawn: dict[str, float]) -> dict[str, Any]:
 
 
 def measurement(spec: SimulationSpec) -> dict[str, Any]:
-    """``decay`` (seconds) and ``noise`` (fluorescence) of a data set: one number for all cells, or ``(N,)``
-    drawn from a panel's ranges.
+    """The ``decay`` (seconds) and ``noise`` (fluorescence) of a data set.
+
+    Each is one number for all cells, or ``(N,)`` numbers drawn from a panel's ranges.
     """
     drawn = [draw_instance(_ranges(spec), seed) for seed in spec.seeds]
     constants: dict[str, Any] = {"decay": spec.decay, "noise": spec.noise}

@@ -117,8 +117,9 @@ def slug(value: object) -> str:
 
 
 def flatten(settings: dict[str, Any], where: str) -> dict[str, Any]:
-    """Fold ``training`` into the phases and ``recognition`` into the
-    posterior, so that only RunSpec's keys remain.
+    """Fold ``training`` into the phases and ``recognition`` into the posterior.
+
+    Only the keys of ``RunSpec`` remain.
     """
     settings = dict(settings)
     known = ("training", "recognition", *keys(RunSpec))

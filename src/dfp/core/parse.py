@@ -1,5 +1,6 @@
-"""From plain mappings to typed dataclasses, strictly: an unknown key, a
-wrong type or a bad value is one sentence.
+"""Strict conversion of plain mappings to typed dataclasses.
+
+An unknown key, a wrong type or a bad value is refused in one sentence.
 """
 
 from __future__ import annotations

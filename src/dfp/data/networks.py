@@ -175,11 +175,9 @@ def sparse_random(
     """A random directed network: each ordered pair of different cells is joined with probability ``density``.
 
     Weights are N(weight_mean, weight_sd²), independent for each basis function. With ``excitatory_fraction``
-    given, Dale's law
-    holds: that fraction of the cells (rounded, drawn at random) excites and the others inhibit all they
-        reach, and the weights are
-    ±|N(weight_mean, weight_sd²)| with the sign of the sending cell. Biases are logit(rate_hz / bin_rate) +
-    N(0, bias_sd²).
+    given, Dale's law holds: that fraction of the cells (rounded, drawn at random) excites and the others
+    inhibit all they reach, and the weights are ±|N(weight_mean, weight_sd²)| with the sign of the sending
+    cell. Biases are logit(rate_hz / bin_rate) + N(0, bias_sd²).
 
     Args:
         cells: N.

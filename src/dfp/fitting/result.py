@@ -64,8 +64,10 @@ class Result:
         return restored(self.payload, "the fit", choose_device(device))
 
     def save(self, folder: str | PathLike[str]) -> None:
-        """Write ``checkpoint.pt`` (for ``dfp.load``, ``dfp.infer`` and the command ``dfp infer``),
-        ``spikes.csv``, ``cells.csv`` and ``connections.csv``, as ``dfp fit`` does; each whole or not at all.
+        """Write the result into a folder, as ``dfp fit`` does; each file whole or not at all.
+
+        The files are ``checkpoint.pt`` (for ``dfp.load``, ``dfp.infer`` and the command ``dfp infer``),
+        ``spikes.csv``, ``cells.csv`` and ``connections.csv``.
         """
         place = Path(folder)
         if self.before is not None:

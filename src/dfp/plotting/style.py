@@ -131,8 +131,10 @@ METRICS = {
 
 
 def family(row: pd.Series[Any] | dict[str, Any]) -> str:
-    """The family of a table's row: its `family` label where given, else derived from posterior, objective and
-    sampler."""
+    """The family of a table's row.
+
+    It is the `family` label where given, else derived from posterior, objective and sampler.
+    """
     for column in ("family", "posterior"):
         name = row.get(column)
         if isinstance(name, str) and name:

@@ -32,8 +32,9 @@ from dfp.samplers.relaxations import Relaxation
 
 @dataclass(frozen=True)
 class Layers(ABC):
-    """Flows of blocks that begin at the same bins, each for every trial and cell. K of them; M blocks of D
-    bins, the first and the last possibly shorter.
+    """Flows of blocks that begin at the same bins, each for every trial and cell.
+
+    There are K of them, each of M blocks of D bins, the first and the last possibly shorter.
 
     What does not wait for the flow before is computed for all of them at once: the constraint, the
     determinants.
@@ -272,8 +273,9 @@ class LatentFlow(Posterior):
         return ()
 
     def _layers(self, first: int, start: int, outputs: Tensor) -> Layers:
-        """Every other flow from ``first`` on, from what the features say, ``(B, N, K, 3, T)``: vectors first,
-        then numbers.
+        """Every other flow from ``first`` on, from what the features say, ``(B, N, K, 3, T)``.
+
+        The vectors come first, then the numbers.
         """
         block, count = self.config.block, self.places.shape[2]
         outputs = outputs[:, :, first::2].permute(2, 0, 1, 3, 4)

@@ -67,8 +67,9 @@ def read_catalogue(experiments: Path) -> list[Entry]:
 
 
 def load_claims(experiments: Path) -> tuple[Claim, ...]:
-    """All claims, in the catalogue's order and by experiment in the experiments' own; none where there is
-    neither a catalogue nor a ``claims.py``.
+    """All claims, in the catalogue's order and by experiment in the experiments' own.
+
+    There are none where there is neither a catalogue nor a ``claims.py``.
 
     Raises:
         UserError: as ``read_catalogue``; for a claim that an experiment judges and the catalogue lacks; and

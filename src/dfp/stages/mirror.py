@@ -10,8 +10,10 @@ from dfp.tracking.tracker import mirror_metrics
 
 
 def mirror_evaluation(checkpoint: Path, metrics: Path, wandb: str) -> None:
-    """Add the means of ``metrics`` (of ``evaluate``) to the W&B run that config.json beside the checkpoint
-    names; ``wandb`` is ``offline``, ``online`` or ``disabled``."""
+    """Add the means of ``metrics`` (of ``evaluate``) to the W&B run of their training.
+
+    The config.json beside the checkpoint names it; ``wandb`` is ``offline``, ``online`` or ``disabled``.
+    """
     config = checkpoint.with_name("config.json")
     if wandb == "disabled" or not config.is_file():
         return

@@ -42,8 +42,9 @@ def peers(
     settings: Path | None = None,
     overrides: Path | None = None,
 ) -> None:
-    """Write the scores of an experiment's peers on a data set to ``out``, each in the form of a run of its
-    name.
+    """Write the scores of an experiment's peers on a data set to ``out``.
+
+    They have the form of runs, each with the method's name.
 
     ``oasis`` is scored on recorded spikes. ``glm_true_spikes``, ``oasis_glm`` and ``oasis_correlation`` are
     scored on the weights of a network, with the ``settings`` that ``tune_peers`` chose, ``gibbs_em`` and
@@ -89,8 +90,9 @@ def _tuned(method: str, data: Dataset, settings: PeerSettings) -> Callable[[], N
 
 
 def tune_peers(experiment: Path, scale: str, data: Path, out: Path, overrides: Path | None = None) -> None:
-    """Choose the settings of an experiment's peers on the network in ``data``, which they are not scored on,
-    and write them to ``out``: a JSON object of ``PeerSettings`` by method.
+    """Choose the settings of an experiment's peers on the network in ``data`` and write them to ``out``.
+
+    The peers are not scored on that network. ``out`` is a JSON object of ``PeerSettings`` by method.
     """
     exp = load_experiment(experiment, scale, overrides)
     separate = Deconvolved(Dataset.load(data))
@@ -132,8 +134,10 @@ def _labelled(
 
 
 def _oasis(data: Dataset, path: Path) -> pd.DataFrame:
-    """Scores of OASIS on the frames of recordings: an L1 penalty, an AR(1) calcium model, noise and decay
-    found by itself. Its output has arbitrary units.
+    """Scores of OASIS on the frames of recordings.
+
+    It has an L1 penalty and an AR(1) calcium model, and finds noise and decay by itself. Its output has
+    arbitrary units.
     """
     traces, spikes = data.evaluation
     if data.known or spikes is None:
@@ -151,8 +155,9 @@ def _oasis(data: Dataset, path: Path) -> pd.DataFrame:
 
 
 def _gibbs(method: str, exp: Experiment, data: Dataset) -> Callable[[], NetworkEstimate]:
-    """Weights from the exact likelihood, by blocked Gibbs: its maximum by stochastic-approximation EM, or the
-    posterior's mean under a normal prior.
+    """Weights from the exact likelihood, by blocked Gibbs.
+
+    They are its maximum, by stochastic-approximation EM, or the posterior's mean under a normal prior.
     """
     spec = exp.document.peers
     assert spec is not None
@@ -171,8 +176,10 @@ def _gibbs(method: str, exp: Experiment, data: Dataset) -> Callable[[], NetworkE
 
 
 def _mixing(drawn: WeightPosterior, data: Dataset) -> dict[str, float]:
-    """How far a chain of weights has come: ``gibbs_rhat`` and ``gibbs_effective_draws``, medians over the
-    weights; ``gibbs_acceptance``, mean over cells; ``weight_limit_correlation``, see ``limit_correlation``.
+    """How far a chain of weights has come.
+
+    ``gibbs_rhat`` and ``gibbs_effective_draws`` are medians over the weights, ``gibbs_acceptance`` is a mean
+    over cells; ``weight_limit_correlation``: see ``limit_correlation``.
     """
     found = {"gibbs_acceptance": float(drawn.acceptance.mean())}
     apart = ~np.eye(drawn.coupling.shape[2], dtype=bool)

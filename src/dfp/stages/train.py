@@ -39,8 +39,9 @@ def train(
     wandb: str = "offline",
     overrides: Path | None = None,
 ) -> None:
-    """Train ``run`` on ``data`` and write the checkpoint ``out``, with config.json, history.csv and
-    summary.json beside it.
+    """Train ``run`` on ``data`` and write the checkpoint ``out``.
+
+    config.json, history.csv and summary.json go beside it.
 
     A run that was cut off resumes from ``progress.pt`` beside the checkpoint, to the same result.
 

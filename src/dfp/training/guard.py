@@ -23,9 +23,10 @@ HALVINGS = 8
 
 @dataclass(frozen=True)
 class Guard:
-    """A projection: where ρ of ``distributions/branching.py`` exceeds ``rho`` after a step, all causal
-    weights of that law are multiplied by the largest factor found, by bisection in [0, 1], at which it does
-    not.
+    """A projection that keeps ρ of ``distributions/branching.py`` at most ``rho``.
+
+    Where ρ of a law exceeds it after a step, all causal weights of that law are multiplied by the largest
+    factor found, by bisection in [0, 1], at which it does not.
 
     A projection and not a penalty: a relaxed objective on too few sweeps rewards samples that have not
     converged without bound (tens of nats per bin), which outweighs any fixed penalty, and below the limit a
@@ -80,8 +81,10 @@ class Guard:
         return metrics
 
     def _project(self, law: CausalBernoulli, own: Sequence[Tensor | None], z: Tensor) -> dict[str, float]:
-        """Multiply the parameters of the terms of ``law``, ``own`` in their order (None: left alone). Where
-        no factor brings ρ below the limit, because a term that is left alone is beyond it, nothing is done.
+        """Multiply the parameters of the terms of ``law``, ``own`` in their order (None: left alone).
+
+        Nothing is done where no factor brings ρ below the limit because a term that is left alone is beyond
+        it.
         """
         alone = not law.couples_cells and all(p is None or len(p) == z.shape[-1] for p in own)
         rho = _rho(law, z, alone)
@@ -101,8 +104,9 @@ class Guard:
 
 
 def _like(drawn: Tensor, x: Tensor) -> Tensor:
-    """The first sample of ``drawn`` ``(S, B', T', N)`` as the trials and bins of x, ``(1, B, T, N)``: a step
-    may draw simulated trials beside the recorded ones or in their place, with bins before them.
+    """The first sample of ``drawn`` ``(S, B', T', N)`` as the trials and bins of x, ``(1, B, T, N)``.
+
+    A step may draw simulated trials beside the recorded ones or in their place, with bins before them.
     """
     which = torch.arange(len(x), device=x.device) % drawn.shape[1]
     return drawn[:1, which, drawn.shape[2] - x.shape[1] :].detach()

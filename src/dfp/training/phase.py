@@ -121,8 +121,9 @@ class Phase:
                 return StraightThrough("sigma")
 
     def prepare(self, posterior: Posterior, step: int) -> None:
-        """Tell a refined posterior how it is refined at ``step``: number of
-        steps, and temperature where it follows the training's.
+        """Give a refined posterior the settings of its refinement at ``step``.
+
+        These are the number of steps, and the temperature where it follows the training's.
         """
         if not isinstance(posterior, Refined):
             return

@@ -162,8 +162,9 @@ class NetworkSteps:
         return log_probability.exp().reshape(self.oldest, self.rest, -1)
 
     def frames(self, x: Tensor) -> Tensor:
-        """``log N(x; mean, noise²)`` of frames ``(B, T, N)`` for every value of the cell's own last bins,
-        ``(T, B, N, 2^Lk)``; 0 if not observed.
+        """``log N(x; mean, noise²)`` of frames ``(B, T, N)`` for every value of the cell's own last bins.
+
+        ``(T, B, N, 2^Lk)``; 0 where a frame is not observed.
         """
         x = x.transpose(0, 1)[..., None]
         observed = torch.isfinite(x)

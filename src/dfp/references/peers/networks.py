@@ -1,5 +1,7 @@
-"""Connectivity without a posterior over spikes: regression on the true spikes, OASIS then regression, and
-lagged correlation of OASIS output.
+"""Connectivity without a posterior over spikes.
+
+There are three methods: regression on the true spikes, OASIS followed by regression, and lagged correlation
+of OASIS output.
 
 Each method has settings (how to deconvolve, what to make of the output, penalty, lag). They are chosen on a
 network of their own, whose weights are known: those whose estimates correlate best with the true weights.
