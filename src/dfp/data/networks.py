@@ -127,9 +127,8 @@ def rate_per_bin(rate_hz: float, bin_rate: float, source: str) -> float:
     """The spike probability of one bin, ``rate_hz / bin_rate``; a ``UserError`` unless in (0, 1)."""
     if not bin_rate > 0 or not 0 < rate_hz < bin_rate:
         raise UserError(
-            f"{source}: rate {rate_hz} Hz at a frame rate of {bin_rate} Hz, expected 0 < rate < frame "
-            "rate, "
-            "since a bin holds at most one spike"
+            f"{source}: rate {rate_hz} Hz at {bin_rate} bins a second, expected a rate above 0 and below "
+            "that, since a bin holds at most one spike"
         )
     return rate_hz / bin_rate
 
