@@ -75,8 +75,10 @@ def on_device(q: CausalBernoulli, device: str) -> CausalBernoulli:
 
 
 class GraphedSequential:
-    """The eager loop without its launches: ``BLOCK`` bins are captured once as a CUDA graph and replayed
-    along time, on fixed buffers for drive, noise and the last values.
+    """The eager loop without its kernel launches.
+
+    ``BLOCK`` bins are captured once as a CUDA graph and replayed along time, on fixed buffers for drive,
+    noise and the last values.
     """
 
     def __init__(self, q: CausalBernoulli, noise: Tensor, capture: bool = True) -> None:

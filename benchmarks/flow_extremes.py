@@ -107,7 +107,7 @@ def exact(layer: str, constraint: str, z: list[float], rest: list[Any]) -> mp.mp
     )
 
 
-def told(layer: Layer, kind: str, constraint: str, inputs: list[Tensor]) -> tuple[str, float]:
+def largest_error(layer: Layer, kind: str, constraint: str, inputs: list[Tensor]) -> tuple[str, float]:
     """Largest error, or how many of the values are not finite."""
     f, found = layer(*inputs)
     lost = ~(f.isfinite().all(-1) & found.isfinite())
@@ -153,7 +153,7 @@ def rows() -> Iterator[dict[str, Any]]:
                     layers[f"{package} {version(package)}"] = made[kind], "source"
             case = Case(f"{kind}, {name}, {str(dtype).removeprefix('torch.')}")
             for method, (layer, constraint) in layers.items():
-                measure, value = told(layer, kind, constraint, inputs)
+                measure, value = largest_error(layer, kind, constraint, inputs)
                 yield case.row(method, measure, "values" if measure == "not_finite" else "1", [value])
 
 

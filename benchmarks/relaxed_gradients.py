@@ -121,8 +121,9 @@ def sweeps() -> Iterator[dict[str, Any]]:
 
 
 def kept() -> Iterator[dict[str, Any]]:
-    """Bytes of all storages that backpropagation keeps after K sweeps, of a process that needs as many sweeps
-    as bins: a spike in the first one makes the next, and so on.
+    """Bytes of all storages that backpropagation keeps after K sweeps.
+
+    The process needs as many sweeps as bins: a spike in the first bin makes the next, and so on.
     """
     drive = torch.full((16, 1_000, 1), -4.0)
     drive[:, 0] = 4.0

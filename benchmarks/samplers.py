@@ -165,8 +165,10 @@ def rows(names: list[str], rounds: int, slow: bool) -> Iterator[dict[str, Any]]:
 
 
 def check(cell_bins: float) -> int:
-    """Draw that many cell-bins by two compiled routes, and a hundredth of them by an eager one in double
-    precision; how many differ."""
+    """How many cell-bins differ between two compiled routes, and between one of them and an eager route.
+
+    The compiled routes draw that many cell-bins, the eager one, in double precision, a hundredth of them.
+    """
     done = wrong = eager = wrong_eager = number = 0
     while done < cell_bins:
         kind = ("own", "sparse", "dense")[number % 3]

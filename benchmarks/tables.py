@@ -74,8 +74,10 @@ def in_turn(
     warm_up: int = 1,
     most: Mapping[str, int] | None = None,
 ) -> dict[str, list[Found]]:
-    """What every call returns in each round. All take turns within a round, another one first in each, so
-    that what the machine does beside meets all alike; the results of ``warm_up`` rounds are left out.
+    """What every call returns in each round.
+
+    All calls take turns within a round, and another one goes first in each, so that what the machine does
+    beside meets all alike. The results of ``warm_up`` rounds are left out.
 
     Args:
         most: rounds of calls that have fewer.
@@ -121,8 +123,11 @@ def write(frame: pd.DataFrame, out: Path | None, measures: Sequence[str] = ()) -
 def arguments(
     doc: str | None, rounds: int | None, out: Path | None = None, threads: bool = True
 ) -> argparse.ArgumentParser:
-    """``[out.csv] [--rounds N] [--threads N …]``; without rounds for what is not timed, without threads for
-    what does not depend on them.
+    """A parser of ``[out.csv] [--rounds N] [--threads N …]``.
+
+    What is not timed takes no rounds, and what does not depend on threads takes none.
+
+    What is not timed takes no rounds, and what does not depend on threads takes none.
     """
     parser = argparse.ArgumentParser(description=(doc or "").split("\n", maxsplit=1)[0])
     parser.add_argument("out", nargs="?", type=Path, default=out, help="CSV to write")

@@ -212,13 +212,13 @@ def measure(
         part: [step.get(part, np.zeros(2)) for step in spent]
         for part in dict.fromkeys(name for step in spent for name in step)
     }
-    told = Case(size, SIZES[size]["batch"], SIZES[size]["window"], SIZES[size]["cells"])
+    timed = Case(size, SIZES[size]["batch"], SIZES[size]["window"], SIZES[size]["cells"])
     method = f"{run}, {recognition}"
     rows = []
     for part, values in parts.items():
-        rows += told.times(method, values, part)
+        rows += timed.times(method, values, part)
         shares = np.array(values)[:, 0] / np.array(whole)[:, 0]
-        rows.append(told.row(method, "share", "1", shares, part))
+        rows.append(timed.row(method, "share", "1", shares, part))
     return rows, losses
 
 

@@ -35,8 +35,10 @@ def tick(sweeps: object) -> str:
 
 
 def gap_at_k(results: ResultTables) -> pd.DataFrame | None:
-    """The gap measured with K sweeps: from the table, or the evidence minus the bound with K sweeps; None
-    without either."""
+    """The gap measured with K sweeps; None where the table does not give it.
+
+    It is in the table, or the evidence minus the bound with K sweeps.
+    """
     if results.has("gap_at_k_per_bin"):
         return results.rows("gap_at_k_per_bin")
     if results.has("elbo_at_k_per_bin") and results.has("log_evidence_per_bin"):

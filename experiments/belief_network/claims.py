@@ -24,8 +24,10 @@ BIASED = ("mean_passing", "straight_through", "straight_through_sigma")
 
 
 def bound_metric(results: ResultTables, run: str) -> str:
-    """The exact bound where the units were enumerated, which its companion tells too; else that from
-    samples."""
+    """The name of the bound's metric: exact where the units were enumerated, else from samples.
+
+    That they were is seen from the companion of the exact bound.
+    """
     enumerated = results.metrics_of(run=run) & {"exact_bound", "exact_log_likelihood"}
     return "exact_bound" if enumerated else "bound"
 
@@ -116,8 +118,8 @@ def removes_amortisation(results: ResultTables) -> Iterator[Finding]:
     results.need("train_steps")
     for run in _runs(results):
         for trained in sorted(results.rows("gap_left", run=run)["train_steps"].unique()):
-            told = {"run": run, "train_steps": trained}
-            share = 1 - results.values("gap_left", **told) / results.values("gap_amortisation", **told)
+            labels = {"run": run, "train_steps": trained}
+            share = 1 - results.values("gap_left", **labels) / results.values("gap_amortisation", **labels)
             where = f"{NAMES[run]}, trained with n = {trained:g}"
             yield above(share, 0.5, "share of the amortisation gap closed", "share", where)
 

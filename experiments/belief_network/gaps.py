@@ -45,7 +45,9 @@ class Effort:
 
 
 def gaps(pair: Pair, refinement: Refinement, effort: Effort, x: Tensor, seed: int) -> dict[str, float]:
-    """Means over images ``(B, P)`` of, in nats,
+    """The gap of a recognition network in its parts, means over images ``(B, P)``, nats.
+
+    Returned are
 
     * ``gap_approximation``: log p(x) − bound of the image's own best q (an upper estimate);
     * ``gap_amortisation``: best q's bound − that of q_φ;

@@ -221,10 +221,10 @@ def gaps(results: ResultTables) -> Figure:
     counts = []
     for axes, n in zip(made, trained, strict=True):
         for place, name in enumerate(names):
-            told = {"run": name, "train_steps": n}
-            family = values(results.rows("gap_approximation", **told))
-            amortised = values(results.rows("gap_amortisation", **told))
-            left = family + values(results.rows("gap_left", **told))
+            labels = {"run": name, "train_steps": n}
+            family = values(results.rows("gap_approximation", **labels))
+            amortised = values(results.rows("gap_amortisation", **labels))
+            left = family + values(results.rows("gap_left", **labels))
             axes.barh(place, family.mean(), color=BARS[0], height=0.6)
             axes.barh(place, amortised.mean(), left=family.mean(), color=BARS[1], height=0.6)
             marks.bar(

@@ -31,8 +31,9 @@ ITERATIONS, SECONDS, LATE = "iterations", "seconds", "late"
 
 @dataclass(frozen=True)
 class BeliefNetworkStudy(Study):
-    """Directed belief networks trained by EM (Hjelm et al. 2015, section 4) with every number of refinement
-    steps, and refined with every number in test.
+    """Directed belief networks trained by EM with refinement (Hjelm et al. 2015, section 4).
+
+    Each is trained with every number of refinement steps, and refined with every number in test.
 
     Attributes:
         variants: by name.
@@ -145,52 +146,54 @@ class BeliefNetworkStudy(Study):
             training = self._training(variant, steps, seed, train)
             training.run(iterations=self.iterations)
             budget = budget or training.seconds
-            told = {"run": name, "seed": seed, "train_steps": steps}
-            first = told | {"budget": ITERATIONS}
+            labels = {"run": name, "seed": seed, "train_steps": steps}
+            first = labels | {"budget": ITERATIONS}
             scored = list(self._scored(variant, training.pair, test, first))
             yield from scored
             yield self._row(first, "milliseconds_per_iteration", 1000 * training.seconds / training.done)
             if steps in self.gap_steps:
                 yield from self._split(variant, training.pair, test, first)
             if steps == self.longest:  # it has had its time
-                yield from (row | {"budget": SECONDS} for row in [*scored, *self._spent(training, told)])
-            yield from self._further(variant, training, test, told, budget)
+                yield from (row | {"budget": SECONDS} for row in [*scored, *self._spent(training, labels)])
+            yield from self._further(variant, training, test, labels, budget)
 
     def _further(
-        self, variant: Variant, training: Training, test: Tensor, told: dict[str, Any], seconds: float
+        self, variant: Variant, training: Training, test: Tensor, labels: dict[str, Any], seconds: float
     ) -> Iterator[Row]:
-        """The same training, taken on to the seconds of the longest refinement and to the late iterations, in
-        the order in which it gets there.
+        """The same training, taken on further.
+
+        It goes on to the seconds of the longest refinement and to the late iterations, in the order in which
+        it gets there.
         """
         most = {SECONDS: math.inf, LATE: math.inf}
-        if told["train_steps"] in self.equal_time and told["train_steps"] != self.longest:
+        if labels["train_steps"] in self.equal_time and labels["train_steps"] != self.longest:
             most[SECONDS] = seconds
-        if told["run"] in self.late.variants and told["train_steps"] in self.late.train_steps:
+        if labels["run"] in self.late.variants and labels["train_steps"] in self.late.train_steps:
             most[LATE] = self.late.iterations
         while math.isfinite(min(most.values())):
             training.run(iterations=most[LATE], seconds=most[SECONDS])
             for kind, reached in ((SECONDS, training.seconds), (LATE, training.done)):
                 if reached >= most[kind]:
                     most[kind] = math.inf
-                    own = told | {"budget": kind}
+                    own = labels | {"budget": kind}
                     yield from self._scored(variant, training.pair, test, own)
                     yield from self._spent(training, own)
 
-    def _spent(self, training: Training, told: dict[str, Any]) -> Iterator[Row]:
+    def _spent(self, training: Training, labels: dict[str, Any]) -> Iterator[Row]:
         """What the training has had so far."""
-        yield self._row(told, "iterations", training.done)
-        yield self._row(told, "training_seconds", training.seconds)
+        yield self._row(labels, "iterations", training.done)
+        yield self._row(labels, "training_seconds", training.seconds)
 
-    def _split(self, variant: Variant, pair: Pair, test: Tensor, told: dict[str, Any]) -> Iterator[Row]:
+    def _split(self, variant: Variant, pair: Pair, test: Tensor, labels: dict[str, Any]) -> Iterator[Row]:
         """The gap in its parts."""
         refinement = variant.in_test(max(1, self.longest))
-        found = gaps(pair, refinement, self.effort, test[: self.gap_images], told["seed"])
+        found = gaps(pair, refinement, self.effort, test[: self.gap_images], labels["seed"])
         for metric, value in found.items():
-            yield self._row(told, metric, value)
+            yield self._row(labels, metric, value)
 
-    def _scored(self, variant: Variant, pair: Pair, test: Tensor, told: dict[str, Any]) -> Iterator[Row]:
+    def _scored(self, variant: Variant, pair: Pair, test: Tensor, labels: dict[str, Any]) -> Iterator[Row]:
         """Scores after every number of steps in test, along one path of refinement."""
-        rng = generator(10_000 + told["seed"], test.device)
+        rng = generator(10_000 + labels["seed"], test.device)
         start = pair.recognition(test).detach()
         path = [start, *variant.in_test(self.test_steps[-1]).path(pair.network, test, start, rng)]
         exact = Enumerated(pair.network, test) if self.enumerable(variant) else None
@@ -205,22 +208,23 @@ class BeliefNetworkStudy(Study):
             if exact is not None:
                 metrics |= {"exact_bound": exact.bound(zeta), "exact_log_likelihood": exact.log_evidence}
             for metric, values in metrics.items():
-                yield self._row(told | {"test_steps": steps}, metric, float(values.mean()))
+                yield self._row(labels | {"test_steps": steps}, metric, float(values.mean()))
 
-    def _row(self, told: dict[str, Any], metric: str, value: float) -> dict[str, Any]:
-        variant = self.variants[told["run"]]
+    def _row(self, labels: dict[str, Any], metric: str, value: float) -> dict[str, Any]:
+        variant = self.variants[labels["run"]]
         return {
             "dataset": self.images.kind,
             "posterior": variant.latents,
             "objective": variant.estimator,
-            **told,
+            **labels,
             "metric": metric,
             "value": value,
         }
 
     def _tuned(self, name: str, variant: Variant, train: Tensor) -> Iterator[Row]:
-        """Bound after the longest refinement, trained with it, of images kept from training, by rate; NaN
-        where the training diverges. A share has no rate above 1.
+        """Bound of images kept from training, after the longest refinement and trained with it, by rate.
+
+        NaN where the training diverges. A share has no rate above 1.
         """
         own, kept = train[: -self.tuning.images], train[-self.tuning.images :].double()
         most = 1.0 if variant.estimator == IMPORTANCE else math.inf
@@ -232,8 +236,8 @@ class BeliefNetworkStudy(Study):
                 value = self._refined_bound(tried, training.pair, kept)
             except NumericalError:
                 value = math.nan
-            told = {"run": name, "seed": self.tuning.seed, "train_steps": self.longest, "rate": rate}
-            yield self._row(told, "tuning_bound", value)
+            labels = {"run": name, "seed": self.tuning.seed, "train_steps": self.longest, "rate": rate}
+            yield self._row(labels, "tuning_bound", value)
 
     def _refined_bound(self, variant: Variant, pair: Pair, x: Tensor) -> float:
         rng = generator(10_000 + self.tuning.seed, x.device)

@@ -28,8 +28,10 @@ def _select(frame: pd.DataFrame, flow: bool) -> pd.DataFrame:
 
 
 def _pairs(results: ResultTables, metric: str, labels: list[str]) -> pd.DataFrame:
-    """|metric| of both, paired by seed at equal labels: columns `flow`, `pmf`, index labels and `(dataset,
-    seed)`."""
+    """|metric| of both runs, paired by seed at equal labels.
+
+    Columns `flow` and `pmf`, index labels and `(dataset, seed)`.
+    """
     results.need(*labels)
     frame = results.rows(metric)
     index = [*labels, *UNIT]

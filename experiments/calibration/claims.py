@@ -19,7 +19,7 @@ SAMPLERS = ("exact", "gibbs")
 NULL = (0.49, 0.51)
 
 
-def told(run: str) -> str:
+def text_of(run: str) -> str:
     """A run inside a sentence."""
     name = run_name(run)
     return name[0].lower() + name[1:]
@@ -54,7 +54,7 @@ def correlated(results: ResultTables) -> Iterator[Finding]:
     90% interval between 0.85 and 0.95, of spike counts in whole trials and in windows, over cells."""
     for run in CORRELATED:
         for window in windows(results) if run in results.runs else ():
-            yield from coverage(results, run, window, told(run))
+            yield from coverage(results, run, window, text_of(run))
 
 
 def factorised(results: ResultTables) -> Iterator[Finding]:

@@ -97,7 +97,7 @@ def joint_test(
         ``score = (mean_c ḡ_c − mean_r g_r) / √(var_c ḡ_c / C + var_r g_r / R)``.
 
     The chains are independent of each other, so that var_c ḡ_c holds all autocorrelation within a chain.
-    A sampler for other parameters, or another model, drifts away and is told apart more surely with more
+    A sampler for other parameters, or another model, drifts away and is noticed more surely with more
     steps. (Geweke 2004, JASA 99:799, there with one long chain and the parameters drawn too.)
 
     Args:

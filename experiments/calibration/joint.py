@@ -131,7 +131,7 @@ def _rows(sampler: str, planted: str, joint: Joint, seeds: list[int]) -> Iterato
             f"joint test: a {planted} filter one bin late in the {sampler} sampler was not caught (largest "
             f"score {largest:.1f} standard errors); more chains, steps or trials are needed"
         )
-    told = {
+    labels = {
         "run": f"{sampler}_{planted}_late" if planted else sampler,
         "posterior": "exact",
         "sampler": sampler,
@@ -139,7 +139,7 @@ def _rows(sampler: str, planted: str, joint: Joint, seeds: list[int]) -> Iterato
         "planted": planted,
     }
     for n, seed in enumerate(seeds):
-        one = told | {"seed": seed}
+        one = labels | {"seed": seed}
         for name, score in zip(joint.names, joint.scores[n], strict=True):
             yield one | {"metric": "joint_score", "function": name, "value": float(score)}
         yield one | {"metric": "joint_largest", "value": float(np.abs(joint.scores[n]).max())}

@@ -1,5 +1,7 @@
-"""Part of `calibration`: ranks, coverage and reliability of posteriors of single cells, and the null of the
-two-sample test."""
+"""Part of `calibration`: posteriors of single cells.
+
+Ranks, coverage and reliability, and the null of the two-sample test.
+"""
 
 from __future__ import annotations
 
@@ -44,8 +46,11 @@ CHAINS = 250_000
 
 @dataclass(frozen=True)
 class Trained:
-    """A posterior that the study trains: ``posterior`` as in a run, ``training`` over the panel's own,
-    ``warm_start`` the name of another one."""
+    """A posterior that the study trains.
+
+    ``posterior`` is as in a run, ``training`` is laid over the panel's own, ``warm_start`` is the name of
+    another posterior.
+    """
 
     posterior: dict[str, Any]
     training: dict[str, Any] = field(default_factory=dict)
@@ -125,14 +130,14 @@ def panel_rows(settings: Panel, device: torch.device) -> Iterator[Row]:
     model = CalciumNetwork(data.start, data.bin_rate, kernel_bins=data.kernel_bins).to(device)
     parameters = cell_parameters(model, settings.data.bins)
     exact = ExactPosterior(parameters, x)
-    told = {"posterior": "exact", "objective": "", "sampler": "exact"}
+    labels = {"posterior": "exact", "objective": "", "sampler": "exact"}
     z = exact.sample(settings.samples, generator(1, device))
-    yield from judged("exact", told, z, exact.marginals, truth, settings)
+    yield from judged("exact", labels, z, exact.marginals, truth, settings)
     states: dict[str, dict[str, Tensor]] = {}
     for name in settings.runs:
-        posterior, told = trained(name, settings, data, model, states, device)
+        posterior, labels = trained(name, settings, data, model, states, device)
         z, probability = drawn(posterior, x, settings.samples, generator(2, device))
-        yield from judged(name, told, z, probability, truth, settings)
+        yield from judged(name, labels, z, probability, truth, settings)
     yield from null_rows(settings, parameters, x)
 
 
@@ -157,8 +162,8 @@ def trained(
     for _ in Trainer(model, posterior, x, [phase], settings.seeds[0]).run():
         pass
     states[name] = {key: value.detach().clone() for key, value in posterior.state_dict().items()}
-    told = {"posterior": posterior.name, "objective": phase.objective.name, "sampler": phase.sampler.name}
-    return posterior, told
+    labels = {"posterior": posterior.name, "objective": phase.objective.name, "sampler": phase.sampler.name}
+    return posterior, labels
 
 
 def drawn(posterior: Posterior, x: Tensor, samples: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -179,11 +184,11 @@ def drawn(posterior: Posterior, x: Tensor, samples: int, rng: torch.Generator) -
 
 
 def judged(
-    run: str, told: Row, z: Tensor, probability: Tensor, truth: Tensor, settings: Panel
+    run: str, labels: Row, z: Tensor, probability: Tensor, truth: Tensor, settings: Panel
 ) -> Iterator[Row]:
     """The rows of one posterior, from its samples ``(S, B, T, N)`` and P(spike) ``(B, T, N)``."""
     rng = generator(3, z.device)
-    common = {"run": run, **told}
+    common = {"run": run, **labels}
     for window in settings.windows:
         label = common | {"window": window}
         ranks = window_ranks(z, truth, window, rng)
@@ -216,17 +221,17 @@ def window_ranks(z: Tensor, truth: Tensor, window: int, rng: torch.Generator) ->
     return statistics.randomised_ranks(picked, true_counts.gather(1, chosen)[:, 0], rng)
 
 
-def _uniform(told: Row, ranks: np.ndarray, curve: bool = False) -> Iterator[Row]:
+def _uniform(labels: Row, ranks: np.ndarray, curve: bool = False) -> Iterator[Row]:
     found = uniformity(ranks)
     for metric in ("distance", "excess", "p_ecdf", "p_chi2", "mean", "spread"):
-        yield told | {"metric": f"rank_{metric}", "value": getattr(found, metric)}
+        yield labels | {"metric": f"rank_{metric}", "value": getattr(found, metric)}
     if curve:
         for name in ("difference", "low", "high"):
             for at, value in zip(found.points, getattr(found, name), strict=True):
-                yield told | {"metric": f"ecdf_{name}", "at": round(float(at), 6), "value": float(value)}
+                yield labels | {"metric": f"ecdf_{name}", "at": round(float(at), 6), "value": float(value)}
 
 
-def _reliability(told: Row, probability: Tensor, truth: Tensor) -> Iterator[Row]:
+def _reliability(labels: Row, probability: Tensor, truth: Tensor) -> Iterator[Row]:
     """Said and happened by group of P(spike), all cells together; intervals by resampling trials of a cell.
 
     All bins of a trial are kept together, since they are dependent.
@@ -248,7 +253,7 @@ def _reliability(told: Row, probability: Tensor, truth: Tensor) -> Iterator[Row]
         values = {"said": diagram["said"][g], "happened": diagram["happened"][g], "low": low, "high": high}
         values["share"] = diagram["count"][g] / p.size
         for name, value in values.items():
-            yield told | {"metric": f"reliability_{name}", "group": int(g), "value": float(value)}
+            yield labels | {"metric": f"reliability_{name}", "group": int(g), "value": float(value)}
 
 
 def null_rows(settings: Panel, parameters: CellParameters, x: Tensor) -> Iterator[Row]:
@@ -262,5 +267,5 @@ def null_rows(settings: Panel, parameters: CellParameters, x: Tensor) -> Iterato
         for k in range(many):
             first, second = z[2 * k * size :, ..., n][:size], z[(2 * k + 1) * size :, ..., n][:size]
             value = two_sample_accuracy(first, second, marginals[..., n], traces[..., n], seed=k)
-            told = {"run": "exact", "posterior": "exact", "sampler": "exact", "dataset": f"cell_{seed}"}
-            yield told | {"seed": k, "metric": "two_sample_null", "value": value}
+            labels = {"run": "exact", "posterior": "exact", "sampler": "exact", "dataset": f"cell_{seed}"}
+            yield labels | {"seed": k, "metric": "two_sample_null", "value": value}

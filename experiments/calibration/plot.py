@@ -54,7 +54,7 @@ def look(results: ResultTables, run: str) -> tuple[str, str]:
     return style.colour(family), style.marker(str(row["objective"]), family)
 
 
-def told(window: float) -> str:
+def text_of(window: float) -> str:
     """A stretch in a legend."""
     return f"{style.number(window)} bins" if window else "whole trial"
 
@@ -92,7 +92,7 @@ def ranks(results: ResultTables) -> Figure:
             one.set_xlabel("Rank of the true count (share)")
             one.set_xticks([0, 0.5, 1])
     handles: list[Artist] = [
-        Line2D([], [], color=style.INK, ls=line, lw=1.6, label=f"counts, {told(window)}")
+        Line2D([], [], color=style.INK, ls=line, lw=1.6, label=f"counts, {text_of(window)}")
         for window, line in zip(stretches, LINES, strict=False)
     ]
     handles.append(Patch(color="#dcdcdc", label="95% band, simultaneous"))
@@ -128,7 +128,7 @@ def coverage(results: ResultTables) -> Figure:
             one.set_xlabel(f"Coverage of the {level} interval")
             one.locator_params(axis="x", nbins=4)
             if not number:
-                one.set_title(f"Counts, {told(window)}", pad=16)
+                one.set_title(f"Counts, {text_of(window)}", pad=16)
             drawn += groups
     for one in axes[:, 1:].ravel():
         one.tick_params(axis="y", labelleft=False)

@@ -35,8 +35,11 @@ class Calibration(Study):
     weights: Weights
 
     def rows(self, device: torch.device) -> Iterator[Row]:
-        """Rows of the runs ``exact`` and the panel's own (labels ``window``, ``at``, ``group``), of the joint
-        test (labels ``planted``, ``function``), and of the networks."""
+        """Rows of the runs ``exact`` and the panel's own, of the joint test, and of the networks.
+
+        The panel's have labels ``window``, ``at`` and ``group``, those of the joint test ``planted`` and
+        ``function``.
+        """
         yield from joint_rows(self.joint, device)
         yield from panel_rows(self.panel, device)
         yield from weight_rows(self.weights, device)

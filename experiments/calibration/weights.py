@@ -87,8 +87,8 @@ def weight_rows(settings: Weights, device: torch.device) -> Iterator[Row]:
             data, settings.sweeps, settings.burn_in, seed, prior.weight_sd, prior.other_sd
         )
         draws = gibbs.coupling[:, :, apart]
-        told = {"dataset": "network", "seed": seed}
-        run = told | {"run": "gibbs", "posterior": "exact", "sampler": "gibbs"}
+        labels = {"dataset": "network", "seed": seed}
+        run = labels | {"run": "gibbs", "posterior": "exact", "sampler": "gibbs"}
         rhat, size = diagnostics(draws[None])
         for level in LEVELS:
             low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2], axis=0)
@@ -103,12 +103,12 @@ def weight_rows(settings: Weights, device: torch.device) -> Iterator[Row]:
         chain = BlockedGibbs(start, data.bin_rate, data.kernel_bins, data.x, seed)
         assert isinstance(start, CalciumParameters)  # the sampler refuses others
         found = laplace(chain, start, prior, settings.newton_steps, settings.newton_samples)
-        exact = told | {"posterior": "exact", "sampler": "gibbs"}
+        exact = labels | {"posterior": "exact", "sampler": "gibbs"}
         yield from _laplace(exact | {"run": "laplace"}, found, found.sd, truth, draws)
         yield from _laplace(exact | {"run": "laplace_naive"}, found, found.naive_sd, truth, draws)
         q, z, learned = variational(settings, data, seed, device)
         found = laplace_of_samples(z, learned, prior, louis=False)
-        yield from _laplace(told | q | {"run": "fixed_point_naive"}, found, found.naive_sd, truth, draws)
+        yield from _laplace(labels | q | {"run": "fixed_point_naive"}, found, found.naive_sd, truth, draws)
 
 
 def blind(start: Parameters) -> Parameters:
@@ -131,11 +131,11 @@ def variational(
     for _ in Trainer(model, posterior, x, [phase], seed).run():
         pass
     z, _ = drawn(posterior, x.double(), settings.posterior_samples, generator(seed, device))
-    told = {"posterior": posterior.name, "objective": phase.objective.name, "sampler": phase.sampler.name}
-    return told, z.cpu().numpy(), model.parameters_now()
+    labels = {"posterior": posterior.name, "objective": phase.objective.name, "sampler": phase.sampler.name}
+    return labels, z.cpu().numpy(), model.parameters_now()
 
 
-def _laplace(told: Row, found: Laplace, sds: Array, truth: Array, draws: Array) -> Iterator[Row]:
+def _laplace(labels: Row, found: Laplace, sds: Array, truth: Array, draws: Array) -> Iterator[Row]:
     """Normal intervals against the truth ``(R, pairs)`` and against Gibbs draws ``(S, R, pairs)``."""
     apart = ~np.eye(sds.shape[1], dtype=bool)
     mode, sd = found.weights[:, apart], sds[:, apart]
@@ -143,12 +143,12 @@ def _laplace(told: Row, found: Laplace, sds: Array, truth: Array, draws: Array) 
         half = norm.ppf(0.5 + level / 2) * sd
         name = f"{100 * level:g}"
         inside = float((np.abs(truth - mode) < half).mean())
-        yield told | {"metric": f"weight_coverage_{name}", "value": inside}
+        yield labels | {"metric": f"weight_coverage_{name}", "value": inside}
         mass = float((np.abs(draws - mode) < half).mean())
-        yield told | {"metric": f"weight_gibbs_mass_{name}", "value": mass}
+        yield labels | {"metric": f"weight_gibbs_mass_{name}", "value": mass}
     spread = draws.std(0)
-    yield told | {"metric": "weight_sd_ratio", "value": float(np.exp(np.log(sd / spread).mean()))}
+    yield labels | {"metric": "weight_sd_ratio", "value": float(np.exp(np.log(sd / spread).mean()))}
     shift = np.sqrt((((mode - draws.mean(0)) / spread) ** 2).mean())
-    yield told | {"metric": "weight_shift", "value": float(shift)}
+    yield labels | {"metric": "weight_shift", "value": float(shift)}
     slope = np.polyfit(truth.ravel(), mode.ravel(), 1)[0]
-    yield told | {"metric": "weight_slope", "value": float(slope)}
+    yield labels | {"metric": "weight_slope", "value": float(slope)}

@@ -99,14 +99,15 @@ def accuracy(results: ResultTables) -> Figure:
 
 
 def _learned_runs(results: ResultTables) -> set[str]:
-    """Runs that learned the weights of the main setting, or of one that is not told."""
+    """Runs that learned the weights of the main setting, or of a setting that the table does not name."""
     frame = results.rows("weight_correlation")
     return {*learned(frame).query("setting == @MAIN")["run"], *frame.loc[frame["setting"].isna(), "run"]}
 
 
 def difference(results: ResultTables, metric: str, distance_to: float | None) -> pd.DataFrame:
-    """Fixed point less factorised, paired by network: a row a network, with its setting. With
-    ``distance_to`` the difference of the distances to that value, factorised less fixed point.
+    """Fixed point less factorised, paired by network: a row a network, with its setting.
+
+    With ``distance_to`` it is the difference of the distances to that value, factorised less fixed point.
     """
     frame = learned(labelled(results, metric, "setting", "family"))
     sides = [

@@ -28,8 +28,10 @@ TAIL = "predicted_by_tail"
 
 
 def errors(results: ResultTables, predictor: str = "predicted_growth") -> pd.DataFrame:
-    """Growth measured less predicted, one row a law, length and seed: columns `dataset`, `bins`, `seed`,
-    `value`."""
+    """Growth measured less predicted, one row a law, length and seed.
+
+    Columns `dataset`, `bins`, `seed`, `value`.
+    """
     results.need("bins")
     both = sides(results, predictor)
     return both.assign(value=both["measured"] - both["predicted"])[[*KEY, "value"]]
@@ -68,11 +70,11 @@ def grows_by_the_tail(results: ResultTables) -> Iterator[Finding]:
 
 def _within(results: ResultTables, predictor: str, name: str) -> Iterator[Finding]:
     for (dataset, bins), part in errors(results, predictor).groupby(["dataset", "bins"], sort=False):
-        where = f"{told(str(dataset))}, T = {number(bins)}, by {name}"
+        where = f"{text_of(str(dataset))}, T = {number(bins)}, by {name}"
         yield within(part["value"], -SWEEPS, SWEEPS, "growth, measured − predicted", "sweeps", where)
 
 
-def told(dataset: str) -> str:
+def text_of(dataset: str) -> str:
     """A law of the growth as a sentence says it: `network_1.5`, `cell_excited`."""
     kind, _, rest = dataset.partition("_")
     return f"20 cells, weights of sd {rest}" if kind == "network" else f"one {rest} cell"
@@ -80,13 +82,15 @@ def told(dataset: str) -> str:
 
 def _share(held: list[bool] | np.ndarray, measured: str, where: str) -> Finding:
     value, low, high = share_interval(held)
-    told = {"measured": measured, "unit": "share", "where": where}
-    return judge(value, low, high, len(held), (SHARE, np.inf), **told)
+    labels = {"measured": measured, "unit": "share", "where": where}
+    return judge(value, low, high, len(held), (SHARE, np.inf), **labels)
 
 
 def points(results: ResultTables) -> pd.DataFrame:
-    """The networks of the phase diagram's two grids: `exponent`, `rho`, `lyapunov`, `predicted_exponent` in
-    columns."""
+    """The networks of the phase diagram's two grids.
+
+    Columns `exponent`, `rho`, `lyapunov`, `predicted_exponent`.
+    """
     results.need("which")
     key = ["dataset", "seed"]
     names = ("exponent", "rho", "lyapunov", "predicted_exponent")

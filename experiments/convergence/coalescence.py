@@ -77,8 +77,10 @@ def changes(process: CausalBernoulli, noise: Tensor) -> Changes:
 
 
 def tail_rate(found: Changes, share: float = TAIL) -> float:
-    """λ in nats per sweep: ``ln Σ_(k ≥ m) (n_k − those at the end) / Σ_(k > m) n_k``, n_k the bins that sweep
-    k changes, m the start of the tail.
+    """λ in nats per sweep, by which the bins that still change die out over sweeps.
+
+    ``λ = ln Σ_(k ≥ m) (n_k − those at the end) / Σ_(k > m) n_k``, n_k the bins that sweep k changes, m the
+    start of the tail.
 
     Maximum likelihood for depths that are geometric from m on: each bin that changes goes on to the next
     sweep with probability e^(−λ), but for those at the end, of which that cannot be seen. 0 where no change

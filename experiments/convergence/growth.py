@@ -28,8 +28,10 @@ CELLS = ("factorised", "logistic_flow", "twisted")
 
 
 def sides(results: ResultTables, predictor: str) -> pd.DataFrame:
-    """Growth `measured` and `predicted`, one row a law, length and seed that has both: columns `dataset`,
-    `bins`, `seed` too."""
+    """Growth `measured` and `predicted`, one row a law, length and seed that has both.
+
+    Columns `dataset`, `bins` and `seed` too.
+    """
     columns = {"measured": "growth", "predicted": predictor}
     found = {
         name: results.rows(metric, run="growth").set_index(KEY)["value"] for name, metric in columns.items()
@@ -117,11 +119,11 @@ def _against(axes: Axes, frame: pd.DataFrame, within: float, look: dict[str, Any
     axes.plot(line, line, color=style.GUIDE, lw=1, zorder=1)
     for name, colour in look.items():
         own = frame[frame["dataset"] == name]
-        told = {"color": colour, "zorder": 2}
+        common = {"color": colour, "zorder": 2}
         axes.plot(
-            own["predicted"], own["measured"], _marker(name), ls="none", ms=2.8, mew=0, alpha=0.45, **told
+            own["predicted"], own["measured"], _marker(name), ls="none", ms=2.8, mew=0, alpha=0.45, **common
         )
-        edges.beyond(axes, own["predicted"], own["measured"], "x", ms=4, alpha=0.7, **told)
+        edges.beyond(axes, own["predicted"], own["measured"], "x", ms=4, alpha=0.7, **common)
         for _, part in own.groupby("bins"):
             _mean(axes, part, colour, _marker(name))
     axes.set_xlim(LOWEST, top)

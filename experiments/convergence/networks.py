@@ -116,8 +116,10 @@ def exponent(process: CausalBernoulli, made: Draw, rng: torch.Generator) -> floa
 def growth(
     law: Law, seed: int, bins: list[int], draws: int, device: torch.device, fewest: int = 2
 ) -> Iterator[tuple[int, str, float]]:
-    """(T, metric, value): mean sweeps over draws at each length, and against the shortest the growth,
-    measured and predicted from one run at the longest T of at most 10,000 (see ``predictions``).
+    """Sweeps at each length T and their growth, as ``(T, metric, value)``.
+
+    Metrics are the mean sweeps over draws and, against the shortest length, the growth as measured and as
+    predicted from one run at the longest T of at most 10,000 (see ``predictions``).
 
     Draws are fewer the longer they are: ``draws`` at the shortest, no fewer than ``fewest``.
     """
@@ -139,20 +141,21 @@ def growth(
     for name, value in found.items():
         yield reference, name, value
     rates = {"predicted_growth": -math.log(found["rho"]) if found["rho"] > 0 else math.inf} | {
-        told: found[name] for name, told in PREDICTED.items() if name in found
+        metric: found[name] for name, metric in PREDICTED.items() if name in found
     }
     for length in lengths[1:]:
         yield length, "growth", means[length] - means[lengths[0]]
-        for told, rate in rates.items():
+        for metric, rate in rates.items():
             if rate > 0:
-                yield length, told, math.log(length / lengths[0]) / rate
+                yield length, metric, math.log(length / lengths[0]) / rate
 
 
 def predictions(process: CausalBernoulli, made: Draw, seed: int) -> dict[str, float]:
-    """What one run of a network says: ``rho`` and, of a run with noise of its own, as it asks for the sweeps
-    themselves and must not see any that are measured, ``tail_rate`` in nats per sweep. Where nothing is
-    looked back to but the last bin, so that a bin is a sweep, ``lyapunov_rate`` (minus the largest Lyapunov
-    exponent) and ``pair_rate`` too.
+    """What one run of a network says of the sweeps of others.
+
+    ``rho``, and ``tail_rate`` in nats per sweep, which is taken from a run with noise of its own: it asks for
+    sweeps, and must not see any that are measured. Where only the last bin is looked back to, so that a bin
+    is a sweep, also ``lyapunov_rate`` (minus the largest Lyapunov exponent) and ``pair_rate``.
     """
     length, device = made.z.shape[2], made.z.device
     law = over(process, length)
@@ -170,8 +173,10 @@ def predictions(process: CausalBernoulli, made: Draw, seed: int) -> dict[str, fl
 def changing(
     law: Law, seed: int, bins: list[int], device: torch.device
 ) -> Iterator[tuple[int, int, str, float]]:
-    """(T, sweep, metric, value) of the run that ``tail_rate`` is taken from: ``changing``, the share of the
-    bins that the sweep changes, and ``changing_fit``, ``n_m e^(−λ (k − m)) / T`` from the tail's start on.
+    """How the run that ``tail_rate`` is taken from settles, as ``(T, sweep, metric, value)``.
+
+    ``changing`` is the share of the bins that the sweep changes, and ``changing_fit`` is ``n_m e^(−λ (k − m))
+    / T`` from the tail's start on.
     """
     length = predicting(law.bins or bins)
     process = over(law.process(seed, device), length)
@@ -185,9 +190,11 @@ def changing(
 
 @torch.no_grad()
 def exponents(law: Law, seed: int, bins: list[int], device: torch.device) -> Iterator[tuple[str, float]]:
-    """(metric, value): sweeps at two lengths, their growth exponent ``ln(s' / s) / ln(T' / T)`` (1 where they
-    grow as T), and what one of the shorter runs says: ρ, the largest Lyapunov exponent, and λ, by which s'
-    is ``s + ln(T' / T) / λ``, at most T': ``predicted_exponent``.
+    """Sweeps at two lengths, their growth exponent and its predictions, as ``(metric, value)``.
+
+    The exponent is ``ln(s' / s) / ln(T' / T)``, 1 where sweeps grow as T. One of the shorter runs predicts
+    it: by ρ, by the largest Lyapunov exponent, and by λ, with which s' is ``s + ln(T' / T) / λ``, at most T':
+    ``predicted_exponent``.
     """
     process = law.process(seed, device)
     rngs = [generator(10_000 * seed + number, device) for number in range(SHORT + 1)]

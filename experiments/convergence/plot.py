@@ -16,7 +16,7 @@ from dfp.plotting.over import tick, values
 from dfp.results.tables import ResultTables
 
 from . import growth as convergence_growth
-from .claims import AS_BINS, FEW, REFERENCE, SWEEPS, errors, guards, limit, points, told
+from .claims import AS_BINS, FEW, REFERENCE, SWEEPS, errors, guards, limit, points, text_of
 
 COLOURS = tuple(
     style.colour(name) for name in ("fixed_point", "factorised", "refined", "twisted", "logistic_flow")
@@ -74,14 +74,14 @@ def growth(results: ResultTables) -> Figure:
 def predictors(results: ResultTables) -> Figure:
     """What one run says of the growth, against the growth measured."""
     names = results.rows("sweeps", run="growth")["dataset"].unique()
-    return convergence_growth.predictors(results, SWEEPS, {name: told(name) for name in names})
+    return convergence_growth.predictors(results, SWEEPS, {name: text_of(name) for name in names})
 
 
 def _over_bins(results: ResultTables, name: str, lengths: list[int], place: int) -> Curve:
     frame = results.rows("sweeps", run="growth", dataset=name)
     rho = results.rows("rho", run="growth", dataset=name)["value"].mean()
     by = [(lengths.index(int(float(str(bins)))), values(part)) for bins, part in frame.groupby("bins")]
-    label = told(name).replace("20 cells, weights of sd", "weights of sd").removeprefix("one ")
+    label = text_of(name).replace("20 cells, weights of sd", "weights of sd").removeprefix("one ")
     return Curve(f"{label} (ρ = {rho:.2f})", by, COLOURS[place % 5], MARKERS[place % 5])
 
 

@@ -1,5 +1,8 @@
-"""When do fixed-point sweeps settle? Sweeps against length, couplings, rate and temperature, what one run
-predicts of them, and trainings with and without a guard."""
+"""When do fixed-point sweeps settle?
+
+Sweeps against length, couplings, rate and temperature, what one run predicts of them, and trainings with and
+without a guard.
+"""
 
 from __future__ import annotations
 
@@ -155,11 +158,13 @@ class Convergence(Study):
     def _diagram(self, device: torch.device) -> Iterator[Row]:
         for which, law in self.diagram.places() if self.diagram else ():
             assert self.diagram is not None
-            told = {"density": law.density, "rest_rate_hz": law.rate_hz, "weight_sd": law.weight_sd}
+            labels = {"density": law.density, "rest_rate_hz": law.rate_hz, "weight_sd": law.weight_sd}
             for seed in self.seeds[: self.diagram.networks]:
                 dataset = f"n{law.cells}_sd{law.weight_sd:g}_d{law.density:g}_r{law.rate_hz:g}"
                 for metric, value in exponents(law, seed, self.diagram.bins, device):
-                    yield _row("diagram", dataset, seed, metric, value, cells=law.cells, which=which, **told)
+                    yield _row(
+                        "diagram", dataset, seed, metric, value, cells=law.cells, which=which, **labels
+                    )
 
     def _temperatures(self, device: torch.device) -> Iterator[Row]:
         part = self.temperatures
@@ -169,8 +174,8 @@ class Convergence(Study):
             for seed in self.seeds:
                 found = relaxed(law, seed, part.bins, part.temperatures, device)
                 for temperature, metric, value in found:
-                    told = {"cells": law.cells, "weight_sd": sd, "temperature": temperature}
-                    yield _row("relaxed", f"sd{sd:g}", seed, metric, value, bins=part.bins, **told)
+                    labels = {"cells": law.cells, "weight_sd": sd, "temperature": temperature}
+                    yield _row("relaxed", f"sd{sd:g}", seed, metric, value, bins=part.bins, **labels)
 
     def _training(self, device: torch.device) -> Iterator[Row]:
         if self.training is None:

@@ -83,8 +83,9 @@ class Training:
 def look(
     model: CalciumNetwork, posterior: Posterior, x: Tensor, phase: Phase, step: int
 ) -> dict[str, Tensor]:
-    """What a posterior of independent cells is at a step, per cell ``(N,)``, on held-out traces
-    ``(B, T, N)``.
+    """What a posterior of independent cells is at a step, per cell ``(N,)``, on held-out traces.
+
+    The traces are ``(B, T, N)``.
 
     ``elbo_per_bin``: the bound from hard samples swept until still, nats; ``relaxed_per_bin``: what is
     maximised, with the sampler and the temperature of the step, no bound; ``residual``: mean change of a

@@ -54,8 +54,10 @@ def pair_ranges(given: Mapping[str, object], bin_rate: float) -> Ranges:
 
 
 def random_pairs(ranges: Ranges, seeds: Sequence[int], bin_rate: float) -> Pairs:
-    """A pair a seed: both cells' parameters and both weights drawn independently, uniform, noise uniform in
-    its logarithm. A value depends on the pair's seed, the cell's place, its name and its range only.
+    """A pair of cells for each seed, all its parameters and both weights drawn independently.
+
+    They are uniform, the noise uniform in its logarithm. A value depends on the pair's seed, the cell's
+    place, its name and its range only.
 
     Args:
         ranges: of ``pair_ranges``.

@@ -98,19 +98,19 @@ class CoupledInstances(Study):
             noise=pairs.noise, kernel_bins=self.kernel_bins, allow_supercritical=True,
         )  # fmt: skip
         exact = _Exact(data, self.samples, device)
-        for metric, values in {**true_values(pairs), **exact.told}.items():
-            yield from self._told("exact", {"posterior": "exact"}, metric, values)
+        for metric, values in {**true_values(pairs), **exact.metrics}.items():
+            yield from self._by_seed("exact", {"posterior": "exact"}, metric, values)
         trained: dict[str, Posterior] = {}
         for run, spec in self._specs.items():
             posterior = trained[run] = _trained(spec, data, trained, device)
             phase = make_phases(spec, run)[-1]
-            told = {"posterior": spec.posterior["kind"], "objective": phase.objective.name}
-            told |= {"sampler": phase.sampler.name, **spec.labels}
+            labels = {"posterior": spec.posterior["kind"], "objective": phase.objective.name}
+            labels |= {"sampler": phase.sampler.name, **spec.labels}
             for metric, values in _measured(posterior, data, exact, self.samples, device).items():
-                yield from self._told(run, told, metric, values)
+                yield from self._by_seed(run, labels, metric, values)
 
-    def _told(self, run: str, told: dict[str, Any], metric: str, values: Tensor) -> Iterator[Row]:
-        common = {"run": run, "dataset": "pairs", "bins": self.bins, **told, "metric": metric}
+    def _by_seed(self, run: str, labels: dict[str, Any], metric: str, values: Tensor) -> Iterator[Row]:
+        common = {"run": run, "dataset": "pairs", "bins": self.bins, **labels, "metric": metric}
         for seed, value in zip(self.seeds, values.tolist(), strict=True):
             yield {**common, "seed": seed, "value": value}
 
@@ -136,8 +136,9 @@ def _check_run(spec: RunSpec, where: str) -> None:
 
 
 def true_values(pairs: Pairs) -> dict[str, Tensor]:
-    """The parameters of each pair as ``true_<name>``, ``(P,)``: means over its cells; of the weights the mean
-    size, and their sum.
+    """The parameters of each pair as ``true_<name>``, ``(P,)``.
+
+    They are means over its cells; of the weights the mean size, and their sum.
     """
     found = {f"true_{name}": values.mean(1) for name, values in pairs.drawn.items() if name != "coupling"}
     found["true_noise"] = np.exp(np.log(pairs.drawn["noise"]).mean(1))
@@ -152,8 +153,9 @@ def as_trial(z: Tensor) -> Tensor:
 
 
 def cross_covariance(z: Tensor) -> Tensor:
-    """``cov(z_i[t], z_j[t + 1])`` over samples of a pair's two cells, averaged over trials, bins and both
-    directions, ``(P,)``, of samples ``(S, B, T, 2P)``.
+    """``cov(z_i[t], z_j[t + 1])`` of a pair's two cells, ``(P,)``, from samples ``(S, B, T, 2P)``.
+
+    It is averaged over trials, bins and both directions.
     """
     total = z.new_zeros(z.shape[-1] // 2, dtype=torch.float64)
     for trial in z.unbind(1):
@@ -166,8 +168,9 @@ def cross_covariance(z: Tensor) -> Tensor:
 
 
 class _Exact:
-    """The exact posterior of every pair: log-evidence ``(B, P)``, samples ``(S, B, T, 2P)`` and what they
-    say.
+    """The exact posterior of every pair.
+
+    It holds the log-evidence ``(B, P)``, samples ``(S, B, T, 2P)`` and their ``metrics``.
     """
 
     def __init__(self, data: Dataset, samples: int, device: torch.device) -> None:
@@ -193,7 +196,7 @@ class _Exact:
         self.z = torch.cat(drawn, -1)
         mean, sd = count_moments(as_trial(self.z))
         self.counts = mean
-        self.told = {
+        self.metrics = {
             "log_evidence_per_bin": self.log_evidence.mean(0) / x.shape[1],
             "count_mean_exact": mean.mean(0),
             "count_sd_exact": sd.mean(0),

@@ -31,10 +31,10 @@ def paired(first: pd.DataFrame, second: pd.DataFrame) -> Iterator[tuple[str, pd.
         for name, frame in (("first", first), ("second", second))
     }
     for key, part in pd.concat(sides, axis=1, join="inner").groupby(level=SETTING, sort=False):
-        yield told(key), part
+        yield text_of(key), part
 
 
-def told(setting: Sequence[object]) -> str:
+def text_of(setting: Sequence[object]) -> str:
     """The text of a setting: family, bins, noise."""
     family, bins, noise = setting
     return f"{family} posterior, T = {bins}, noise {float(str(noise)):g}"
@@ -62,8 +62,10 @@ def unbiased(results: ResultTables) -> Iterator[Finding]:
 
 
 def pooled(results: ResultTables, run: str, part: str) -> pd.Series[float]:
-    """Root mean square of the relative bias over lengths and noise, by family, temperature and seed: the root
-    of the mean of its unbiased squares, with that mean's sign, so that it scatters around 0 without a bias.
+    """Root mean square of the relative bias over lengths and noise, by family, temperature and seed.
+
+    It is the root of the mean of its unbiased squares, with that mean's sign, so that it scatters around 0
+    without a bias.
     """
     results.need("temperature")
     frame = exact_samples(results, "squared_bias", run=run, part=part)

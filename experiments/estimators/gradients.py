@@ -43,8 +43,9 @@ class Estimate:
 
     @property
     def squared_bias(self) -> Tensor:
-        """``(‖ḡ − g*‖² − Σ_d s²_d / n) / ‖g*‖²``, ``(...)``: unbiased for ‖E g − g*‖² / ‖g*‖², so that it
-        scatters around 0, below it too, where there is no bias.
+        """``(‖ḡ − g*‖² − Σ_d s²_d / n) / ‖g*‖²``, ``(...)``, unbiased for ``‖E g − g*‖² / ‖g*‖²``.
+
+        Where there is no bias it scatters around 0, below it too.
         """
         error = (self.mean - self.exact).square().sum(-1)
         return (error - self.variance.sum(-1) / self.draws) / self.norm.square()
@@ -66,8 +67,9 @@ class Estimate:
 
     @property
     def relative_sd(self) -> Tensor:
-        """``√(Σ_d s²_d) / ‖g*‖`` of a single draw, ``(...)``. Its square is the number of draws whose mean
-        has a signal-to-noise ratio of 1.
+        """``√(Σ_d s²_d) / ‖g*‖`` of a single draw, ``(...)``.
+
+        Its square is the number of draws whose mean has a signal-to-noise ratio of 1.
         """
         return self.variance.sum(-1).sqrt() / self.norm
 
@@ -119,7 +121,8 @@ class Moments:
 
 
 def independent_copies(values: Tensor, copies: int) -> Tensor:
-    """Every cell's values ``(..., I)`` as ``copies`` cells side by side, ``(..., copies · I)``, a leaf that
-    requires a gradient: copy c of cell i is cell ``c · I + i``.
+    """Every cell's values ``(..., I)`` as ``copies`` cells side by side, ``(..., copies · I)``.
+
+    The result is a leaf that requires a gradient; copy c of cell i is cell ``c · I + i``.
     """
     return values.detach().repeat(*([1] * (values.dim() - 1)), copies).requires_grad_()

@@ -81,8 +81,9 @@ class Panel:
 
 
 class Copies:
-    """Every cell of a panel several times side by side, each copy with leaf parameters of its own: since
-    independent cells share nothing, the gradient of one loss holds an independent draw for every copy.
+    """Every cell of a panel several times side by side, each copy with leaf parameters of its own.
+
+    Since independent cells share nothing, the gradient of one loss holds an independent draw for every copy.
     """
 
     def __init__(self, panel: Panel, copies: int) -> None:
@@ -98,8 +99,9 @@ class Copies:
         self.unknowns: list[Tensor] = [drive, *([taps] if taps.shape[0] else []), *learned]
 
     def estimate(self, phase: Phase, draws: int, rng: torch.Generator) -> tuple[Estimate, float]:
-        """At least ``draws`` independent gradients of the phase's objective, and the seconds that each took
-        in the fastest batch.
+        """At least ``draws`` independent gradients of the phase's objective, and the seconds of each.
+
+        The seconds are those of the fastest batch.
 
         Args:
             rng: on the panel's device.

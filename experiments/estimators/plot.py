@@ -62,8 +62,10 @@ HEATS = (
 
 
 def wide(results: ResultTables) -> pd.DataFrame:
-    """One row for every estimator, setting, instance and part, metrics as columns; `bias` is the relative
-    bias, but at least the error by chance, and `seen` tells whether it exceeds that clearly.
+    """One row for every estimator, setting, instance and part, metrics as columns.
+
+    `bias` is the relative bias, but at least the error by chance, and `seen` says whether it clearly exceeds
+    that.
     """
     labels = [
         "run",

@@ -60,10 +60,10 @@ class Job:
         return part == "theta" and self.point == "prior" and not self.factorised
 
     def __str__(self) -> str:
-        told = [f"T = {self.bins}", POSTERIORS[self.factorised], f"point {self.point}"]
-        told += [f"{self.sweeps} sweeps"] if self.sweeps else []
-        told += [f"temperature {self.temperature:g}"] if self.temperature else []
-        return f"{self.estimator} ({', '.join(told)})"
+        parts = [f"T = {self.bins}", POSTERIORS[self.factorised], f"point {self.point}"]
+        parts += [f"{self.sweeps} sweeps"] if self.sweeps else []
+        parts += [f"temperature {self.temperature:g}"] if self.temperature else []
+        return f"{self.estimator} ({', '.join(parts)})"
 
 
 def unbiased_parts(phase: Phase, factorised: bool, bins: int, reach: int, sweeps: int) -> tuple[str, ...]:
@@ -87,8 +87,9 @@ def unbiased_parts(phase: Phase, factorised: bool, bins: int, reach: int, sweeps
 
 @dataclass(frozen=True)
 class Estimators(Study):
-    """Gradients of the single-sample ELBO of one cell, many independent draws of each estimator, held against
-    the exact gradient by enumeration of all 2^T paths.
+    """Gradients of the single-sample ELBO of one cell, held against the exact gradient.
+
+    Of each estimator many independent draws are made; the exact gradient is by enumeration of all 2^T paths.
 
     Attributes:
         estimators: by name, ``objective`` and ``relaxation`` as in a training phase.
@@ -240,8 +241,9 @@ class Estimators(Study):
         )
 
     def threshold(self, jobs: list[Job]) -> float:
-        """|z| above which an estimator that should have no bias is said to have one; for all coordinates of
-        all jobs together.
+        """|z| above which an estimator that should have no bias is said to have one.
+
+        It holds for all coordinates of all jobs together.
         """
         tests = 0
         for job in jobs:
@@ -302,7 +304,7 @@ class Estimators(Study):
             "posterior": POSTERIORS[job.factorised],
             "objective": job.phase.objective.name,
             "sampler": job.phase.sampler.name,
-            "family": POSTERIORS[job.factorised],  # rows are told apart by labels, and `posterior` is none
+            "family": POSTERIORS[job.factorised],  # labels keep rows apart, and `posterior` is none
             "bins": job.bins,
             "noise": self.noise[cell // len(self.seeds)],
             "temperature": job.temperature,

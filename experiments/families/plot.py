@@ -118,8 +118,10 @@ def of_problem(results: ResultTables, panel: Panel) -> list[str]:
 
 
 def extrapolated(results: ResultTables, panel: Panel) -> pd.DataFrame:
-    """The sequential posterior of many cells: the fixed point's values, which draws the same spikes on the
-    same noise, its seconds times the ratio of both's steps on the short networks, geometric mean.
+    """The sequential posterior of many cells, whose values are the fixed point's.
+
+    It draws the same spikes on the same noise. Its seconds are the fixed point's times the ratio of both's
+    steps on the short networks, geometric mean.
     """
     if panel.of != MANY or not results.has("seconds_per_step", of=MANY, run="sequential"):
         return pd.DataFrame(columns=["seconds", "value"])

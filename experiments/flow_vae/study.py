@@ -82,8 +82,10 @@ class FlowVaeStudy(Study):
             )
 
     def rows(self, device: torch.device) -> Iterator[Row]:
-        """``bound``, ``evidence`` (importance-weighted) and ``gap``, their difference, on test images, and
-        ``train_bound``; nats per image, by flow, seed and label ``length``."""
+        """``bound``, ``evidence`` (importance-weighted), their difference ``gap``, and ``train_bound``.
+
+        The first three are of test images; all are nats per image, by flow, seed and label ``length``.
+        """
         images = self.images.load()
         plain = FlowSpec("planar", rate=self.rate)
         runs = [("none", plain, 0)]
@@ -92,8 +94,8 @@ class FlowVaeStudy(Study):
             vae = self._trained(images, spec, length, device)
             for metric, values in self._scores(images, vae, device).items():
                 for seed, value in zip(self.seeds, values.tolist(), strict=True):
-                    told = {"run": name, "dataset": self.images.kind, "seed": seed, "length": length}
-                    yield told | {"metric": metric, "value": value}
+                    labels = {"run": name, "dataset": self.images.kind, "seed": seed, "length": length}
+                    yield labels | {"metric": metric, "value": value}
 
     def _trained(self, images: ImageSet, spec: FlowSpec, length: int, device: torch.device) -> FlowVae:
         train = torch.as_tensor(images.train, device=device)

@@ -29,8 +29,10 @@ class Bound:
         return (beta * self.log_joint - self.log_q).mean(0)
 
     def evidence(self) -> Tensor:
-        """``log (1/S) Σ p(x, z)/q(z | x)``, ``(R, B)``: a bound on log p(x) too, tighter with every sample
-        (Burda et al. 2016)."""
+        """``log (1/S) Σ p(x, z)/q(z | x)``, ``(R, B)``: a bound on log p(x) (Burda et al. 2016).
+
+        It is tighter with every sample.
+        """
         return (self.log_joint - self.log_q).logsumexp(0) - math.log(len(self.log_q))
 
 

@@ -62,8 +62,9 @@ def energies(names: Sequence[str], z: Tensor) -> Tensor:
 
 
 def temperature(step: int, steps: int, anneal: float) -> float:
-    """β of a step: ``min(1, 0.01 + t/T)``, the source's, with T a share ``anneal`` of all steps in place of
-    10,000 of its 500,000.
+    """β of a step: ``min(1, 0.01 + t/T)``, as in the source.
+
+    T is a share ``anneal`` of all steps, in place of 10,000 of the source's 500,000.
     """
     return min(1.0, 0.01 + step / (anneal * steps)) if anneal else 1.0
 

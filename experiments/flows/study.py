@@ -17,7 +17,7 @@ from dfp.results.tables import Row
 
 from .fits import Fit, densities, fit, grid, score
 
-#: densities below are told as 0, which keeps the table short
+#: densities below are written as 0, which keeps the table short
 FAINT = 1e-5
 
 
@@ -91,8 +91,10 @@ class Flows(Study):
             raise UserError(f"anneal: found {self.anneal:g}, expected a share between 0 and 1")
 
     def rows(self, device: torch.device) -> Iterator[Row]:
-        """``kl``, ``kl_walls``, ``outside`` (see ``Scores``) by flow, energy, seed and label ``length``;
-        ``density`` of the first seed, and of the run ``truth``, on a grid of labels ``x``, ``y``.
+        """Scores by flow, energy, seed and label ``length``, and densities on a grid.
+
+        Scores are ``kl``, ``kl_walls`` and ``outside`` (see ``Scores``). ``density`` is that of the first
+        seed, and of the run ``truth``; the grid's labels are ``x`` and ``y``.
         """
         yield from self._truth()
         for name, spec in self.flows.items():
@@ -104,28 +106,28 @@ class Flows(Study):
 
     def _fitted(self, name: str, how: Fit, device: torch.device) -> Iterator[Row]:
         density = fit(self.energies, self.seeds, how, device)
-        told = {"run": name, "length": how.length}
+        labels = {"run": name, "length": how.length}
         for metric, values in vars(score(self.energies, density, self.points)).items():
             for energy, line in zip(self.energies, values.tolist(), strict=True):
                 for seed, value in zip(self.seeds, line, strict=True):
-                    yield told | {"dataset": energy, "seed": seed, "metric": metric, "value": value}
+                    yield labels | {"dataset": energy, "seed": seed, "metric": metric, "value": value}
         if self.cells:
             axis, points = grid(self.cells)
             found = densities(density, 0, points.to(device)).cpu()
             for energy, values in zip(self.energies, found.T, strict=True):
-                yield from self._picture(told | {"dataset": energy}, axis, values)
+                yield from self._picture(labels | {"dataset": energy}, axis, values)
 
     def _truth(self) -> Iterator[Row]:
         for name in self.energies:
             log_z = log_normaliser(ENERGIES[name])
-            told = {"run": "truth", "dataset": name, "seed": self.seeds[0]}
-            yield told | {"metric": "log_z", "value": log_z}
+            labels = {"run": "truth", "dataset": name, "seed": self.seeds[0]}
+            yield labels | {"metric": "log_z", "value": log_z}
             if self.cells:
                 axis, points = grid(self.cells)
-                yield from self._picture(told, axis, torch.exp(-ENERGIES[name](points) - log_z))
+                yield from self._picture(labels, axis, torch.exp(-ENERGIES[name](points) - log_z))
 
-    def _picture(self, told: dict[str, Any], axis: torch.Tensor, values: torch.Tensor) -> Iterator[Row]:
+    def _picture(self, labels: dict[str, Any], axis: torch.Tensor, values: torch.Tensor) -> Iterator[Row]:
         places = [(x, y) for x in axis.tolist() for y in axis.tolist()]
         for (x, y), value in zip(places, values.tolist(), strict=True):
-            row = told | {"seed": self.seeds[0], "x": round(x, 4), "y": round(y, 4)}
+            row = labels | {"seed": self.seeds[0], "x": round(x, 4), "y": round(y, 4)}
             yield row | {"metric": "density", "value": float(f"{value:.3g}") if value > FAINT else 0.0}

@@ -68,8 +68,10 @@ def ranked(axes: Axes, one: Judged, says: str, axis: str, note: str = "", noun: 
 def plane(
     axes: Axes, one: Judged, where: pd.DataFrame, horizontal: str, vertical: str, labels: Labels
 ) -> None:
-    """The instances in a plane of two parameters: the shade tells the value, an open ring that the claim
-    fails."""
+    """The instances in a plane of two parameters.
+
+    The shade tells the value, an open ring that the claim fails.
+    """
     frame = where.loc[one.by_cell.index]
     held = one.holds.to_numpy()
     limits = Normalize(min(0.0, float(one.by_cell.min())), float(one.by_cell.max()))

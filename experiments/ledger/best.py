@@ -18,10 +18,9 @@ Law = TypeVar("Law", bound=FamilyMembers)
 def best_drives(log_p: Tensor, paths: Tensor, start: Law, steps: int = 200) -> tuple[Law, Tensor]:
     """Members with every trace's drive at its best and all other weights as they are; their ELBO, ``(M,)``.
 
-    Between the best member, whose weights are a trace's own too, and the amortised posterior, whose drive
-    comes from a network: what is lost above it is for the sharing of weights,
-    what is lost below it for the network.
-    Arguments as for ``best_members``.
+    They lie between the best member, whose weights are a trace's own too, and the amortised posterior, whose
+    drive comes from a network. What they lose against the best member is the price of shared weights; what
+    the amortised posterior loses against them is the price of the network. Arguments as for ``best_members``.
     """
 
     def loss(values: Tensor, which: Tensor) -> Tensor:

@@ -120,11 +120,11 @@ def ledger(results: ResultTables) -> Figure:
 def sweeps(results: ResultTables) -> Figure:
     """What exactly K sweeps cost, on the bound and on what an evaluation would report, over K."""
     frame = results.rows("gap_at_sweeps", dataset="one_cell")
-    told = results.rows("overstated_at_sweeps", dataset="one_cell")
+    overstated = results.rows("overstated_at_sweeps", dataset="one_cell")
     figure = style.figure(9.6, 3.9)
     left, right = figure.subplots(1, 2, sharey=True)
     drawn: list[Curve] = []
-    for axes, rows in ((left, frame), (right, told)):
+    for axes, rows in ((left, frame), (right, overstated)):
         made = []
         for run, line in CURVES.items():
             part = rows[rows["run"] == run]

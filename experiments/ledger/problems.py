@@ -58,8 +58,10 @@ STEPS = ("family", "amortisation", "objective", "sweeps")
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is done for a ledger, see ``Ledger``: random starts and steps of the search for the best
-    member, hard samples a trial, and further numbers of sweeps.
+    """How much work is done for a ledger, see ``Ledger``.
+
+    Random starts and steps of the search for the best member, hard samples a trial, and further numbers of
+    sweeps.
     """
 
     starts: int
@@ -126,7 +128,7 @@ class Problems:
         evidence = self._evidence()
         for run, made in trained.items():
             found = self._ledger(made, references[self._family(run)], evidence, run)
-            yield from self._told(run, found)
+            yield from self._rows(run, found)
             yield from self._at_sweeps(run, made)
 
     # ------------------------------------------------------------ training
@@ -320,13 +322,13 @@ class Problems:
             law = law_after_sweeps(logits, sweeps)
             divergence = -exact_elbo(law.log(), log_q)
             found = {"gap_at_sweeps": own - self._elbo(law.log()), "overstated_at_sweeps": divergence}
-            yield from self._told(run, found, sweeps=sweeps)
+            yield from self._rows(run, found, sweeps=sweeps)
 
-    def _told(self, run: str, found: Mapping[str, Tensor], **labels: Any) -> Iterator[dict[str, Any]]:
+    def _rows(self, run: str, found: Mapping[str, Tensor], **labels: Any) -> Iterator[dict[str, Any]]:
         """Rows: the mean over test trials of every metric, for each cell of a panel or for the network."""
         spec = self.specs[run]
         phase = make_phases(spec, run)[-1]
-        told = {
+        common = {
             "run": run,
             "posterior": spec.posterior["kind"],
             "objective": phase.objective.name,
@@ -342,10 +344,10 @@ class Problems:
             if metric == "elbo_sampled_error":  # of the mean over trials
                 means = values.reshape(self.x.shape[0], -1).square().sum(0).sqrt() / self.x.shape[0]
             for seed, value in zip(self.data.seed, means.tolist(), strict=False):
-                yield {**told, "seed": int(seed), "metric": metric, "value": value}
+                yield {**common, "seed": int(seed), "metric": metric, "value": value}
 
 
-def close(steps: Tensor, total: Tensor, told: str) -> Tensor:
+def close(steps: Tensor, total: Tensor, where: str) -> Tensor:
     """By how much the steps ``(4, M)`` miss the total ``(M,)``, nats a trial, ``(M,)``.
 
     Raises:
@@ -355,12 +357,12 @@ def close(steps: Tensor, total: Tensor, told: str) -> Tensor:
     error = (steps.sum(0) - total).abs()
     if not bool((error <= CLOSES).all()):
         raise NumericalError(
-            f"ledger: {told}: the steps miss the gap by up to {float(error.max()):.2g} nats, expected at "
+            f"ledger: {where}: the steps miss the gap by up to {float(error.max()):.2g} nats, expected at "
             f"most {CLOSES:g}"
         )
     if bool((steps[:2] < -CLOSES).any()):
         raise NumericalError(
-            f"ledger: {told}: a bound is {-float(steps[:2].min()):.2g} nats above one that it cannot exceed"
+            f"ledger: {where}: a bound is {-float(steps[:2].min()):.2g} nats above one that it cannot exceed"
         )
     return error
 

@@ -59,8 +59,8 @@ class TwistedMembers(FamilyMembers):
         (twist,) = q.terms
         assert isinstance(twist, Twist)
         trials, bins, cells = q.drive.shape[-3:]
-        told, rounds = twist.messages, len(twist.mixing) - 1
-        talks = told.weights.shape[1] > 0
+        messages, rounds = twist.messages, len(twist.mixing) - 1
+        talks = messages.weights.shape[1] > 0
         # of each instance by itself: a cell of a panel has the networks of its own
         own = {
             "inward": twist.inward[:, None] if independent else twist.inward[None],
@@ -74,10 +74,10 @@ class TwistedMembers(FamilyMembers):
         count, hidden = trials * (cells if independent else 1), twist.context.shape[-1]
         each = {name: w.repeat(count // len(w), *[1] * (w.dim() - 1)) for name, w in own.items()}
         words = {
-            "heard": told.weights,
-            "speaking": told.speaking if talks else q.drive.new_zeros(rounds, hidden, 0),
-            "listening": told.listening if talks else q.drive.new_zeros(rounds, 0, hidden),
-            "direct": told.direct if talks else q.drive.new_zeros(rounds, 0),
+            "heard": messages.weights,
+            "speaking": messages.speaking if talks else q.drive.new_zeros(rounds, hidden, 0),
+            "listening": messages.listening if talks else q.drive.new_zeros(rounds, 0, hidden),
+            "direct": messages.direct if talks else q.drive.new_zeros(rounds, 0),
         }
         each |= {name: w.repeat(count, *[1] * w.dim()) for name, w in words.items()}
         drive, context = q.drive.expand(trials, bins, cells), twist.context
@@ -85,7 +85,7 @@ class TwistedMembers(FamilyMembers):
             drive = drive.transpose(1, 2).reshape(-1, bins, 1)
             context = context.transpose(1, 2).reshape(-1, bins, 1, hidden)
         prior = Members.of(_lag_by_lag(twist.prior), independent)
-        return TwistedMembers(drive, prior, context, pairs=told.weights != 0, **each)
+        return TwistedMembers(drive, prior, context, pairs=messages.weights != 0, **each)
 
     def take(self, which: Tensor) -> Self:
         parts = {name: getattr(self, name)[which] for name in ("drive", "heard", *self._FREE)}

@@ -30,8 +30,9 @@ FLOW_RATE = 0.05
 
 @dataclass(frozen=True)
 class LinearGaussianStudy(Study):
-    """Random models ``x = W h + b + noise ε``: refinement against the best diagonal posterior, planar flows
-    against the exact one (``belief/linear_gaussian.py``).
+    """Random models ``x = W h + b + noise ε`` (``belief/linear_gaussian.py``).
+
+    Refinement is held against the best diagonal posterior, planar flows against the exact one.
 
     Attributes:
         units: sizes D of h.
@@ -177,8 +178,9 @@ def refined_path(
 
 
 class PlanarPosteriors(nn.Module):
-    """R posteriors side by side: ``μ + s ⊙ ε`` of D units through K planar maps each, fully factorised for K
-    = 0.
+    """R posteriors side by side: ``μ + s ⊙ ε`` of D units through K planar maps each.
+
+    For K = 0 they are fully factorised.
 
     Args:
         count, units, length: R, D and K.
@@ -230,8 +232,9 @@ def fit_planar(
 def flow_weights(
     models: list[LinearGaussian], x: Tensor, fit: PlanarPosteriors, samples: int, rng: torch.Generator
 ) -> Tensor:
-    """``log p(x, h) − log q(h)`` of fresh samples, ``(S, R)``, for one datum of each model, x ``(R, P)``;
-    their mean is the bound.
+    """``log p(x, h) − log q(h)`` of fresh samples, ``(S, R)``, for one datum of each model, x ``(R, P)``.
+
+    Their mean is the bound.
     """
     z, log_q = fit.draw(samples, rng)
     weights = []

@@ -41,8 +41,9 @@ MEASURES = (
 
 
 def rows(results: ResultTables, metric: str) -> pd.DataFrame:
-    """Rows of a metric with what did it (``by``) and what it was told (``told``; peers told nothing wrong
-    have no label).
+    """Rows of a metric with the method (``by``) and what it was told (``told``).
+
+    Peers that were told nothing wrong have no label in the table.
     """
     frame = results.rows(metric)
     method = frame["method"].fillna(frame["family"]).fillna(frame["run"])

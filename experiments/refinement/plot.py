@@ -78,8 +78,10 @@ PAIR = ("of", "estimator")
 
 
 def inference(results: ResultTables) -> Figure:
-    """Gap over the number of steps at inference, and what changes in gap and error, for networks trained
-    without refinement."""
+    """Gap over the number of steps at inference, and what changes in gap and error.
+
+    The networks were trained without refinement.
+    """
     measures = (GAP, GAP_CHANGE, ERROR_CHANGE)
     frame = refined(results, GAP.metric)
     present = bases(frame)

@@ -16,7 +16,7 @@ BASELINE = "factorised"
 EXAMPLE_BINS = 120
 LATENTS = (
     "*: bound over continuous latents, looser than one over spikes; the bound that is known of theirs over "
-    "spikes (docs/method.md) leaves gaps of {told}. "
+    "spikes (docs/method.md) leaves gaps of {gaps}. "
 )
 LINES = ("-", "--", ":", "-.")
 EXAMPLE_RUNS = ("factorised", "logistic_flow", "refined_mean", "fixed_point", "fixed_point_nonlinear")
@@ -64,12 +64,12 @@ def over_latents(results: ResultTables) -> list[str]:
 
 def over_spikes(results: ResultTables, runs: list[str]) -> str:
     """What is known of these runs' gap over spikes, as text."""
-    told = []
+    gaps = []
     for run in runs:
         mean, low, high = marks.interval(results.values("spike_gap_per_bin", run=run))
         spread = f" [{marks.number(low)}, {marks.number(high)}]" if np.isfinite(low) else ""
-        told.append(f"{style.run_name(run).lower()} {marks.number(mean)}{spread}")
-    return ", ".join(told)
+        gaps.append(f"{style.run_name(run).lower()} {marks.number(mean)}{spread}")
+    return ", ".join(gaps)
 
 
 def gap(results: ResultTables) -> Figure:
@@ -118,7 +118,7 @@ def gap(results: ResultTables) -> Figure:
         "left is better. "
         + count_note(drawn)
         + " "
-        + (LATENTS.format(told=over_spikes(results, latents)) if latents else "")
+        + (LATENTS.format(gaps=over_spikes(results, latents)) if latents else "")
         + note,
     )
     return figure
@@ -315,11 +315,11 @@ def _losses(
         smooth = mean.rolling(max(1, len(mean) // 25), center=True, min_periods=1).median()
         values = smooth[column].to_numpy()
         settled.append(values[len(smooth) // 20 :])
-        told = {"linestyle": line, "color": style.colour(family), "lw": 1.5, "label": style.run_name(run)}
-        panels[0].plot(mean.index.to_numpy(), values, **told)
+        look = {"linestyle": line, "color": style.colour(family), "lw": 1.5, "label": style.run_name(run)}
+        panels[0].plot(mean.index.to_numpy(), values, **look)
         if len(panels) > 1:
             seconds = mean["seconds"].to_numpy()
-            panels[1].plot(seconds[seconds > 0], values[seconds > 0], **told)
+            panels[1].plot(seconds[seconds > 0], values[seconds > 0], **look)
     if column == "gap_per_bin":
         panels[0].set_ylim(*marks.log_limits(settled))
         style.log_axis(panels[0], "y")

@@ -44,8 +44,9 @@ class Side:
 
 @dataclass(frozen=True)
 class Unrolled(Study):
-    """The relaxed pmf's gradient through exactly K sweeps, g_K, against that of the recursion, g, with the
-    same noise; K sweeps change the sample and cut its derivatives, and both count.
+    """The relaxed pmf's gradient through exactly K sweeps, g_K, against that of the recursion, g.
+
+    Both have the same noise. K sweeps change the sample and cut its derivatives, and both count.
 
     Relative bias is ``‖E[g_K − g]‖ / ‖E g‖``. Both squares are estimated without bias from independent draws,
     ``‖mean‖² − Σ s² / n``; the root has the sign of the square, so that it scatters around 0 where there is
@@ -69,7 +70,7 @@ class Unrolled(Study):
         seeds: of network, traces and noise.
 
     Raises:
-        NumericalError: by ``rows``, where the expected gradient cannot be told from none.
+        NumericalError: by ``rows``, where the expected gradient is too close to 0 for its draws.
     """
 
     cells: list[int]
@@ -123,10 +124,12 @@ class Unrolled(Study):
                     yield from self._at(side, cells, seed, temperature)
 
     def side(self, cells: int, seed: int) -> Side:
-        """A network's traces, and a posterior that filters them: the model's own logits, to which every
-        frame's innovation ``y[t] = x[t] − d x[t − 1]`` adds its log-likelihood ratio of a spike against none,
-        ``(a y − a² / 2) / (noise² (1 + d²))``, with amplitude a = 1 and decay d. Bias and weights of both
-        are then moved by N(0, ``perturbation²``), to a point that training passes through.
+        """A network's traces, and a posterior that filters them.
+
+        The posterior has the model's own logits, to which every frame's innovation ``y[t] = x[t] − d x[t −
+        1]`` adds its log-likelihood ratio of a spike against none, ``(a y − a² / 2) / (noise² (1 + d²))``,
+        with amplitude a = 1 and decay d. Bias and weights of both are then moved by N(0, ``perturbation²``),
+        to a point that training passes through.
         """
         rng = np.random.default_rng([seed, cells, 23])
         data = simulate(
@@ -193,9 +196,9 @@ class Unrolled(Study):
         """Of draws of g, ``(n, D)``, and of g_K − g, ``(n, K, D)``."""
         size = _squared(exact)
         if not size > 0:
-            told = ", ".join(f"{key} {value:g}" for key, value in common.items())
+            where = ", ".join(f"{key} {value:g}" for key, value in common.items())
             raise NumericalError(
-                f"unrolled: ∇{part} is not told from 0 ({told}), "
+                f"unrolled: ∇{part} is lost in the noise of its draws ({where}), "
                 f"expected more draws than {self.draws} of {self.samples} samples"
             )
         bias = {}

@@ -49,8 +49,8 @@ def to_levels(results: ResultTables, families: tuple[str, ...]) -> pd.DataFrame:
     reached = table[(table["metric"] == "reached") & (table["value"] > 0) & table["family"].isin(families)]
     lacking = reached.set_index(key).index.difference(frame.set_index(key).index)
     if len(lacking):
-        told = ", ".join(map(str, lacking[0]))
-        raise IncompleteTable(f"{results.path}: no metric 'seconds_to_level' where it was reached ({told})")
+        where = ", ".join(map(str, lacking[0]))
+        raise IncompleteTable(f"{results.path}: no metric 'seconds_to_level' where it was reached ({where})")
     return frame
 
 
@@ -72,7 +72,7 @@ def speedups(
             yield ratio, part.iloc[0]
 
 
-def told(row: pd.Series[float], what: str) -> str:
+def text_of(row: pd.Series[float], what: str) -> str:
     """The text of a size; the device where it is not the CPU."""
     labels = ["bins", "cells", "chains"]
     values: list[object] = [style.number(row[label]) for label in labels]
@@ -93,7 +93,7 @@ def ratios(results: ResultTables, edge: float, way: str = "sequential") -> Itera
     name = NAMES[way]
     for measured, (_, what) in GRIDS.items():
         for ratio, row in speedups(results, measured, way):
-            yield judged(ratio, edge, f"time per {what}, {name} ÷ fixed point", told(row, what))
+            yield judged(ratio, edge, f"time per {what}, {name} ÷ fixed point", text_of(row, what))
     for ratio, where in raced(results, way):
         yield judged(ratio, edge, f"time to the same level, {name} ÷ fixed point", where)
 
@@ -145,7 +145,7 @@ def few_chains(results: ResultTables) -> Iterator[Finding]:
                 ratio,
                 FIVE_TIMES,
                 "time per training step, sequential ÷ fixed point",
-                told(row, "training step"),
+                text_of(row, "training step"),
             )
 
 
@@ -164,7 +164,7 @@ def sweeps(results: ResultTables) -> Iterator[Finding]:
                 (-np.inf, SWEEPS_PER_BIN),
                 measured="sweeps ÷ bins",
                 unit="sweeps per bin",
-                where=told(row, what),
+                where=text_of(row, what),
             )
 
 

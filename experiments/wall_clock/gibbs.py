@@ -22,7 +22,7 @@ from dfp.references.gibbs.particles import PARTICLES, gibbs_chain
 from dfp.results.tables import Row
 
 from .settings import GibbsSpec, RaceSpec
-from .steps import Case, measure, run_told, stepper, trainer_of
+from .steps import Case, measure, run_labels, stepper, trainer_of
 
 #: the samplers: bins after which the response is cut (0: not), particles (0: exact blocks)
 SAMPLERS = {
@@ -45,8 +45,8 @@ def gibbs_rows(spec: GibbsSpec | None, exp: Experiment, device: torch.device) ->
         data = coupled(cells, spec.bins, SAMPLERS["gibbs_blocked"][0])
         for run in spec.runs:
             _, trainer = trainer_of(exp, run, exp.run_datasets[run][0], data, device)
-            told = {**run_told(exp, run, f"gibbs_{cells}", data), "measured": "gibbs"}
-            cases.append(Case(told, "seconds_per_step", stepper(trainer)))
+            labels = {**run_labels(exp, run, f"gibbs_{cells}", data), "measured": "gibbs"}
+            cases.append(Case(labels, "seconds_per_step", stepper(trainer)))
         yield from measure(cases, spec.rounds, device)
     if spec.mixing_sweeps:
         for seed in range(spec.rounds):
@@ -74,7 +74,7 @@ def _chain(name: str, cells: int, bins: int, seed: int = 0) -> GibbsChain:
     return gibbs_chain(data.start, data.bin_rate, kernel_bins, data.x, seed, data.z, particles)
 
 
-def _told(name: str, cells: int, bins: int) -> Row:
+def _labels(name: str, cells: int, bins: int) -> Row:
     family = "gibbs_blocked" if name == "gibbs_blocked" else "gibbs_particles"
     return {
         "run": name, "dataset": f"gibbs_{cells}", "posterior": family, "objective": "none", "sampler": name,
@@ -89,7 +89,7 @@ def _sweep_case(name: str, cells: int, bins: int) -> Case:
         chain.sweep()
         return 1
 
-    return Case(_told(name, cells, bins), "seconds_per_sweep", once)
+    return Case(_labels(name, cells, bins), "seconds_per_sweep", once)
 
 
 def mixing(name: str, spec: GibbsSpec, seed: int) -> Iterator[Row]:
@@ -108,12 +108,12 @@ def mixing(name: str, spec: GibbsSpec, seed: int) -> Iterator[Row]:
         seconds += time.perf_counter() - started
         counts.append(chain.z[0, :whole].reshape(-1, MIXING_WINDOW, spec.mixing_cells).sum(1, dtype=float))
     size = float(np.nanmedian(diagnostics(np.stack(counts)[None])[1]))
-    told = {**_told(name, spec.mixing_cells, spec.mixing_bins), "dataset": "mixing", "measured": "mixing"}
+    labels = {**_labels(name, spec.mixing_cells, spec.mixing_bins), "dataset": "mixing", "measured": "mixing"}
     each = seconds / spec.mixing_sweeps
     values = {"seconds_per_sweep": each, "effective_per_sweep": size / spec.mixing_sweeps}
     values["effective_per_second"] = size / seconds
     for metric, value in values.items():
-        yield {**told, "seed": seed, "metric": metric, "value": value}
+        yield {**labels, "seed": seed, "metric": metric, "value": value}
 
 
 @dataclass
@@ -122,7 +122,7 @@ class GibbsRacer:
 
     data: Dataset
     draws: Iterator[LawDraw]
-    told: Row
+    labels: Row
     run: str = "gibbs_posterior"
     extrapolated: bool = False
     steps: list[int] = field(default_factory=list)
@@ -133,13 +133,13 @@ class GibbsRacer:
     @staticmethod
     def of(spec: RaceSpec, dataset: str, data: Dataset) -> GibbsRacer:
         """A racer at its start; the machine code is loaded, and compiled if need be, off the clock."""
-        told: dict[str, Any] = {
+        labels: dict[str, Any] = {
             "run": "gibbs_posterior", "dataset": dataset, "posterior": "gibbs_posterior", "objective": "none",
             "sampler": "gibbs", "family": "gibbs_posterior", "bins": data.x.shape[1],
             "cells": data.x.shape[2], "chains": 1,
         }  # fmt: skip
         next(law_draws(replace(data, x=data.x[:, :60], z=None), 0, spec.gibbs_prior_sd))
-        return GibbsRacer(data, law_draws(data, int(data.seed[0]), spec.gibbs_prior_sd), told)
+        return GibbsRacer(data, law_draws(data, int(data.seed[0]), spec.gibbs_prior_sd), labels)
 
     def advance(self, step: int) -> None:
         """Draw up to sweep ``step``; what is made of the draws is off the clock."""

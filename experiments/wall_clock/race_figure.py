@@ -80,5 +80,5 @@ def race_curve(axes: Axes, rows: pd.DataFrame, name: str, dashed: bool) -> Curve
 def where(results: ResultTables) -> str:
     """Device and threads, as a sentence."""
     row = results.table.iloc[0]
-    told = style.setting(["device", "threads"], [row["device"], style.number(row["threads"])])
-    return f"Competitors in turn on one machine: {told}."
+    setting = style.setting(["device", "threads"], [row["device"], style.number(row["threads"])])
+    return f"Competitors in turn on one machine: {setting}."

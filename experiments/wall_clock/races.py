@@ -22,7 +22,7 @@ from dfp.training.loop import Trainer
 
 from .gibbs import GibbsRacer
 from .settings import RaceSpec
-from .steps import run_told, trainer_of
+from .steps import run_labels, trainer_of
 
 #: an extrapolated run is timed for one step at each of so many checkpoints of the others
 TIMED_STEPS = 8
@@ -33,7 +33,7 @@ class Racer:
     """One run in a race, and its curve so far: step, seconds on the clock, value of each seed."""
 
     run: str
-    told: Row
+    labels: Row
     fitted: Fitted
     trainer: Trainer
     extrapolated: bool = False
@@ -53,8 +53,10 @@ class Racer:
 def races(
     specs: Mapping[str, RaceSpec], exp: Experiment, data: dict[str, Dataset], device: torch.device
 ) -> tuple[list[Row], list[pd.DataFrame]]:
-    """Rows of all races, and their curves: columns ``race, metric, run, family, dataset, seed, step, seconds,
-    value, reference, extrapolated``.
+    """Rows of all races, and their curves.
+
+    Columns of a curve are ``race, metric, run, family, dataset, seed, step, seconds, value, reference,
+    extrapolated``.
     """
     rows: list[Row] = []
     curves: list[pd.DataFrame] = []
@@ -63,9 +65,14 @@ def races(
             racers = _race(exp, spec, dataset, data[dataset], device)
             reference = _reference(spec, data[dataset], racers[0], device)
             for racer in racers:
-                told = {**racer.told, "measured": "race", "race": name, "extrapolated": racer.extrapolated}
-                rows += _rows(racer, racers, spec, told, data[dataset])
-                curves.append(_curve(racer, spec, told, data[dataset], reference))
+                labels = {
+                    **racer.labels,
+                    "measured": "race",
+                    "race": name,
+                    "extrapolated": racer.extrapolated,
+                }
+                rows += _rows(racer, racers, spec, labels, data[dataset])
+                curves.append(_curve(racer, spec, labels, data[dataset], reference))
     return rows, curves
 
 
@@ -84,9 +91,9 @@ def _race(
                 f"{exp.path}: runs.{run}.warm_start: found {exp.runs[run].warm_start!r}, expected none in a "
                 "race, whose clock starts with the training"
             )
-        told = run_told(exp, run, dataset, data)
+        labels = run_labels(exp, run, dataset, data)
         fitted, trainer = trainer_of(exp, run, dataset, data, device)
-        racers.append(Racer(run, told, fitted, trainer, run in spec.extrapolated))
+        racers.append(Racer(run, labels, fitted, trainer, run in spec.extrapolated))
     sampled = [GibbsRacer.of(spec, dataset, data)] if spec.gibbs else []
     x = torch.as_tensor(data.evaluation[0], device=device)
     for number in range(spec.checkpoints):
@@ -112,8 +119,9 @@ def _checkpoints(steps: int, count: int) -> np.ndarray:
 
 
 def _extrapolate(racer: Racer, twin: Racer) -> None:
-    """The twin's values at its steps, by the median of this run's own measured steps. The first one is left
-    out.
+    """The twin's values at its steps, by the median of this run's own measured steps.
+
+    The first step is left out.
     """
     each = float(np.median(np.diff(racer.seconds))) if len(racer.seconds) > 1 else racer.seconds[0]
     racer.steps, racer.found = list(twin.steps), list(twin.found)
@@ -148,13 +156,17 @@ def _reference(
 
 
 def _rows(
-    racer: Racer | GibbsRacer, racers: Sequence[Racer | GibbsRacer], spec: RaceSpec, told: Row, data: Dataset
+    racer: Racer | GibbsRacer,
+    racers: Sequence[Racer | GibbsRacer],
+    spec: RaceSpec,
+    labels: Row,
+    data: Dataset,
 ) -> list[Row]:
     values = np.stack(racer.found, axis=1)  # (seeds, checkpoints)
     each = racer.seconds[-1] / racer.steps[-1]
     rows: list[Row] = []
     for place, own in enumerate(values):
-        one = {**told, "seed": int(data.seed[place])}
+        one = {**labels, "seed": int(data.seed[place])}
         rows.append({**one, "metric": f"final_{spec.metric}", "value": float(own[-1])})
         rows.append({**one, "metric": "race_seconds_per_step", "value": each})
         rows.append({**one, "metric": "race_seconds", "value": racer.seconds[-1]})
@@ -169,8 +181,9 @@ def _rows(
 
 
 def time_to(values: np.ndarray, seconds: np.ndarray, level: float) -> float:
-    """Seconds at which a curve first reaches ``level``, linear between checkpoints in value and log seconds;
-    infinite where it never does.
+    """Seconds at which a curve first reaches ``level``; infinite where it never does.
+
+    Between checkpoints it is linear in value and log seconds.
     """
     above = np.nonzero(values >= level)[0]
     if not above.size:
@@ -184,16 +197,16 @@ def time_to(values: np.ndarray, seconds: np.ndarray, level: float) -> float:
 
 
 def _curve(
-    racer: Racer | GibbsRacer, spec: RaceSpec, told: Row, data: Dataset, reference: np.ndarray | None
+    racer: Racer | GibbsRacer, spec: RaceSpec, labels: Row, data: Dataset, reference: np.ndarray | None
 ) -> pd.DataFrame:
     seeds = [int(seed) for seed in data.seed[: len(racer.found[0])]]
     return pd.DataFrame(
         {
-            "race": told["race"],
+            "race": labels["race"],
             "metric": spec.metric,
             "run": racer.run,
-            "family": told.get("family", racer.run),
-            "dataset": told["dataset"],
+            "family": labels.get("family", racer.run),
+            "dataset": labels["dataset"],
             "seed": seed,
             "step": step,
             "seconds": seconds,

@@ -70,7 +70,7 @@ class RaceSpec:
         runs: the runs that take part.
         metric: what is watched: ``elbo_per_bin`` (hard samples, held-out trials; parameters known) or
             ``weight_correlation``.
-        levels: runs whose final value is a level that the time to reach is told for.
+        levels: runs whose final value is a level; the time to reach it is in the table.
         slack: a level is reached within this of it.
         checkpoints: number of evaluations, evenly spread in the logarithm of the step; off the clock.
         samples: hard samples per trial of an ELBO.

@@ -54,14 +54,15 @@ WARM_UP = 5
 class Case:
     """Something to be timed; ``once`` does it and returns its fixed-point sweeps."""
 
-    told: Row
+    labels: Row
     metric: str
     once: Callable[[], int]
 
 
 def measure(cases: Sequence[Case], rounds: int, device: torch.device) -> Iterator[Row]:
-    """Time all cases in every round, in an order that turns from round to round, so that a drift of the
-    machine meets all alike.
+    """Time all cases in every round.
+
+    Their order turns from round to round, so that a drift of the machine meets all alike.
 
     Yields a row a case and round: the median seconds of a call, and the mean sweeps under ``sweeps_mean``.
     """
@@ -78,9 +79,9 @@ def measure(cases: Sequence[Case], rounds: int, device: torch.device) -> Iterato
                 one, made = _clock(case, device)
                 seconds.append(one)
                 sweeps.append(made)
-            told = {**case.told, "seed": number}
-            yield {**told, "metric": case.metric, "value": float(np.median(seconds))}
-            yield {**told, "metric": "sweeps_mean", "value": float(np.mean(sweeps))}
+            labels = {**case.labels, "seed": number}
+            yield {**labels, "metric": case.metric, "value": float(np.median(seconds))}
+            yield {**labels, "metric": "sweeps_mean", "value": float(np.mean(sweeps))}
 
 
 def _clock(case: Case, device: torch.device) -> tuple[float, int]:
@@ -107,7 +108,7 @@ def grids(spec: TimingSpec, device: torch.device) -> Iterator[Row]:
                     yield from measure(cases, spec.rounds, device)
 
 
-def _told(way: str, bins: int, cells: int, sizes: SizesSpec, dataset: str) -> Row:
+def _labels(way: str, bins: int, cells: int, sizes: SizesSpec, dataset: str) -> Row:
     return {
         "run": way,
         "dataset": dataset,
@@ -140,14 +141,15 @@ def sampling_case(
         with torch.no_grad():
             return q.draw(q.noise(sizes.samples, rng), WAYS[way], Hard()).sweeps
 
-    return Case(_told(way, bins, cells, sizes, dataset), "seconds_per_draw", once)
+    return Case(_labels(way, bins, cells, sizes, dataset), "seconds_per_draw", once)
 
 
 def training_case(
     way: str, bins: int, cells: int, sizes: SizesSpec, history: int, device: torch.device, dataset: str
 ) -> Case:
-    """A step of the training loop: windows, recognition network, relaxed samples with gradients,
-    likelihood, backward, Adam.
+    """A step of the training loop.
+
+    It is windows, recognition network, relaxed samples with gradients, likelihood, backward, Adam.
     """
     data = _panel(bins, cells, sizes.batch)
     model = CalciumNetwork(data.start, data.bin_rate, kernel_bins=data.kernel_bins).to(device)
@@ -169,7 +171,7 @@ def training_case(
     )
     x = torch.as_tensor(data.x, device=device)
     trainer = Trainer(model, posterior.to(device), x, [phase], seed=0)
-    return Case(_told(way, bins, cells, sizes, dataset), "seconds_per_step", stepper(trainer))
+    return Case(_labels(way, bins, cells, sizes, dataset), "seconds_per_step", stepper(trainer))
 
 
 def stepper(trainer: Trainer) -> Callable[[], int]:
@@ -185,8 +187,9 @@ def stepper(trainer: Trainer) -> Callable[[], int]:
 
 
 def _panel(bins: int, cells: int, batch: int) -> Dataset:
-    """A panel of refractory cells at 3 Hz, calcium decay 0.8 a bin, noise 0.7: the setting of the one-cell
-    experiments.
+    """A panel of refractory cells, in the setting of the one-cell experiments.
+
+    3 Hz, calcium decay 0.8 a bin, noise 0.7.
     """
     network = independent(cells, np.random.default_rng(0), rate_hz=3.0, bin_rate=30.0)
     decay = -1.0 / (30.0 * float(np.log(0.8)))
@@ -196,7 +199,7 @@ def _panel(bins: int, cells: int, batch: int) -> Dataset:
     )  # fmt: skip
 
 
-def run_told(exp: Experiment, run: str, dataset: str, data: Dataset) -> Row:
+def run_labels(exp: Experiment, run: str, dataset: str, data: Dataset) -> Row:
     """The columns of a configured run on a data set."""
     spec = exp.runs[run]
     phase = spec.phases[-1]
@@ -233,6 +236,6 @@ def run_steps(
     for run in spec.steps:
         dataset = exp.run_datasets[run][0]
         _, trainer = trainer_of(exp, run, dataset, data[dataset], device)
-        told = {**run_told(exp, run, dataset, data[dataset]), "measured": "families"}
-        cases.append(Case(told, "seconds_per_step", stepper(trainer)))
+        labels = {**run_labels(exp, run, dataset, data[dataset]), "measured": "families"}
+        cases.append(Case(labels, "seconds_per_step", stepper(trainer)))
     yield from measure(cases, spec.rounds, device)

@@ -29,10 +29,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _command(
-    commands: Commands, name: str, told: str, more: str = "", *, experiment: bool = False
+    commands: Commands, name: str, text: str, more: str = "", *, experiment: bool = False
 ) -> argparse.ArgumentParser:
     made: argparse.ArgumentParser = commands.add_parser(
-        name, help=told, description=f"{told[0].upper()}{told[1:]}. {more}"
+        name, help=text, description=f"{text[0].upper()}{text[1:]}. {more}"
     )
     if experiment:
         _path(made, "--experiment", "the experiment's config.yaml")
@@ -40,8 +40,8 @@ def _command(
     return made
 
 
-def _path(made: argparse.ArgumentParser, flag: str, told: str, required: bool = True) -> None:
-    made.add_argument(flag, type=Path, required=required, metavar="PATH", help=told)
+def _path(made: argparse.ArgumentParser, flag: str, text: str, required: bool = True) -> None:
+    made.add_argument(flag, type=Path, required=required, metavar="PATH", help=text)
 
 
 def _dataset(made: argparse.ArgumentParser) -> None:
@@ -53,14 +53,14 @@ def _device(made: argparse.ArgumentParser) -> None:
 
 
 def _wandb(made: argparse.ArgumentParser, default: str = "offline") -> None:
-    told = f"mirror of the curves in Weights & Biases; {default} unless said otherwise"
-    made.add_argument("--wandb", default=default, choices=("offline", "online", "disabled"), help=told)
+    text = f"mirror of the curves in Weights & Biases; {default} unless said otherwise"
+    made.add_argument("--wandb", default=default, choices=("offline", "online", "disabled"), help=text)
 
 
 def _traces(made: argparse.ArgumentParser) -> None:
     # as the readers say it (a test compares); asking them would load NumPy for every command
-    told = "fluorescence, frames × cells: .csv, .mat, .npy, .npz, .tsv, .txt or a folder of suite2p"
-    _path(made, "--traces", told)
+    text = "fluorescence, frames × cells: .csv, .mat, .npy, .npz, .tsv, .txt or a folder of suite2p"
+    _path(made, "--traces", text)
     made.add_argument("--frame-rate", type=float, metavar="HZ", help="needed unless the file tells it")
     made.add_argument(
         "--orientation",
@@ -82,8 +82,8 @@ def _add_own(commands: Commands) -> None:
     made.add_argument("--indicator", help="GCaMP6f, GCaMP6s, …: rise and decay of a spike's response")
     made.add_argument("--rise", type=float, metavar="SECONDS", help="in place of the indicator's")
     made.add_argument("--decay", type=float, metavar="SECONDS", help="in place of the indicator's")
-    told = "peak of the response to one spike, in the traces' unit, where it is known; else it is learned"
-    made.add_argument("--amplitude", type=float, metavar="FLUORESCENCE", help=told)
+    text = "peak of the response to one spike, in the traces' unit, where it is known; else it is learned"
+    made.add_argument("--amplitude", type=float, metavar="FLUORESCENCE", help=text)
     made.add_argument(
         "--connections",
         action="store_true",
@@ -123,8 +123,8 @@ def _add_stages(commands: Commands) -> None:
     _dataset(made)
     _path(made, "--out", "the data set to write (.npz)")
 
-    told = "train one posterior on one data set; resumes when it was cut off"
-    made = _command(commands, "train", told, experiment=True)
+    text = "train one posterior on one data set; resumes when it was cut off"
+    made = _command(commands, "train", text, experiment=True)
     made.add_argument("--run", required=True, metavar="NAME", help="a run of the experiment")
     _dataset(made)
     _path(made, "--data", "the data set's file, of `dfp simulate`")
@@ -133,8 +133,8 @@ def _add_stages(commands: Commands) -> None:
     _device(made)
     _wandb(made)
 
-    told = "measure a checkpoint on held-out trials, from hard samples"
-    made = _command(commands, "evaluate", told)
+    text = "measure a checkpoint on held-out trials, from hard samples"
+    made = _command(commands, "evaluate", text)
     _path(made, "--checkpoint", "of `dfp train`")
     _path(made, "--data", "the data set's file")
     _path(made, "--out", "the metrics to write (.csv)")
@@ -147,8 +147,8 @@ def _add_stages(commands: Commands) -> None:
     _path(made, "--out", "the metrics to write (.csv)")
     _path(made, "--settings", "what `dfp tune` chose on another network", required=False)
 
-    told = "choose the settings of other people's methods on a network of its own"
-    made = _command(commands, "tune", told, experiment=True)
+    text = "choose the settings of other people's methods on a network of its own"
+    made = _command(commands, "tune", text, experiment=True)
     _path(made, "--data", "the data set's file")
     _path(made, "--out", "the settings to write (.json)")
 
@@ -158,8 +158,8 @@ def _add_tables(commands: Commands) -> None:
     made.add_argument("--inputs", type=Path, nargs="+", required=True, metavar="PATH", help="metrics of runs")
     _path(made, "--out", "the table to write (.csv)")
 
-    told = "make the table of a study: exact references, estimators, calibration, time"
-    made = _command(commands, "study", told, experiment=True)
+    text = "make the table of a study: exact references, estimators, calibration, time"
+    made = _command(commands, "study", text, experiment=True)
     _path(made, "--out", "the table to write (.csv)")
     _device(made)
 
@@ -177,8 +177,8 @@ def _add_tables(commands: Commands) -> None:
     made = _command(commands, "claims", "hold the registered claims against the tables")
     _path(made, "--results", "folder of the experiments' tables")
     _path(made, "--out", "the verdicts to write (.csv; the page .md goes beside it)")
-    told = "folder of the experiments, which say what is claimed and how it is judged"
-    made.add_argument("--experiments", type=Path, default=Path("experiments"), metavar="PATH", help=told)
+    text = "folder of the experiments, which say what is claimed and how it is judged"
+    made.add_argument("--experiments", type=Path, default=Path("experiments"), metavar="PATH", help=text)
 
     made = _command(commands, "page", "make the claims a page to read, in HTML, self-contained")
     _path(made, "--claims", "claims.csv of `dfp claims`; claims.md beside it says how they are judged")
@@ -190,7 +190,7 @@ def _add_tables(commands: Commands) -> None:
 
 
 def _scale(made: argparse.ArgumentParser) -> None:
-    told = "size of everything: smoke (seconds, numbers mean nothing), default or paper (one GPU)"
-    made.add_argument("--scale", default="default", choices=SCALES, help=told)
-    told = "YAML laid over the configurations; its top-level keys are experiments"
-    _path(made, "--overrides", told, required=False)
+    text = "size of everything: smoke (seconds, numbers mean nothing), default or paper (one GPU)"
+    made.add_argument("--scale", default="default", choices=SCALES, help=text)
+    text = "YAML laid over the configurations; its top-level keys are experiments"
+    _path(made, "--overrides", text, required=False)

@@ -14,8 +14,9 @@ from dfp.core.memory import keep_freed_memory
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0, 2 for a user's mistake, 3 for a
-    numerical failure, each told in one sentence.
+    """Run a command and return its exit status.
+
+    0 is success, 2 a user's mistake and 3 a numerical failure; each failure is said in one sentence.
     """
     options = make_parser().parse_args(arguments)
     try:

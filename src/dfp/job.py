@@ -112,9 +112,9 @@ def _ask(address: str, given: list[str]) -> int | None:
     with socket.socket(socket.AF_UNIX) as line:
         try:
             line.connect(address)
-            told = {"arguments": given, "folder": str(Path.cwd()), "environment": dict(os.environ)}
+            request = {"arguments": given, "folder": str(Path.cwd()), "environment": dict(os.environ)}
             socket.send_fds(line, [b"."], [0, 1, 2])
-            line.sendall(json.dumps(told).encode() + b"\n")
+            line.sendall(json.dumps(request).encode() + b"\n")
         except OSError:
             return None
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # the fork sees our end, and tells of it
@@ -162,17 +162,17 @@ def _answer(line: socket.socket) -> int:
     for number, file in enumerate(files):
         os.dup2(file, number)
         os.close(file)
-    told = json.loads(line.makefile("rb").readline())
-    os.chdir(told["folder"])
+    request = json.loads(line.makefile("rb").readline())
+    os.chdir(request["folder"])
     os.environ.clear()
-    os.environ.update(told["environment"])
+    os.environ.update(request["environment"])
     tempfile.tempdir = None
-    sys.argv[1:] = told["arguments"]
+    sys.argv[1:] = request["arguments"]
     done = threading.Event()
     threading.Thread(target=_watch, args=(line, done), daemon=True).start()
     status = 1
     try:
-        status = _run(told["arguments"])
+        status = _run(request["arguments"])
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 1
     except BaseException:

@@ -102,7 +102,7 @@ REFUSED = [
     ("exact: false}", "exact: false, gibbs_sweeps: 2}",
      "runs.heavy.evaluation.gibbs_sweeps: found the observation model 'calcium_heavy_tailed'"),
     ("{kind: calcium_heavy_tailed, learn: [freedom]}", "{kind: calcium, learn: [noise]}",
-     "runs.after.model.kind: found 'calcium' for a start from the model of 'heavy', expected its "
+     "runs.after.model.kind: found 'calcium', but it starts from the model of 'heavy', expected that model's "
      "'calcium_heavy_tailed' or warm_start_model: false"),
     ("{kind: calcium_heavy_tailed, learn: [freedom]}", "{kind: calcium_heavy_tail, learn: [freedom]}",
      "runs.after.model: kind: unknown observation model 'calcium_heavy_tail' (did you mean "

@@ -96,7 +96,7 @@ from dfp.stages.study import make_study
         (
             ("runs", "plain", "posterior", "kind"),
             "logistic_flow",
-            "objective relaxed_pmf: found with posterior logistic_flow",
+            "objective relaxed_pmf: found the posterior logistic_flow",
         ),
         (
             ("runs", "flow", "posterior", "recognition"),

@@ -47,10 +47,10 @@ def labelled(values: np.ndarray, dims: tuple[str, str], **coords: Any) -> Any:
 )
 def test_every_form_of_the_same_array_gives_the_same_traces(x: Any, names: tuple[str, ...]) -> None:
     traces = array_traces(x, 30)
-    assert traces.x.dtype == np.float32 and traces.names == names and traces.bin_rate == 30.0
+    assert traces.x.dtype == np.float32 and traces.names == names and traces.frame_rate == 30.0
     assert np.array_equal(traces.x, X.astype(np.float32)) and traces.x.flags.c_contiguous
     again = array_traces(traces)
-    assert again.names == names and again.bin_rate == 30.0 and np.array_equal(again.x, traces.x)
+    assert again.names == names and again.frame_rate == 30.0 and np.array_equal(again.x, traces.x)
 
 
 def test_one_trace_told_names_and_told_orientation() -> None:
@@ -65,8 +65,8 @@ def test_a_time_column_gives_the_frame_rate_as_in_a_file() -> None:
     frame = pd.DataFrame(X, columns=list(NAMES))
     frame.insert(0, "time", np.arange(40) / 20)
     traces = array_traces(frame)
-    assert traces.names == NAMES and traces.bin_rate == pytest.approx(20)
-    with pytest.raises(UserError, match="x: holds a frame rate of 20 Hz, but bin_rate is given as 30 Hz"):
+    assert traces.names == NAMES and traces.frame_rate == pytest.approx(20)
+    with pytest.raises(UserError, match="x: holds a frame rate of 20 Hz, but frame_rate is given as 30 Hz"):
         array_traces(frame, 30)
 
 
@@ -90,9 +90,9 @@ def test_missing_frames_are_allowed_where_it_is_said() -> None:
             "x: values of type object, expected real numbers",
         ),
         ([[1.0, 2.0], [3.0]], {}, "x: not an array of numbers"),
-        (X, {"bin_rate": None}, "x: does not tell its frame rate, expected bin_rate"),
-        (X, {"bin_rate": 0}, "x: a frame rate of 0.0, expected a positive number of Hz"),
-        (X, {"bin_rate": "30"}, "bin_rate: found '30', expected a number of Hz"),
+        (X, {"frame_rate": None}, "x: does not tell its frame rate, expected frame_rate"),
+        (X, {"frame_rate": 0}, "x: a frame rate of 0.0, expected a positive number of Hz"),
+        (X, {"frame_rate": "30"}, "frame_rate: found '30', expected a number of Hz"),
         (X, {"names": "ab"}, "x: 2 names for 3 cells, expected one for each"),
         (X, {"names": "aba"}, "x: two cells are named 'a'"),
         (pd.DataFrame(X, columns=list("aba")), {}, "x: two cells are named 'a'"),
@@ -102,10 +102,10 @@ def test_missing_frames_are_allowed_where_it_is_said() -> None:
         (
             pd.DataFrame(X).rename_axis("time"),
             {"orientation": "cells_first"},
-            "x: orientation is told as 'cells_first', expected 'time_first' or none",
+            "x: orientation is given as 'cells_first', expected 'time_first' or none",
         ),
     ],
 )
 def test_what_is_refused(x: Any, given: dict[str, Any], told: str) -> None:
     with pytest.raises(UserError, match=told):
-        array_traces(x, **{"bin_rate": 30, **given})
+        array_traces(x, **{"frame_rate": 30, **given})

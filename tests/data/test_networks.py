@@ -105,7 +105,7 @@ def test_network_refuses_self_coupling_and_wrong_shapes() -> None:
 
 @pytest.mark.parametrize("rate", [0.0, 30.0, -1.0, 45.0])
 def test_a_rate_that_no_bin_can_hold_is_refused(rate: float) -> None:
-    with pytest.raises(UserError, match="expected 0 < rate < frame rate"):
+    with pytest.raises(UserError, match="expected a rate above 0 and below that"):
         networks.independent(2, generator(), rate_hz=rate, bin_rate=30.0)
 
 

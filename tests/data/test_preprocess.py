@@ -56,7 +56,7 @@ def test_noise_is_raised_to_the_level(nu: float) -> None:
 
 
 def test_a_trace_above_the_level_is_refused() -> None:
-    with pytest.raises(UserError, match=r"expected at most the wanted 0.5"):
+    with pytest.raises(UserError, match=r"expected at most the level wanted, 0.5"):
         add_noise_to_level(generator().standard_normal(100), 0.5, 30.0, generator())
 
 

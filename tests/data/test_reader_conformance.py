@@ -124,7 +124,7 @@ def test_the_frame_rate_is_told_or_in_the_file(name: str, tmp_path: Path) -> Non
     if not form.needs_rate:
         path = form.write(folder_in(tmp_path), Content(transients(form)))
         traces = read_traces(path, frame_rate=12.5)
-        assert (traces.frame_rate, traces.rate_from) == (12.5, "told")
+        assert (traces.frame_rate, traces.rate_from) == (12.5, "given")
         with refused(path, r"does not tell its frame rate, expected frame_rate \(--frame-rate\) in Hz"):
             read_traces(path)
         for wrong in (0.0, -1.0, float("nan"), float("inf")):
@@ -133,9 +133,9 @@ def test_the_frame_rate_is_told_or_in_the_file(name: str, tmp_path: Path) -> Non
     if form.tells_rate:
         path = form.write(tmp_path, Content(transients(form), frame_rate=25.0))
         traces = read_traces(path)
-        assert traces.frame_rate == pytest.approx(25.0) and traces.rate_from not in ("", "told")
+        assert traces.frame_rate == pytest.approx(25.0) and traces.rate_from not in ("", "given")
         near = read_traces(path, frame_rate=25.1)
-        assert (near.frame_rate, near.rate_from) == (25.1, "told")
+        assert (near.frame_rate, near.rate_from) == (25.1, "given")
         for wrong in (25.3, 24.7, 2.5):
             with refused(path, rf"holds a frame rate of 25 Hz, but frame_rate is given as {wrong:g} Hz"):
                 read_traces(path, frame_rate=wrong)

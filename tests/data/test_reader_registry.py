@@ -74,7 +74,7 @@ def test_a_format_may_know_more_than_numbers() -> None:
     assert traces.names == ("a", "b", "c") and traces.times is part.times
     assert (traces.frame_rate, traces.rate_from, traces.notes) == (20.0, "its header", ("halved",))
     assert Whole(part).read(Path("x.whole"), Request(orientation="cells_first")).x.shape == (50, 3)
-    with pytest.raises(UserError, match=r"x.whole: orientation is told as 'time_first'.*the format fixes it"):
+    with pytest.raises(UserError, match=r"x.whole: orientation is given as 'time_first'.*format fixes it"):
         Whole(part).read(Path("x.whole"), Request(orientation="time_first"))
     with pytest.raises(UserError, match="2 names for 3 cells, expected one for each"):
         Whole(Part(X, names=("a", "b"))).read(Path("x.whole"), Request(frame_rate=1.0))

@@ -170,7 +170,7 @@ def test_refused_combinations() -> None:
     refined = Family(
         "refined", {"of": "factorised", "factorised": {"recognition": {"window": 2, "hidden": 4}}}
     )
-    with pytest.raises(UserError, match="wake_sleep: found with a refined posterior"):
+    with pytest.raises(UserError, match="wake_sleep: found a refined posterior"):
         Phase(WakeSleep(), FixedPoint(), "hard").check(refined.fresh())
     with pytest.raises(UserError, match="expected 'hard'"):
         Phase(WakeSleep(), FixedPoint(), "concrete")
@@ -178,7 +178,7 @@ def test_refused_combinations() -> None:
         SMALL.fresh().condition(traces(0).float())
     with pytest.raises(UserError, match="wake_sleep dreams: found 0"):
         WakeSleep(dreams=0)
-    with pytest.raises(UserError, match="indirect: found with samples 0"):
+    with pytest.raises(UserError, match="indirect: found samples 0"):
         WakeSleep(samples=0, indirect=True)
 
 

@@ -101,7 +101,7 @@ def test_every_pair_has_its_exact_numbers() -> None:
     both = torch.einsum("pb,pbti,pbtj->btij", weight, paths[:, :, 1:, :2], paths[:, :, :-1, :2])
     joint_less = both - p[:, 1:, :, None] * p[:, :-1, None]
     wanted = (joint_less[..., 0, 1] + joint_less[..., 1, 0]).mean() / 2
-    assert float(exact.told["covariance_cross_exact"][0]) == pytest.approx(float(wanted), abs=1e-9)
+    assert float(exact.metrics["covariance_cross_exact"][0]) == pytest.approx(float(wanted), abs=1e-9)
     # and from samples: an sd of 0.25 a product, 12 of them a sample
     assert float(cross_covariance(exact.z)[0]) == pytest.approx(float(wanted), abs=4 * 0.25 / 4000**0.5)
     counts = as_trial(exact.z).sum(2, dtype=torch.float64).mean(0)[:, 0]

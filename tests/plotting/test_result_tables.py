@@ -62,7 +62,7 @@ def test_several_values_of_a_seed_need_a_label(tmp_path: Path) -> None:
     assert list(results.values("gap", bins=500)) == [20]
     with pytest.raises(UserError, match="expected one 'gap' per seed of run 'a', found several"):
         results.values("gap", run="a")
-    with pytest.raises(UserError, match="told apart by bins"):
+    with pytest.raises(UserError, match="labels to choose by: bins"):
         results.wide(["gap"])
 
 

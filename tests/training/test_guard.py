@@ -183,7 +183,7 @@ def test_settings_without_meaning_are_refused_with_a_sentence(settings: dict[str
 def test_combinations_without_meaning_are_refused_with_a_sentence() -> None:
     twisted = Family("twisted", {"recognition": SMALL, "history": 2, "hidden": 3}).fresh(3)
     hard = replace(phase(guard=Guard()), objective=ScoreFunction(2), relaxation="hard")
-    with pytest.raises(UserError, match="guard: found with posterior twisted, whose causal weights no"):
+    with pytest.raises(UserError, match="guard: found the posterior twisted, whose causal weights no"):
         hard.check(twisted)
     replace(hard, guard=None).check(twisted)
     hard.check(PER_CELL.fresh(3))

@@ -254,7 +254,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_weights_are_touched(name
 
 
 def test_a_combination_without_meaning_is_refused_before_anything_is_trained() -> None:
-    with pytest.raises(UserError, match="objective relaxed_pmf: found with posterior logistic_flow"):
+    with pytest.raises(UserError, match="objective relaxed_pmf: found the posterior logistic_flow"):
         Trainer(CalciumNetwork(parameters(2), 10.0), Family("logistic_flow", {}).fresh(), X, [relaxed()], 0)
 
 

@@ -5,7 +5,7 @@ rule simulate:
     output:
         f"{RESULTS}/{{experiment}}/data/{{dataset}}.npz",
     log:
-        told=f"{RESULTS}/logs/simulate/{{experiment}}/{{dataset}}.log",
+        text=f"{RESULTS}/logs/simulate/{{experiment}}/{{dataset}}.log",
         usage=f"{RESULTS}/benchmarks/simulate/{{experiment}}/{{dataset}}.tsv",
     priority: data_urgency
     threads: 1
@@ -19,7 +19,7 @@ rule simulate:
         files=recorded_files,
     shell:
         "{JOB} --usage {log.usage} simulate --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
-        " --dataset {wildcards.dataset} --out {output} > {log.told} 2>&1"
+        " --dataset {wildcards.dataset} --out {output} > {log.text} 2>&1"
 
 
 # a training that was cut off resumes from progress.pt beside the checkpoint, which is no output and so survives
@@ -33,7 +33,7 @@ rule train:
         config=f"{RESULTS}/{{experiment}}/runs/{{run}}/{{dataset}}/config.json",
         summary=f"{RESULTS}/{{experiment}}/runs/{{run}}/{{dataset}}/summary.json",
     log:
-        told=f"{RESULTS}/logs/train/{{experiment}}/{{run}}/{{dataset}}.log",
+        text=f"{RESULTS}/logs/train/{{experiment}}/{{run}}/{{dataset}}.log",
         usage=f"{RESULTS}/benchmarks/train/{{experiment}}/{{run}}/{{dataset}}.tsv",
     priority: lambda w: urgency(w.experiment, w.run)
     threads: 1
@@ -48,7 +48,7 @@ rule train:
     shell:
         "{JOB} --usage {log.usage} train --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
         " --run {wildcards.run} --dataset {wildcards.dataset} --data {input.data} {params.start}"
-        " --out {output.checkpoint} --device {SETTINGS.device} --wandb {SETTINGS.wandb} > {log.told} 2>&1"
+        " --out {output.checkpoint} --device {SETTINGS.device} --wandb {SETTINGS.wandb} > {log.text} 2>&1"
 
 
 rule evaluate:
@@ -59,7 +59,7 @@ rule evaluate:
     output:
         f"{RESULTS}/{{experiment}}/runs/{{run}}/{{dataset}}/metrics.csv",
     log:
-        told=f"{RESULTS}/logs/evaluate/{{experiment}}/{{run}}/{{dataset}}.log",
+        text=f"{RESULTS}/logs/evaluate/{{experiment}}/{{run}}/{{dataset}}.log",
         usage=f"{RESULTS}/benchmarks/evaluate/{{experiment}}/{{run}}/{{dataset}}.tsv",
     priority: 1000  # soon after its training, so that what fails is seen early
     threads: 1
@@ -71,7 +71,7 @@ rule evaluate:
         code=code_hash("dfp.stages.evaluate"),
     shell:
         "{JOB} --usage {log.usage} evaluate --checkpoint {input.checkpoint} --data {input.data} --out {output}"
-        " --device {SETTINGS.device} --wandb {SETTINGS.wandb} > {log.told} 2>&1"
+        " --device {SETTINGS.device} --wandb {SETTINGS.wandb} > {log.text} 2>&1"
 
 
 # once for all networks of a setting
@@ -81,7 +81,7 @@ rule tune:
     output:
         f"{RESULTS}/{{experiment}}/peers/{{dataset}}/settings.json",
     log:
-        told=f"{RESULTS}/logs/tune/{{experiment}}/{{dataset}}.log",
+        text=f"{RESULTS}/logs/tune/{{experiment}}/{{dataset}}.log",
         usage=f"{RESULTS}/benchmarks/tune/{{experiment}}/{{dataset}}.tsv",
     threads: 1
     resources:
@@ -93,7 +93,7 @@ rule tune:
         spec=lambda w: EXPERIMENTS[w.experiment].peers,
     shell:
         "{JOB} --usage {log.usage} tune --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
-        " --data {input} --out {output} > {log.told} 2>&1"
+        " --data {input} --out {output} > {log.text} 2>&1"
 
 
 rule peers:
@@ -103,7 +103,7 @@ rule peers:
     output:
         f"{RESULTS}/{{experiment}}/peers/{{dataset}}/metrics.csv",
     log:
-        told=f"{RESULTS}/logs/peers/{{experiment}}/{{dataset}}.log",
+        text=f"{RESULTS}/logs/peers/{{experiment}}/{{dataset}}.log",
         usage=f"{RESULTS}/benchmarks/peers/{{experiment}}/{{dataset}}.tsv",
     threads: 1
     resources:
@@ -116,7 +116,7 @@ rule peers:
         settings=lambda w, input: f"--settings {input.settings}" if input.settings else "",
     shell:
         "{JOB} --usage {log.usage} peers --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
-        " --dataset {wildcards.dataset} --data {input.data} {params.settings} --out {output} > {log.told} 2>&1"
+        " --dataset {wildcards.dataset} --data {input.data} {params.settings} --out {output} > {log.text} 2>&1"
 
 
 # what is measured against the clock has the machine to itself: such a job takes every core that there is
@@ -124,7 +124,7 @@ rule study:
     output:
         f"{RESULTS}/{{experiment}}/table.csv",
     log:
-        told=f"{RESULTS}/logs/study/{{experiment}}.log",
+        text=f"{RESULTS}/logs/study/{{experiment}}.log",
         usage=f"{RESULTS}/benchmarks/study/{{experiment}}.tsv",
     wildcard_constraints:
         experiment=pattern(of_kind("study")),
@@ -141,4 +141,4 @@ rule study:
         spec=lambda w: EXPERIMENTS[w.experiment].study_fingerprint(),
     shell:
         "{JOB} --usage {log.usage} study --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
-        " --out {output} --device {SETTINGS.device} > {log.told} 2>&1"
+        " --out {output} --device {SETTINGS.device} > {log.text} 2>&1"

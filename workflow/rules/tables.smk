@@ -7,7 +7,7 @@ rule aggregate:
     output:
         f"{RESULTS}/{{experiment}}/table.csv",
     log:
-        told=f"{RESULTS}/logs/aggregate/{{experiment}}.log",
+        text=f"{RESULTS}/logs/aggregate/{{experiment}}.log",
         usage=f"{RESULTS}/benchmarks/aggregate/{{experiment}}.tsv",
     wildcard_constraints:
         experiment=pattern(of_kind("simulated", "recordings")),
@@ -19,7 +19,7 @@ rule aggregate:
     params:
         code=code_hash("dfp.stages.aggregate"),
     shell:
-        "{JOB} --usage {log.usage} aggregate --inputs {input} --out {output} > {log.told} 2>&1"
+        "{JOB} --usage {log.usage} aggregate --inputs {input} --out {output} > {log.text} 2>&1"
 
 
 # of kind tables: a table made of those of other experiments
@@ -29,7 +29,7 @@ rule collect:
     output:
         f"{RESULTS}/{{experiment}}/table.csv",
     log:
-        told=f"{RESULTS}/logs/collect/{{experiment}}.log",
+        text=f"{RESULTS}/logs/collect/{{experiment}}.log",
         usage=f"{RESULTS}/benchmarks/collect/{{experiment}}.tsv",
     wildcard_constraints:
         experiment=pattern(of_kind("tables")),
@@ -43,7 +43,7 @@ rule collect:
         spec=lambda w: EXPERIMENTS[w.experiment].tables_fingerprint(),
     shell:
         "{JOB} --usage {log.usage} collect --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
-        " --inputs {input} --out {output} > {log.told} 2>&1"
+        " --inputs {input} --out {output} > {log.text} 2>&1"
 
 
 # a rule for each experiment, since the names of its figures come from its configuration
@@ -63,7 +63,7 @@ for experiment_name in PRESENT:
             ),
             figures(experiment_name, ["pdf"]),
         log:
-            told=f"{RESULTS}/logs/plot/{experiment_name}.log",
+            text=f"{RESULTS}/logs/plot/{experiment_name}.log",
             usage=f"{RESULTS}/benchmarks/plot/{experiment_name}.tsv",
         threads: 1
         resources:
@@ -78,7 +78,7 @@ for experiment_name in PRESENT:
         shell:
             "{JOB} --usage {log.usage} plot --experiment {CONFIGS}/{params.experiment}/config.yaml"
             " --results {RESULTS}/{params.experiment} --out {FIGURES}/{params.experiment}"
-            " --figures {params.names} --wandb {SETTINGS.wandb} > {log.told} 2>&1"
+            " --figures {params.names} --wandb {SETTINGS.wandb} > {log.text} 2>&1"
 
 
 rule claims:
@@ -93,7 +93,7 @@ rule claims:
         ),
         f"{RESULTS}/claims.md",
     log:
-        told=f"{RESULTS}/logs/claims.log",
+        text=f"{RESULTS}/logs/claims.log",
         usage=f"{RESULTS}/benchmarks/claims.tsv",
     threads: 1
     resources:
@@ -101,7 +101,7 @@ rule claims:
         runtime=10,
         gpu=0,
     params:
-        # how a claim is judged is told by a docstring, which the stage prints
+        # how a claim is judged is said by a docstring, which the stage prints
         code=code_hash(
             "dfp.stages.claims",
             *[path for name in EXPERIMENTS for path in parts(name, "claims.py")],
@@ -110,7 +110,7 @@ rule claims:
         catalogue=hashlib.sha256((ROOT / "experiments" / "claims.yaml").read_bytes()).hexdigest()[:16],
         others=other_tables(),
     shell:
-        "{JOB} --usage {log.usage} claims --results {RESULTS} --experiments {CONFIGS} --out {output[0]} > {log.told} 2>&1"
+        "{JOB} --usage {log.usage} claims --results {RESULTS} --experiments {CONFIGS} --out {output[0]} > {log.text} 2>&1"
 
 
 # the claims to read, for the report
@@ -126,7 +126,7 @@ rule page:
             caption="../captions/claims.rst",
         ),
     log:
-        told=f"{RESULTS}/logs/page.log",
+        text=f"{RESULTS}/logs/page.log",
         usage=f"{RESULTS}/benchmarks/page.tsv",
     threads: 1
     resources:
@@ -136,4 +136,4 @@ rule page:
     params:
         code=code_hash("dfp.stages.claims_page"),
     shell:
-        "{JOB} --usage {log.usage} page --claims {input.table} --out {output} > {log.told} 2>&1"
+        "{JOB} --usage {log.usage} page --claims {input.table} --out {output} > {log.text} 2>&1"

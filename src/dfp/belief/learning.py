@@ -40,8 +40,9 @@ class Learning:
 def losses(
     network: BeliefNetwork, recognition: Recognition, refinement: Refinement, x: Tensor, rng: torch.Generator
 ) -> tuple[Tensor, Tensor | None]:
-    """The M-step's losses ``(of θ, of φ)`` for images ``x (B, P)``, means over images, nats; one for both
-    where the second is None.
+    """The losses of the M-step, that of θ and that of φ, for images ``x (B, P)``.
+
+    Means over images, nats. One loss for both where the second is None.
 
     * θ (Hjelm et al. 2015, section 4.2): ``−(1/N) Σ_s log p(x | h_s) + KL(q ‖ p(h))``, exact samples h_s of
       the refined q, whose ζ_n is held.

@@ -47,11 +47,11 @@ def make_datasets(
     shared = read_shared(path)
     entries: dict[str, DataEntry] = {}
     for name in own:
-        told = f"{where}: datasets.{name}"
-        raw = _extended(name, own, shared, told)
-        for made, entry in _entries(name, raw, kind, peers, told).items():
+        place = f"{where}: datasets.{name}"
+        raw = _extended(name, own, shared, place)
+        for made, entry in _entries(name, raw, kind, peers, place).items():
             if made in entries:
-                raise UserError(f"{told}: found a second data set named '{made}', expected different names")
+                raise UserError(f"{place}: found a second data set named '{made}', expected different names")
             entries[made] = entry
     if peers is not None:
         _check_peers(peers, entries, where)

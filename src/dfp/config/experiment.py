@@ -280,8 +280,9 @@ def _callable(entries: Mapping[str, DataEntry]) -> dict[str, list[str]]:
 
 
 def _overrides(overrides: Path, path: Path) -> dict[str, Any]:
-    """What a file of overrides lays over the experiment at ``path``;
-    its keys are experiments beside that one.
+    """What a file of overrides lays over the experiment at ``path``.
+
+    The keys of the file are experiments beside that one.
     """
     raw = read_yaml(overrides)
     known = sorted(

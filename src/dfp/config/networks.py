@@ -65,8 +65,9 @@ def _settled(spec: SimulationSpec) -> dict[str, Any]:
 
 
 def make_network(spec: SimulationSpec, where: str) -> Network:
-    """The network of a simulated data set: generated, or read from an
-    edge list, with its biases tuned where asked.
+    """Make the network of a simulated data set.
+
+    It is generated or read from an edge list; its biases are tuned where the configuration asks for it.
     """
     check_network(spec, where)
     network = _generate(spec, where)
@@ -125,8 +126,9 @@ def check_network(spec: SimulationSpec, where: str) -> None:
 
 
 def _settings(generator: Callable[..., Network]) -> set[str]:
-    """What a configuration may say to a generator; a basis is told by its
-    time constants, the rest comes from the data set.
+    """The keys that a configuration may give to a generator; the rest comes from the data set.
+
+    A basis is given by its ``time_constants``.
     """
     names = set(inspect.signature(generator).parameters)
     given = {"generator", "bin_rate", "topology", "basis"} | (
@@ -181,12 +183,15 @@ def _laws(options: dict[str, Any], drawn: dict[str, float]) -> dict[str, Any]:
 
 
 def measurement(spec: SimulationSpec) -> dict[str, Any]:
-    """``decay`` (seconds) and ``noise`` (fluorescence) of a data set: one number for all cells, or ``(N,)``
-    drawn from a panel's ranges.
+    """The ``decay`` (seconds) and ``noise`` (fluorescence) of a data set.
+
+    Each is one number for all cells, or ``(N,)`` numbers drawn from a panel's ranges.
     """
     drawn = [draw_instance(_ranges(spec), seed) for seed in spec.seeds]
-    told: dict[str, Any] = {"decay": spec.decay, "noise": spec.noise}
-    return told | {name: np.array([one[name] for one in drawn]) for name in told if name in drawn[0]}
+    constants: dict[str, Any] = {"decay": spec.decay, "noise": spec.noise}
+    return constants | {
+        name: np.array([one[name] for one in drawn]) for name in constants if name in drawn[0]
+    }
 
 
 def _from_file(spec: SimulationSpec, options: dict[str, Any]) -> Network:

@@ -117,8 +117,9 @@ def slug(value: object) -> str:
 
 
 def flatten(settings: dict[str, Any], where: str) -> dict[str, Any]:
-    """Fold ``training`` into the phases and ``recognition`` into the
-    posterior, so that only RunSpec's keys remain.
+    """Fold ``training`` into the phases and ``recognition`` into the posterior.
+
+    Only the keys of ``RunSpec`` remain.
     """
     settings = dict(settings)
     known = ("training", "recognition", *keys(RunSpec))
@@ -221,13 +222,13 @@ def _check_told(name: str, runs: Mapping[str, RunSpec], where: str) -> None:
     run, start = runs[name], runs[name].warm_start
     if start is not None and run.warm_start_model and run.model.kind != runs[start].model.kind:
         raise UserError(
-            f"{where}: runs.{name}.model.kind: found '{run.model.kind}' for a start from the model of "
-            f"'{start}', expected its '{runs[start].model.kind}' or warm_start_model: false"
+            f"{where}: runs.{name}.model.kind: found '{run.model.kind}', but it starts from the model of "
+            f"'{start}', expected that model's '{runs[start].model.kind}' or warm_start_model: false"
         )
     if start is not None and run.warm_start_model and run.model.told != runs[start].model.told:
         raise UserError(
-            f"{where}: runs.{name}.model.told: found other constants than '{start}' is told, whose model it "
-            "starts from, expected the same or warm_start_model: false"
+            f"{where}: runs.{name}.model.told: found other constants than '{start}' is told, from whose "
+            "model it starts; expected the same or warm_start_model: false"
         )
 
 

@@ -125,9 +125,15 @@ class RecordingsSpec:
         if not self.cells:
             raise UserError("cells: found none, expected at least one cell's key")
         if not (self.seconds > 0 and self.rate_hz > 0 and self.rate_guess_hz > 0):
-            raise UserError("seconds, rate_hz, rate_guess_hz: expected numbers above 0")
+            raise UserError(
+                f"seconds, rate_hz, rate_guess_hz: found {self.seconds:g}, {self.rate_hz:g}, "
+                f"{self.rate_guess_hz:g}, expected numbers above 0"
+            )
         if self.bins_per_frame < 1 or self.history < 0 or self.baseline_seconds < 0:
-            raise UserError("bins_per_frame, history, baseline_seconds: expected at least 1, 0 and 0")
+            raise UserError(
+                f"bins_per_frame, history, baseline_seconds: found {self.bins_per_frame}, {self.history}, "
+                f"{self.baseline_seconds:g}, expected at least 1, 0 and 0"
+            )
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,7 @@ T = TypeVar("T")
 
 
 def discover(package: ModuleType, base: type[T]) -> dict[str, type[T]]:
-    """All concrete subclasses of ``base`` defined in the modules of
-    ``package``, by their ``name`` attribute.
-    """
+    """All concrete subclasses of ``base`` in the modules of ``package``, by their ``name`` attribute."""
     found: dict[str, type[T]] = {}
     for info in sorted(pkgutil.iter_modules(package.__path__), key=lambda item: item.name):
         module = importlib.import_module(f"{package.__name__}.{info.name}")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A user's mistake, told in one sentence: the file or key, what was found, what was expected.
+    """A user's mistake, said in one sentence: the file or key, what was found, what was expected.
 
     The command line prints the sentence and exits with 2; a traceback is never shown for it.
 

@@ -1,5 +1,6 @@
-"""Files that are whole or absent: everything is written to a
-temporary name in the same folder, then renamed.
+"""Files that are whole or absent.
+
+Everything is written to a temporary name in the same folder, then renamed.
 """
 
 from __future__ import annotations

@@ -25,8 +25,9 @@ def _shifted_add(z: Tensor, taps: Tensor, offset: int, reverse: bool) -> Tensor:
 
 
 class _ShiftedAdd(torch.autograd.Function):
-    """Every output is summed in the order of its lags, whatever the shape
-    of ``z``. ``reverse`` is the adjoint filter.
+    """A filter whose outputs are summed in the order of their lags, whatever the shape of ``z``.
+
+    ``reverse`` is the adjoint filter.
     """
 
     @staticmethod

@@ -1,5 +1,6 @@
-"""From plain mappings to typed dataclasses, strictly: an unknown key, a
-wrong type or a bad value is one sentence.
+"""Strict conversion of plain mappings to typed dataclasses.
+
+An unknown key, a wrong type or a bad value is refused in one sentence.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def build(cls: type[T], raw: object, where: str) -> T:
             ``cls`` refuses.
     """
     if not isinstance(raw, Mapping):
-        raise UserError(f"{where}: found {_told(raw)}, expected a mapping of settings")
+        raise UserError(f"{where}: found {_shown(raw)}, expected a mapping of settings")
     known = settings(cls)
     for key in raw:
         if key not in known:
@@ -67,12 +68,12 @@ def convert(hint: Any, value: object, where: str) -> Any:
         return build(hint, value, where)
     if origin in (list, tuple):
         if not isinstance(value, (list, tuple)):
-            raise UserError(f"{where}: found {_told(value)}, expected a list")
+            raise UserError(f"{where}: found {_shown(value)}, expected a list")
         items = [convert(arguments[0], item, f"{where}[{index}]") for index, item in enumerate(value)]
         return items if origin is list else tuple(items)
     if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
-            raise UserError(f"{where}: found {_told(value)}, expected a mapping")
+            raise UserError(f"{where}: found {_shown(value)}, expected a mapping")
         return {key: convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     return _scalar(hint, value, where)
 
@@ -103,10 +104,10 @@ def _scalar(hint: Any, value: object, where: str) -> Any:
     expected = {float: "a number", int: "a whole number", bool: "true or false", str: "text"}.get(
         hint, str(hint)
     )
-    raise UserError(f"{where}: found {_told(value)}, expected {expected}")
+    raise UserError(f"{where}: found {_shown(value)}, expected {expected}")
 
 
-def _told(value: object) -> str:
+def _shown(value: object) -> str:
     names = {str: "text", bool: "true/false", int: "the number", float: "the number", type(None): "nothing"}
     kind = names.get(type(value), type(value).__name__)
     return kind if value is None else f"{kind} {value!r}"

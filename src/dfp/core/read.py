@@ -23,8 +23,8 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: not to be read ({error.strerror}), expected a YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        told = " ".join(str(error).split())
-        raise UserError(f"{path}: not valid YAML ({told})") from None
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not valid YAML ({reason})") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path}: found no mapping, expected keys and values")
     return raw

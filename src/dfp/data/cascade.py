@@ -89,8 +89,9 @@ def _read_npz(path: Path) -> Iterator[Recording]:
 def read_cascade_mat(
     path: Path | str, name: str | None = None, indicator: str = "unknown"
 ) -> list[Recording]:
-    """Read one ``.mat`` file of the public repository: a recording for each struct of ``CAttached``
-    (``segments_of_mat``).
+    """Read one ``.mat`` file of the public repository.
+
+    Each struct of ``CAttached`` is a recording (``segments_of_mat``).
 
     Args:
         name: the beginning of the recordings' names; by default the file's.

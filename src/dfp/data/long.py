@@ -85,9 +85,9 @@ def _member(
     archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], kind: Any, how: int = zipfile.ZIP_DEFLATED
 ) -> Iterator[IO[bytes]]:
     """An array of the ``.npz`` whose values are then written, in order."""
-    told = zipfile.ZipInfo(f"{name}.npy")
-    told.compress_type = how
+    entry = zipfile.ZipInfo(f"{name}.npy")
+    entry.compress_type = how
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": shape}
-    with archive.open(told, "w", force_zip64=True) as member:
+    with archive.open(entry, "w", force_zip64=True) as member:
         np.lib.format.write_array_header_1_0(member, header)
         yield member

@@ -44,7 +44,7 @@ PEER_BINS = 20_000
 PEER_FRAME_RATE = 30.0
 PEER_DECAY_SECONDS = 0.5
 
-#: own history of a panel's cells unless told otherwise: refractory for two bins
+#: own history of a panel's cells unless a configuration says otherwise: refractory for two bins
 PANEL_HISTORY = (-2.0, -1.0)
 
 
@@ -127,9 +127,8 @@ def rate_per_bin(rate_hz: float, bin_rate: float, source: str) -> float:
     """The spike probability of one bin, ``rate_hz / bin_rate``; a ``UserError`` unless in (0, 1)."""
     if not bin_rate > 0 or not 0 < rate_hz < bin_rate:
         raise UserError(
-            f"{source}: rate {rate_hz} Hz at a frame rate of {bin_rate} Hz, expected 0 < rate < frame "
-            "rate, "
-            "since a bin holds at most one spike"
+            f"{source}: rate {rate_hz} Hz at {bin_rate} bins a second, expected a rate above 0 and below "
+            "that, since a bin holds at most one spike"
         )
     return rate_hz / bin_rate
 
@@ -175,11 +174,9 @@ def sparse_random(
     """A random directed network: each ordered pair of different cells is joined with probability ``density``.
 
     Weights are N(weight_mean, weight_sd²), independent for each basis function. With ``excitatory_fraction``
-    given, Dale's law
-    holds: that fraction of the cells (rounded, drawn at random) excites and the others inhibit all they
-        reach, and the weights are
-    ±|N(weight_mean, weight_sd²)| with the sign of the sending cell. Biases are logit(rate_hz / bin_rate) +
-    N(0, bias_sd²).
+    given, Dale's law holds: that fraction of the cells (rounded, drawn at random) excites and the others
+    inhibit all they reach, and the weights are ±|N(weight_mean, weight_sd²)| with the sign of the sending
+    cell. Biases are logit(rate_hz / bin_rate) + N(0, bias_sd²).
 
     Args:
         cells: N.

@@ -123,8 +123,10 @@ def first_guess(
     history: int,
     basis: NDArray[Any],
 ) -> CalciumParameters:
-    """Parameters that a fit of real traces starts from: the measurement as estimated, the time constants as
-    told, a firing rate, and no influence of past spikes.
+    """Parameters that a fit of real traces starts from.
+
+    The measurement is as estimated and the time constants as told; the bias is that of a guessed firing rate,
+    and past spikes have no influence.
 
     Args:
         estimates: one a cell.

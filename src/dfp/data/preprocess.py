@@ -65,7 +65,7 @@ def add_noise_to_level(
     if not start <= 1.005 * nu:
         raise UserError(
             f"add_noise_to_level: the trace has a noise level of {start:.3g} %/√Hz, expected at most the "
-            f"wanted {nu:.3g}"
+            f"level wanted, {nu:.3g}"
         )
     unit = generator.standard_normal(x.shape)
     high = max(nu * np.sqrt(frame_rate) / (100 * _MEDIAN_ABS_DIFFERENCE), 1e-12)

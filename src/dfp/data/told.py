@@ -22,8 +22,9 @@ _STREAM = 7919
 
 @dataclass(frozen=True)
 class Told:
-    """What a constant is multiplied by before a method is told it: ``factor · exp(spread · ε)``, ε ~ N(0, 1)
-    drawn once a cell.
+    """What a constant is multiplied by before a method is told it.
+
+    The factor of a cell is ``factor · exp(spread · ε)``, with ε ~ N(0, 1) drawn once a cell.
 
     Attributes:
         factor: the median over cells, above 0; 1 is the truth.

@@ -23,7 +23,7 @@ class Traces:
         x: ``(T, N)`` float32; dF/F, or whatever the file held. NaN marks a missing frame.
         frame_rate: Hz.
         names: N cell names, no two the same.
-        rate_from: where the frame rate came from: ``"told"``, or what the file holds it in.
+        rate_from: where the frame rate came from: ``"given"`` by the user, or what the file holds it in.
         times: ``(T,)`` seconds of the frames by the file's own clock; None where it has none.
         notes: sentences on what was left out, chosen or computed.
         source: the file or folder.
@@ -32,7 +32,7 @@ class Traces:
     x: NDArray[np.float32]
     frame_rate: float
     names: tuple[str, ...]
-    rate_from: str = "told"
+    rate_from: str = "given"
     times: NDArray[np.float64] | None = None
     notes: tuple[str, ...] = ()
     source: Path | None = None

@@ -164,8 +164,10 @@ def branching_ratio(process: CausalBernoulli, z: Tensor, logits: Tensor | None =
 
 
 def relaxed_ratio(process: CausalBernoulli, z: Tensor, temperature: float) -> float:
-    """ρ of a relaxed sweep ``z ← σ((u + ℓ) / temperature)``: of ``Σ_τ |w_ij,τ| E[z_i (1 − z_i)] ÷
-    temperature``, the expected size of a small change of z after a sweep ÷ before it.
+    """The branching ratio ρ of a relaxed sweep ``z ← σ((u + ℓ) / temperature)``.
+
+    It is that of ``Σ_τ |w_ij,τ| E[z_i (1 − z_i)] ÷ temperature``: the expected size of a small change of z
+    after a sweep ÷ that before it.
 
     Args:
         z: relaxed values at that temperature, ``(S, B, T, N)``.

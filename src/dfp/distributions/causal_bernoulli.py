@@ -93,8 +93,9 @@ class CausalBernoulli:
         return total
 
     def step(self, window: Tensor, t: int) -> Tensor:
-        """Logits of bin ``t``, ``(S, B, N)``, given the last ``memory``
-        values, ``(S, B, memory, N)``, most recent last.
+        """Logits of bin ``t``, ``(S, B, N)``.
+
+        ``(S, B, memory, N)`` are the values of the last ``memory`` bins, most recent last.
         """
         total = self.drive[..., t, :].expand(window.shape[0], window.shape[1], -1)
         for term in self.terms:
@@ -141,8 +142,9 @@ class CausalBernoulli:
         return logistic_noise((samples, *self.drive.shape[-3:]), rng, self.drive.dtype).to(self.drive.device)
 
     def log_prob(self, z: Tensor, logits: Tensor | None = None) -> Tensor:
-        """``log p(z[t, n] | z[<t])``, one entry per bin and cell, ``(S, B, T, N)``; sum over (T, N) for ``log
-        p(z)``.
+        """``log p(z[t, n] | z[<t])``, one entry per bin and cell, ``(S, B, T, N)``.
+
+        The sum over (T, N) is ``log p(z)``.
 
         For relaxed z this is the relaxed pmf ``z·u − softplus(u)``, which is not a probability.
         """

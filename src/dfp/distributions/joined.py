@@ -15,7 +15,7 @@ def joined(first: CausalBernoulli, second: CausalBernoulli) -> CausalBernoulli |
     """The law of ``first``'s trials followed by ``second``'s, of one posterior (or prior) and one length.
 
     What does not depend on the trial is taken from ``first``. None where a term is of a kind that is not
-    known here: which of its tensors belong to trials cannot be told.
+    known here: which of its tensors belong to trials is unknown.
     """
     terms = [_joined_term(one, other) for one, other in zip(first.terms, second.terms, strict=True)]
     known = [term for term in terms if term is not None]

@@ -1,8 +1,8 @@
 """Causal terms: what the past adds to a logit.
 
-Each term has a parallel form, ``term(z) -> (S, B, T, N)``, and an incremental one, ``term.step(window, t) ->
-(S, B, N)``, which
-must agree: ``term(z)[:, :, t] == term.step(z[:, :, t−memory:t], t)``.
+Each term has a parallel form, ``term(z) -> (S, B, T, N)``, and an incremental one,
+``term.step(window, t) -> (S, B, N)``. They must agree:
+``term(z)[:, :, t] == term.step(z[:, :, t−memory:t], t)``.
 """
 
 from __future__ import annotations
@@ -75,8 +75,9 @@ class CausalTerm(ABC):
 
     @abstractmethod
     def step(self, window: Tensor, t: int) -> Tensor:
-        """Contributions at bin ``t``, ``(S, B, N)``, from the last ``memory``
-        values ``(S, B, memory, N)``, most recent last.
+        """Contributions at bin ``t``, ``(S, B, N)``.
+
+        ``(S, B, memory, N)`` are the values of the last ``memory`` bins, most recent last.
         """
 
     def times(self, factor: Tensor) -> CausalTerm:
@@ -88,8 +89,9 @@ class CausalTerm(ABC):
         raise UserError(f"found the term {type(self).__name__}, expected one that can be multiplied")
 
     def check(self, cells: int) -> None:
-        """Raise ``UserError`` where the term's numbers are not those of ``cells`` cells; by default
-        nothing is looked at.
+        """Raise ``UserError`` where the term's numbers are not those of ``cells`` cells.
+
+        By default nothing is checked.
         """
         return None
 
@@ -290,8 +292,7 @@ class LowRankCoupling(CausalTerm):
 
 @dataclass(frozen=True)
 class NonlinearHistory(CausalTerm):
-    """``w · tanh(context[t] + Σ_τ A[τ] z[t − τ])``: a small network of the trace around t and the cell's own
-    last spikes.
+    """``w · tanh(context[t] + Σ_τ A[τ] z[t − τ])``: a small network of trace and own last spikes.
 
     The exact conditional of a spike given the past asks how much of the recent fluorescence the sampled
     spikes already explain, which is not linear in them; the hidden layer sees both. The part that depends on

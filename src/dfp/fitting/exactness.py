@@ -31,13 +31,13 @@ COVARIANCE_LAGS = 3
 def exact_metrics(
     fitted: Fitted, samples: HardSamples, x: Tensor, spikes: np.ndarray | None, truth: Parameters
 ) -> tuple[list[Measured], Tensor]:
-    """Per cell: the gap to the log-evidence, counts, marginals, covariances, calibration; and the exact
-    marginals ``(B, T, N)``.
+    """Metrics per cell against the exact posterior, and the exact marginals ``(B, T, N)``.
+
+    They are the gap to the log-evidence, counts, marginals, covariances and calibration.
 
     The reference is the exact posterior under the *fitted* model: with learned parameters it measures
-    inference alone. Only ``count_bias``
-    is against the exact posterior under the *true* parameters: the expected spikes less those that an ideal
-        observer expects, relative.
+    inference alone. Only ``count_bias`` is against the exact posterior under the *true* parameters: the
+    expected spikes less those that an ideal observer expects, relative.
     """
     exact = ExactPosterior(cell_parameters(fitted.model), x)
     ideal = exact

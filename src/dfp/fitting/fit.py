@@ -41,8 +41,10 @@ def fit(
     device: str = "auto",
     progress: bool = True,
 ) -> Result:
-    """Find the spikes in a recording, and where asked for the connections between its cells: what the command
-    ``dfp fit`` does, number by number, without a file. The same call gives the same result.
+    """Find the spikes in a recording and, where asked, the connections between its cells.
+
+    It does what the command ``dfp fit`` does, number by number, without a file. The same call gives the same
+    result.
 
     Args:
         x: traces ``(T, N)``, T frames of N cells in any unit, dF/F is usual: an array, a tensor, a DataFrame
@@ -106,8 +108,10 @@ class Job:
         return fingerprint([self.plan.raw, asdict(self.plan.data), started, self.data.bin_rate, held])
 
     def after(self, before: Result) -> Job:
-        """The same from amplitude, baseline, noise and what else the observation model has, as another fit
-        found them, to the digits of ``cells.csv``.
+        """The same fit, started from the measurement that another fit found.
+
+        That is amplitude, baseline, noise and what else the observation model has, to the digits of
+        ``cells.csv``.
         """
         known = [name for name in self.data.start.constants if name in before.cells]
         found = {name: _printed(before.cells[name].to_numpy(float)) for name in known}
@@ -124,8 +128,10 @@ def fits(
     recording: str = "recording",
     source: str = "traces",
 ) -> Iterator[Result]:
-    """The fits of a recording in their order, each when it is done: of the cells, then, where the plan asks
-    for weights between cells, of all together, which starts from what the first says of the measurement.
+    """The fits of a recording in their order, each when it is done.
+
+    The cells come first. Where the plan asks for weights between cells, a fit of all cells together follows;
+    it starts from what the first found of the measurement.
 
     Args:
         traces: as a user has them.

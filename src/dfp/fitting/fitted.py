@@ -82,8 +82,9 @@ def write_payload(payload: dict[str, Any], path: Path | str) -> None:
 
 
 def choose_device(name: str | torch.device) -> torch.device:
-    """``auto`` is CUDA where there is one, else the CPU; a device is itself. Raises ``UserError`` for CUDA
-    asked for where there is none.
+    """The device called ``device``; ``auto`` is CUDA where there is one, else the CPU.
+
+    Raises ``UserError`` where CUDA is asked for and there is none.
     """
     if isinstance(name, torch.device):
         return name
@@ -97,8 +98,9 @@ def choose_device(name: str | torch.device) -> torch.device:
 
 
 def fresh(facts: Facts, data: Dataset, device: torch.device) -> Fitted:
-    """An untrained model and posterior for a data set; weights drawn on the
-    CPU, so that they are the same on every device.
+    """An untrained model and posterior for a data set.
+
+    Weights are drawn on the CPU, so that they are the same on every device.
     """
     where = f"{facts.experiment} ({facts.scale}): runs.{facts.run}"
     spec = build(RunSpec, facts.settings, where)
@@ -193,8 +195,9 @@ def check_matches(fitted: Fitted, data: Dataset, checkpoint: Path | str, path: P
 
 
 def warm_start(fitted: Fitted, start: Path | str, device: torch.device) -> None:
-    """Copy into ``fitted`` all weights that ``start`` has under the same name and shape, and, where the run
-    says so, the model's parameters.
+    """Copy into ``fitted`` all weights that ``start`` has under the same name and shape.
+
+    The model's parameters are copied too where the run says so.
 
     A refined posterior takes its base from an unrefined one; terms that ``start`` lacks keep their fresh
     values.
@@ -233,9 +236,7 @@ def _learnable(spec: RunSpec, data: Dataset) -> list[str]:
 
 
 def _check_kinds(spec: RunSpec, data: Dataset, where: str) -> None:
-    """Refuse what does not serve the run's observation model, or the data set's own, before anything is
-    trained.
-    """
+    """Refuse, before anything is trained, what does not serve the observation model of run or data set."""
     if not data.known:
         require_kind(
             spec.model.kind, GUESSES, f"{where}.model.kind: first guesses from traces", "simulate the data"
@@ -247,8 +248,10 @@ def _check_kinds(spec: RunSpec, data: Dataset, where: str) -> None:
 
 
 def _start(spec: RunSpec, data: Dataset) -> Parameters:
-    """Where the model's parameters start: at the data set's own, or, if
-    learned, at estimates that know no truth; calcium constants that are told, at what is told.
+    """Where the model's parameters start.
+
+    They start at those of the data set, or, if they are learned, at estimates that do not know the truth.
+    Calcium constants that are told start at what is told.
     """
     return as_told(_untold(spec, data), data.start, spec.model.told, data.seed)
 
@@ -271,6 +274,6 @@ def _untold(spec: RunSpec, data: Dataset) -> Parameters:
         "noise": np.array([e.noise for e in estimates]),
     }
     for name, default in observation.kind.Record.defaults.items():
-        told = getattr(observation.settings, name, None)
-        blind[name] = np.full(start.cells, default if told is None else float(told))
+        given = getattr(observation.settings, name, None)
+        blind[name] = np.full(start.cells, default if given is None else float(given))
     return replace(start, **{name: blind[name] for name in spec.model.learn if name in blind})

@@ -33,8 +33,9 @@ def infer(
     allow_nan: bool = False,
     device: str = "auto",
 ) -> pd.DataFrame:
-    """The spikes in further traces ``(T, N)`` of the cells that a posterior was trained on: what the command
-    ``dfp infer`` writes. Traces far from those of the training are warned of.
+    """The spikes in further traces ``(T, N)`` of the cells that a posterior was trained on.
+
+    This is what the command ``dfp infer`` writes. Traces far from those of the training bring a warning.
 
     Args:
         trained: what ``fit`` or ``load`` returned, or the path of a checkpoint.
@@ -84,7 +85,7 @@ def infer_traces(
 
     Args:
         checkpoint, source: what messages call the posterior and the traces.
-        warn: told in a sentence of traces far from those of the training.
+        warn: called with a sentence about traces far from those of the training.
 
     Raises:
         UserError: for other cells or another rate than the posterior's.

@@ -24,8 +24,9 @@ def weight_rows(fitted: Fitted, data: Dataset) -> list[Measured]:
 
 
 def m_step_rows(z: Tensor, data: Dataset, name: str = "m_step") -> list[Measured]:
-    """An M-step on posterior samples ``(S, B, T, N)``: the model's spiking law fitted to them by logistic
-    regression, against the truth.
+    """An M-step on posterior samples ``(S, B, T, N)``, scored against the truth.
+
+    The model's spiking law is fitted to the samples by logistic regression.
 
     With q trained at the true parameters the exact posterior would give back the true weights (slope 1) but
     for sampling error: what is missing is what q lost.
@@ -46,8 +47,11 @@ def m_step_rows(z: Tensor, data: Dataset, name: str = "m_step") -> list[Measured
 
 
 def gibbs_refined(z: Tensor, data: Dataset, parameters: Parameters, sweeps: int) -> Tensor:
-    """Posterior samples ``(S, B, T, N)`` after ``sweeps`` sweeps of Gibbs sampling under ``parameters``, a
-    chain for each.
+    """Posterior samples ``(S, B, T, N)`` after ``sweeps`` sweeps of Gibbs sampling under ``parameters``.
+
+    Every sample starts a chain of its own.
+
+    The chains run under ``parameters``.
     """
     from dfp.references.gibbs.particles import gibbs_chain  # here, since few runs wait for numba
 

@@ -64,8 +64,10 @@ class Result:
         return restored(self.payload, "the fit", choose_device(device))
 
     def save(self, folder: str | PathLike[str]) -> None:
-        """Write ``checkpoint.pt`` (for ``dfp.load``, ``dfp.infer`` and the command ``dfp infer``),
-        ``spikes.csv``, ``cells.csv`` and ``connections.csv``, as ``dfp fit`` does; each whole or not at all.
+        """Write the result into a folder, as ``dfp fit`` does; each file whole or not at all.
+
+        The files are ``checkpoint.pt`` (for ``dfp.load``, ``dfp.infer`` and the command ``dfp infer``),
+        ``spikes.csv``, ``cells.csv`` and ``connections.csv``.
         """
         place = Path(folder)
         if self.before is not None:
@@ -85,7 +87,7 @@ class Result:
     def __repr__(self) -> str:
         frames = len(self.spikes) // len(self.cells)
         rates = self.cells["rate_hz"]
-        told = f"{rates.min():.2g} Hz" if len(rates) == 1 else f"{rates.min():.2g} to {rates.max():.2g} Hz"
+        rate = f"{rates.min():.2g} Hz" if len(rates) == 1 else f"{rates.min():.2g} to {rates.max():.2g} Hz"
         pairs = "None (connections=True learns them)"
         if self.connections is not None:
             pairs = f"{len(self.connections)} rows, a pair of cells and lag each"
@@ -93,6 +95,6 @@ class Result:
             f"Result of fitting {len(self.cells)} cell{'s' * (len(self.cells) != 1)}, {frames} frames at "
             f"{self.frame_rate:g} Hz\n"
             f"  spikes: {len(self.spikes)} rows, {self.spikes['expected_count'].sum():.4g} spikes expected\n"
-            f"  cells: {', '.join(map(str, self.cells['cell'][:5]))}{', …' * (len(self.cells) > 5)}; {told}\n"
+            f"  cells: {', '.join(map(str, self.cells['cell'][:5]))}{', …' * (len(self.cells) > 5)}; {rate}\n"
             f"  connections: {pairs}"
         )

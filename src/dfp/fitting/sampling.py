@@ -76,8 +76,9 @@ def draw_samples(
 
 
 def _sampler(fitted: Fitted) -> Sampler | None:
-    """That of the training, of several ways to the same samples, unless it sweeps: evaluation then sweeps
-    until still, whatever the training did.
+    """The sampler of an evaluation: that of the training, or None to sweep until nothing changes.
+
+    None stands for a training that swept, however often. All samplers give the same samples.
     """
     last = fitted.phases[-1].sampler
     return None if isinstance(last, FixedPoint) else last

@@ -13,11 +13,14 @@ from dfp.results.tables import Measured
 
 
 def parameter_metrics(fitted: Fitted, data: Dataset) -> list[Measured]:
-    """Learned minus true, per cell: ``rate_bias`` (logits), ``history_bias_1``, … (logits); relative for
-    ``amplitude_bias``, ``noise_bias``, ``rise_bias``, ``decay_bias`` and whatever else is above 0;
-    ``baseline_bias`` in units of the amplitude. For constants that were told also ``amplitude_off``, …:
-    ``|ln(value ÷ true)|`` of what the model ends with, and with them ``history_off_1``, …:
-    ``|learned − true|``, in which the errors of cells do not cancel."""
+    """How far the learned parameters are from the true ones, per cell.
+
+    Learned minus true are ``rate_bias`` and ``history_bias_1``, … (logits), ``baseline_bias`` (in units of
+    the amplitude) and, relative to the truth, ``amplitude_bias``, ``noise_bias``, ``rise_bias``,
+    ``decay_bias`` and whatever else is above 0. For constants that were told there are also
+    ``amplitude_off``, …: ``|ln(value ÷ true)|`` of what the model ends with, and with them ``history_off_1``,
+    …: ``|learned − true|``, in which the errors of cells do not cancel.
+    """
     learned, truth = fitted.model.parameters_now(), data.start
     rows: list[Measured] = []
     for n in range(truth.cells):
@@ -46,9 +49,10 @@ def parameter_metrics(fitted: Fitted, data: Dataset) -> list[Measured]:
 
 
 def instance_metrics(data: Dataset) -> list[Measured]:
-    """The true parameters of a panel's cells where they are drawn from ranges: ``true_rate_hz`` (of a cell at
-    rest, ``bin_rate · σ(bias)``), ``true_noise`` (÷ amplitude), ``true_decay`` (seconds),
-    ``true_history_1``, … (logits).
+    """The true parameters of a panel's cells where they are drawn from ranges.
+
+    They are ``true_rate_hz`` (of a cell at rest, ``bin_rate · σ(bias)``), ``true_noise`` (÷ amplitude),
+    ``true_decay`` (seconds) and ``true_history_1``, … (logits).
 
     No rows where noise, decay and history are the same for all cells, nor for coupled ones.
     """

@@ -43,16 +43,18 @@ def spikes_table(fitted: Fitted, traces: Traces) -> pd.DataFrame:
         probability = marginal[:, n] if step == 1 else (counts > 0).mean(0)
         mean, low, high = _windowed_counts(counts, width)
         expected = marginal[:, n].reshape(frames, step).sum(1)
-        told = {"probability": probability, "expected_count": expected, "expected_count_1s": mean}
-        pieces.append(pd.DataFrame({"time_s": time, "cell": name, **told, "low_1s": low, "high_1s": high}))
+        columns = {"probability": probability, "expected_count": expected, "expected_count_1s": mean}
+        pieces.append(pd.DataFrame({"time_s": time, "cell": name, **columns, "low_1s": low, "high_1s": high}))
     return pd.concat(pieces, ignore_index=True)
 
 
 def cells_table(fitted: Fitted, traces: Traces, spikes: pd.DataFrame) -> pd.DataFrame:
-    """A row a cell: ``cell``, ``rate_hz`` (posterior mean of the spikes per second of recording),
-    ``amplitude`` (of one spike), ``baseline``, ``noise`` (sd of a frame) in the traces' unit, ``rise_s``,
-    ``decay_s``, what else the observation model has (``freedom``), and the model's own history,
-    ``history_1``, …, in logits per spike.
+    """A row for every cell, with its firing rate and its parameters.
+
+    Columns: ``cell``, ``rate_hz`` (posterior mean of the spikes per second of recording), ``amplitude`` (of
+    one spike), ``baseline`` and ``noise`` (sd of a frame) in the traces' unit, ``rise_s``, ``decay_s``, what
+    else the observation model has (``freedom``), and the model's own history, ``history_1``, …, in logits per
+    spike.
     """
     now = fitted.model.parameters_now()
     seconds = len(traces.x) / traces.frame_rate
@@ -75,9 +77,10 @@ def cells_table(fitted: Fitted, traces: Traces, spikes: pd.DataFrame) -> pd.Data
 
 
 def connections_table(fitted: Fitted, traces: Traces) -> pd.DataFrame:
-    """A row for every ordered pair of different cells and every lag: ``source``, ``target``, ``lag_bins``,
-    ``lag_s`` and ``weight``: what a spike of the source adds to the logit of a spike of the target that much
-    later.
+    """A row for every ordered pair of different cells and every lag.
+
+    Columns: ``source``, ``target``, ``lag_bins``, ``lag_s`` and ``weight``, which is what a spike of the
+    source adds to the logit of a spike of the target that much later.
     """
     coupling = fitted.model.parameters_now().coupling
     lag, target, source = np.nonzero(np.broadcast_to(~np.eye(coupling.shape[1], dtype=bool), coupling.shape))

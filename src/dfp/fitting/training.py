@@ -1,4 +1,4 @@
-"""Training a model and a posterior in memory, and what is told of it: shown, thinned, summed up."""
+"""Training a model and a posterior in memory, and what is kept of it: shown, thinned, summed up."""
 
 from __future__ import annotations
 

@@ -81,8 +81,9 @@ class Chain(nn.Module):
         return self.own.unsqueeze(-2) + features @ self.head / math.sqrt(features.shape[-1])
 
     def forward(self, z: Tensor, features: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """``f(z)`` and ``log |det ∂f/∂z|`` of points ``(..., *batch, D)``; with features ``(*batch, B, F)``
-        of points ``(..., *batch, B, D)``.
+        """``f(z)`` and ``log |det ∂f/∂z|`` of points ``(..., *batch, D)``.
+
+        With features ``(*batch, B, F)`` the points are ``(..., *batch, B, D)``.
         """
         if not self.length:
             return z, torch.zeros_like(z[..., 0])

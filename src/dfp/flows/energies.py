@@ -33,8 +33,9 @@ def wave(z: Tensor) -> Tensor:
 
 
 def split(z: Tensor) -> Tensor:
-    """U₃: ``−ln(exp(−½ ((z₂ − w₁)/0.35)²)
-    + exp(−½ ((z₂ − w₁ + w₂)/0.35)²))``, ``w₂ = 3 exp(−½ ((z₁ − 1)/0.6)²)``.
+    """U₃: ``−ln(exp(−½ ((z₂ − w₁)/0.35)²) + exp(−½ ((z₂ − w₁ + w₂)/0.35)²))``.
+
+    Here ``w₂ = 3 exp(−½ ((z₁ − 1)/0.6)²)``.
     """
     above, bump = _above(z), 3 * torch.exp(_bell(z[..., 0] - 1, 0.6))
     return -torch.logaddexp(_bell(above, 0.35), _bell(above + bump, 0.35))
@@ -55,8 +56,9 @@ def inside(z: Tensor) -> Tensor:
 
 
 def walls(z: Tensor) -> Tensor:
-    """``½ (d/0.1)²``, d the distance from the box: what is added to an energy in training, so that it has a
-    minimum of the free energy at all. 0 in the box.
+    """``½ (d/0.1)²`` with d the distance from the box, 0 inside it.
+
+    It is added to an energy in training, because the free energy has no minimum without it.
     """
     return 0.5 * ((z.abs() - HALF).clamp(min=0) / WALL).square().sum(-1)
 

@@ -46,8 +46,9 @@ class HardSamples:
         return self.log_weights.mean(0)
 
     def elbo_over_spikes(self) -> Tensor:
-        """What is known of ``E_q[log p(x, z) − log q(z)]``, mean over trials, ``(N,)``, nats: the greater of
-        two numbers below it, which are one where q has a pmf.
+        """What is known of ``E_q[log p(x, z) − log q(z)]``, mean over trials, ``(N,)``, nats.
+
+        It is the greater of two numbers below it, which are the same where q has a pmf.
         """
         return torch.maximum(self.over_spikes.mean((0, 1)), self.log_weights.mean((0, 1)))
 

@@ -27,8 +27,10 @@ PROBABILITY_FLOOR = 1e-7
 
 
 def correlation(p: NDArray[Any], g: NDArray[Any]) -> float:
-    """Pearson's r over frames where both are finite; NaN when either is constant or fewer than two are
-    left."""
+    """Pearson's r over the frames where both are finite.
+
+    NaN when either is constant, or when fewer than two frames are left.
+    """
     a, b = _pair(p, g)
     both = np.isfinite(a) & np.isfinite(b)
     a, b = a[both], b[both]
@@ -77,8 +79,10 @@ def smooth(values: NDArray[Any], frame_rate: float, sd: float = CASCADE_SMOOTHIN
 
 
 def shift(values: NDArray[Any], lag: int) -> Array:
-    """``out[t] = values[t − lag]``: a positive lag moves the trace later, a negative one earlier; NaN
-    fills."""
+    """``out[t] = values[t − lag]``: a positive lag moves the trace later, a negative one earlier.
+
+    What has no value is NaN.
+    """
     x = np.asarray(values, dtype=float)
     out = np.full(x.shape, np.nan)
     if lag >= 0:

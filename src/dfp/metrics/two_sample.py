@@ -1,4 +1,4 @@
-"""Classifier two-sample test: can a posterior's samples be told from exact ones?"""
+"""Classifier two-sample test: can a posterior's samples be distinguished from exact ones?"""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def two_sample_accuracy(
     window: int = WINDOW,
     seed: int = 0,
 ) -> float:
-    """Accuracy of a classifier on windows of sample paths of one cell: 0.5 not to be told apart, 1 always.
+    """Accuracy of a classifier on windows of sample paths of one cell: 0.5 by chance, 1 if always right.
 
     Both kinds of path come from the same trials. Gradient-boosted trees are trained on half the trials and
     scored on the other half; then the halves change places. They see a window of a path through statistics

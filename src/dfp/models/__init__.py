@@ -1,3 +1,4 @@
-"""Floor 3: generative models, one file an observation model; a new file here is found without being listed
-anywhere.
+"""Floor 3: generative models, one file an observation model.
+
+A new file here is found without being listed anywhere.
 """

@@ -1,5 +1,7 @@
-"""What an observation model is: spikes from a coupled point process, and traces from the spikes by a law of
-its own. One file a kind; a new file here is found without being listed anywhere.
+"""What an observation model is.
+
+Spikes come from a coupled point process, and traces from the spikes by a law of the model's own. One file a
+kind; a new file here is found without being listed anywhere.
 """
 
 from __future__ import annotations
@@ -164,18 +166,20 @@ class ObservationModel(nn.Module, ABC):
 
     @classmethod
     def adopt(cls, given: Parameters, settings: object = None) -> Parameters:
-        """Parameters of another kind as this kind's own: a constant is that of the settings where they have
-        it, else that of ``given``, else the kind's default.
+        """Parameters of another kind as this kind's own.
+
+        A constant is that of the settings where they have it, else that of ``given``, else the kind's
+        default.
 
         Raises:
             UserError: for a constant that none of them tells.
         """
         values: dict[str, np.ndarray] = {}
         for entry in fields(cls.Record):
-            told = getattr(settings, entry.name, None)
-            told = cls.Record.defaults.get(entry.name) if told is None and not _has(given, entry) else told
-            if told is not None:
-                values[entry.name] = np.full(given.cells, float(told))
+            value = getattr(settings, entry.name, None)
+            value = cls.Record.defaults.get(entry.name) if value is None and not _has(given, entry) else value
+            if value is not None:
+                values[entry.name] = np.full(given.cells, float(value))
             elif _has(given, entry):
                 values[entry.name] = getattr(given, entry.name)
             else:
@@ -218,8 +222,10 @@ class ObservationModel(nn.Module, ABC):
 
     @abstractmethod
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
-        """``log p(x[t] | z[≤t])`` per bin and cell, ``(S, B, T, N)``, nats, differentiable in z between 0 and
-        1 and in every parameter; 0, and no gradient, where x ``(B, T, N)`` is NaN (not observed).
+        """``log p(x[t] | z[≤t])`` per bin and cell, ``(S, B, T, N)``, nats.
+
+        Differentiable in z between 0 and 1 and in every parameter. Where x ``(B, T, N)`` is NaN (not
+        observed) it is 0 and has no gradient.
         """
 
     @abstractmethod
@@ -251,8 +257,9 @@ class ObservationModel(nn.Module, ABC):
         )
 
     def log_joint(self, x: Tensor, z: Tensor) -> Tensor:
-        """``log p(x[t], z[t] | past)`` per bin and cell, ``(S, B, T, N)``; relaxed z enter the pmf as they
-        are.
+        """``log p(x[t], z[t] | past)`` per bin and cell, ``(S, B, T, N)``.
+
+        Relaxed z enter the pmf as they are.
         """
         return self.log_likelihood(x, z) + self.prior(x.shape[0], x.shape[1]).log_prob(z)
 

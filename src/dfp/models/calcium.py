@@ -1,5 +1,6 @@
-"""Spiking cells seen through calcium fluorescence: the part that is the same whatever the noise, and the kind
-whose noise is Gaussian.
+"""Spiking cells seen through calcium fluorescence.
+
+Here is what is the same whatever the noise, and the kind whose noise is Gaussian.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from dfp.models.kernels import calcium_kernel
 
 @dataclass(frozen=True)
 class CalciumParameters(Parameters):
-    """Every parameter in natural units, as float64 arrays: those of the spikes (``Parameters``), and
+    """Every parameter in natural units, as float64 arrays.
+
+    Those of the spikes are the fields of ``Parameters``; the others are those of the traces.
 
     Attributes:
         rise, decay: ``(N,)`` seconds.
@@ -55,8 +58,10 @@ class CalciumParameters(Parameters):
 
 
 class CalciumModel(ObservationModel):
-    """Fluorescence ``x[t] = baseline + amplitude · (k * z)[t] + noise · ε``, k of ``calcium_kernel``; the law
-    of ε is left to the kind: ``log_density``, and ``disturbance`` that makes ε of normal numbers.
+    """Fluorescence ``x[t] = baseline + amplitude · (k * z)[t] + noise · ε``, k of ``calcium_kernel``.
+
+    The law of ε is left to the kind: ``log_density`` is its density, and ``disturbance`` makes ε of normal
+    numbers.
 
     Args:
         kernel_bins: the calcium response is cut after this many bins; 0 leaves it uncut (T bins long, by

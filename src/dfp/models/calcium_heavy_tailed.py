@@ -15,7 +15,7 @@ from dfp.core.errors import UserError
 from dfp.models.base import Parameters
 from dfp.models.calcium import CalciumModel, CalciumParameters
 
-#: degrees of freedom where none are told: Lange et al. fix them at 4 where data are too few to learn them
+#: degrees of freedom where none are given: Lange et al. fix them at 4 where data are too few to learn them
 FREEDOM = 4.0
 #: ν/2 from which on a series takes the place of a difference of log-gammas; it is right to 1e-15 there
 _SERIES = 50.0
@@ -23,7 +23,7 @@ _SERIES = 50.0
 
 @dataclass(frozen=True)
 class HeavyTailedParameters(CalciumParameters):
-    """Those of ``CalciumParameters``, ``noise`` being the scale of ε, and
+    """The parameters of ``CalciumParameters``, ``noise`` being the scale of ε, and the degrees of freedom.
 
     Attributes:
         freedom: ``(N,)`` degrees of freedom ν of the noise, > 0. The smaller, the heavier the tails: for
@@ -87,8 +87,9 @@ class HeavyTailedCalcium(CalciumModel):
 
 
 def _log_peak(freedom: Tensor) -> Tensor:
-    """``log Γ((ν + 1)/2) − log Γ(ν/2) − ½ log(πν)``, ``(N,)``, in double precision inside: the two log-gammas
-    are far larger than their difference.
+    """``log Γ((ν + 1)/2) − log Γ(ν/2) − ½ log(πν)``, ``(N,)``, in double precision inside.
+
+    The two log-gammas are far larger than their difference.
     """
     half = 0.5 * freedom.double()
     near, far = half.clamp_max(_SERIES), half.clamp_min(_SERIES)

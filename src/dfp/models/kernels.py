@@ -13,10 +13,9 @@ def calcium_kernel(rise: Tensor, decay: Tensor, bin_rate: float, bins: int) -> T
     exp(−1/(bin_rate·rise)), j = 0, 1, …
 
     This is the impulse response of the second-order recursion c[t] = (d + r) c[t−1] − d r c[t−2] + z[t]. The
-    convention is chosen
-    for its limits: as rise → 0, r → 0 and k[j] → d^j exactly (k[0] = 1, a plain decay); as rise → decay, k[j]
-        ∝ (j + 1) d^j.
-    A difference of exponentials sampled at j (and not at j + 1) would have k[0] = 0 for every finite rise.
+    convention is chosen for its limits: as rise → 0, r → 0 and k[j] → d^j exactly (k[0] = 1, a plain decay);
+    as rise → decay, k[j] ∝ (j + 1) d^j. A difference of exponentials sampled at j (and not at j + 1) would
+    have k[0] = 0 for every finite rise.
 
     Args:
         rise: ``(N,)`` seconds, ≥ 0; 0 is an instant rise.

@@ -1,3 +1,4 @@
-"""Floor 4: training objectives, one file each. An objective takes a model, a
-posterior for given traces, and gives a loss and its terms.
+"""Floor 4: training objectives, one file each.
+
+An objective takes a model and a posterior for given traces, and gives a loss and its terms.
 """

@@ -58,14 +58,13 @@ class Problem:
     independent: bool
 
     def per_bin(self, terms: Tensor) -> Tensor:
-        """Weighted sum over bins of ``(S, B, T, N)``, divided by the
-        bins that count per trial: ``(S, B, N)``.
-        """
+        """Weighted sum over bins of ``(S, B, T, N)``, ÷ the bins that count per trial: ``(S, B, N)``."""
         return (terms * self.weights).sum(2) / self.weights.sum() * self.weights.shape[0]
 
     def total(self, terms: Tensor) -> Tensor:
-        """Weighted sum over bins, and over cells unless they are
-        independent: ``(S, B, N)`` or ``(S, B, 1)``.
+        """Weighted sum over bins, and over cells unless they are independent.
+
+        ``(S, B, N)`` for independent cells, else ``(S, B, 1)``.
         """
         summed = (terms * self.weights).sum(2)
         return summed if self.independent else summed.sum(-1, keepdim=True)
@@ -94,8 +93,9 @@ class Loss:
 
 
 class Objective(ABC):
-    """A loss for a posterior ``q`` given traces. Subclasses are
-    dataclasses of their settings, with a ``name``.
+    """A loss for a posterior ``q`` given traces.
+
+    Subclasses are dataclasses of their settings, with a ``name``.
     """
 
     name: ClassVar[str]
@@ -128,8 +128,9 @@ class Pathwise(Objective):
 
     @abstractmethod
     def parts(self, problem: Problem, q: SpikeLaw, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-likelihood, log-prior and entropy term (minus
-        log-posterior) per bin and cell, each ``(S, B, T, N)``.
+        """The terms of the loss per bin and cell, each ``(S, B, T, N)``.
+
+        They are log-likelihood, log-prior and entropy term (minus log-posterior).
         """
 
     def loss(
@@ -165,8 +166,9 @@ def require_hard(name: str, relaxation: Relaxation) -> None:
 
 
 def logits_at(q: SpikeLaw, draw: Draw) -> Tensor:
-    """The logits of q at the sample itself: ``u(z)``, which after exactly
-    K sweeps are not those that z was drawn from.
+    """The logits of q at the sample itself, ``u(z)``.
+
+    After exactly K sweeps these are not the logits that z was drawn from.
     """
     own = pmf_of(q)
     return draw.logits if draw.converged else own.logits(draw.z)

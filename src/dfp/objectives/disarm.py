@@ -100,7 +100,8 @@ class DisArm(Objective):
 
 
 def _difference(values: Tensor) -> Tensor:
-    """Each sample's value minus its partner's, ``(2S, B, T, N)``; of a product of two such differences both
-    halves are equal.
+    """Each sample's value minus its partner's, ``(2S, B, T, N)``.
+
+    Of a product of two such differences both halves are equal.
     """
     return values - values.roll(values.shape[0] // 2, 0)

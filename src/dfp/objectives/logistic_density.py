@@ -17,13 +17,14 @@ from dfp.samplers.relaxations import Concrete, Relaxation
 
 @dataclass(frozen=True)
 class LogisticDensity(Pathwise):
-    """``−E[log p(x | z) + log p(L) − log q(L)]`` for latents ``L = u^q(z) + ℓ``, with z = σ(L/τ) in prior and
-    likelihood alike.
+    """``−E[log p(x | z) + log p(L) − log q(L)]`` for latents ``L = u^q(z) + ℓ``.
+
+    Prior and likelihood both see z = σ(L/τ).
 
     ``log q(L) = Σ log Logistic(ℓ)``, exact at any number of sweeps because the map ℓ → L has a unit
     lower-triangular Jacobian; ``log p(L) = Σ log Logistic(L − u^p(z))``. It bounds the evidence of a relaxed
-    model, not that of the spikes. A flow of latents has ``log q(L) = Σ log Logistic(ℓ) − log |det ∂L/∂ℓ|``,
-    its determinant told by the draw.
+    model, not that of the spikes. A flow of latents has ``log q(L) = Σ log Logistic(ℓ) − log |det ∂L/∂ℓ|``;
+    its determinant comes with the draw.
 
     Source: Aitchison, Adam & Turaga 2018; Maddison, Mnih & Teh 2017 for densities of relaxed variables in
         logit space.
@@ -59,8 +60,9 @@ class LogisticDensity(Pathwise):
             )
 
     def parts(self, problem: Problem, q: SpikeLaw, draw: Draw) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-likelihood, log-prior density and minus log-posterior
-        density per bin and cell, each ``(S, B, T, N)``.
+        """The terms of the loss per bin and cell, each ``(S, B, T, N)``.
+
+        They are log-likelihood, log-prior density and minus log-posterior density.
         """
         latents = draw.logits + draw.noise
         prior_logits = problem.model.prior(*problem.x.shape[:2]).logits(draw.z)

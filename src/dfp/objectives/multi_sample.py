@@ -19,8 +19,9 @@ from dfp.samplers.relaxations import Relaxation
 
 @dataclass(frozen=True)
 class MultiSample(Objective):
-    """``−E[log (1/S) Σ_s p(x, z_s)/q(z_s)]``, S ≥ 2, at relaxed samples. A bound on log p(x) only where the
-    samples are hard.
+    """``−E[log (1/S) Σ_s p(x, z_s)/q(z_s)]``, S ≥ 2, at relaxed samples.
+
+    It is a bound on log p(x) only where the samples are hard.
 
     Args:
         samples: importance samples S.

@@ -17,8 +17,9 @@ from dfp.samplers.relaxations import Relaxation
 
 @dataclass(frozen=True)
 class RelaxedPmf(Pathwise):
-    """``−E[log p(x | z) + log p(z) − log q(z)]`` at relaxed z, with ``log q(z) = Σ z·u − softplus(u)`` and u
-    at z itself.
+    """``−E[log p(x | z) + log p(z) − log q(z)]`` at relaxed z.
+
+    Here ``log q(z) = Σ z·u − softplus(u)``, with u at z itself.
 
     Not a bound: relaxed values lie outside what a pmf means. Numbers are to be reported from hard samples.
 

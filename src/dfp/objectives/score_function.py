@@ -30,8 +30,7 @@ class ScoreFunction(Objective):
         reward_window: keep only this many bins of the reward-to-go: less variance, some bias; 0 keeps all.
 
     Source: Mnih & Gregor 2014 (rewards local in the model); Kool et al. 2019 (leave-one-out baseline). Hard
-        samples are exact, by
-    fixed-point sweeps until nothing changes.
+    samples are exact, by fixed-point sweeps until nothing changes.
 
     Example:
         >>> data = dfp.simulate(dfp.sparse_random(2, np.random.default_rng(0)), [0], bin_rate=30, bins=60)

@@ -93,9 +93,7 @@ class WakeSleep(Objective):
             if getattr(self, name) < lowest:
                 raise UserError(f"wake_sleep {name}: found {getattr(self, name)}, expected at least {lowest}")
         if self.indirect and not self.samples:
-            raise UserError(
-                "wake_sleep indirect: found with samples 0, expected at least 1 for a model to learn"
-            )
+            raise UserError("wake_sleep indirect: found samples 0, expected at least 1 for a model to learn")
 
     def check(self, relaxation: Relaxation) -> None:
         require_hard(self.name, relaxation)

@@ -50,7 +50,10 @@ class Beyond(Line2D):
 
     @property
     def beyond(self) -> np.ndarray:
-        """Which of the values lie beyond the axis as it is now."""
+        """Mark with triangles at both edges of the axis ``which`` those of ``values`` that are off it.
+
+        They are found when the figure is drawn; ``places`` are where they stand along the other axis.
+        """
         assert self.axes is not None
         low, high = sorted(self.axes.get_xlim() if self.which == "x" else self.axes.get_ylim())
         found: np.ndarray = self.values < low if self.side == "low" else self.values > high

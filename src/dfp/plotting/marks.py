@@ -150,16 +150,18 @@ def _row_mean(axes: Axes, group: Group, place: float, within: Bounds) -> None:
 def bar(
     axes: Axes, ends: Sequence[float], place: float, which: str, within: Bounds = None, **look: Any
 ) -> tuple[float, float]:
-    """An interval along the axis ``which``, at ``place`` of the other: ends in a stroke where ``within`` cuts
-    it; nothing where it is not known. Returns what is drawn of it."""
+    """Draw an interval along the axis ``which``, at ``place`` of the other; return what is drawn of it.
+
+    It ends in a stroke where ``within`` cuts it. Nothing is drawn where it is not known.
+    """
     low, high, cut = edges.cut(ends[0], ends[1], within)
     if not np.isfinite(low):
         return low, high
-    told = {"zorder": 3, **look}
+    drawn_as = {"zorder": 3, **look}
 
     def line(along: Sequence[float], **more: Any) -> None:
         across = [place] * len(along)
-        axes.plot(*((along, across) if which == "x" else (across, along)), **{**told, **more})
+        axes.plot(*((along, across) if which == "x" else (across, along)), **{**drawn_as, **more})
 
     line([low, high], solid_capstyle="butt")
     if cut:
@@ -304,8 +306,10 @@ def paired_lines(
     colours: Sequence[str],
     within: Bounds = None,
 ) -> None:
-    """A line per seed or cell across the columns (row i of every column is one cell), the means and intervals
-    on top; ``within`` are the bounds that cut an interval."""
+    """A line per seed or cell across the columns, the means and intervals on top.
+
+    Row i of every column is one cell; ``within`` are the bounds that cut an interval.
+    """
     values = np.stack(columns, axis=1)
     for row in values:
         axes.plot(range(len(names)), row, color="#b5b5b5", lw=0.9, zorder=1)

@@ -28,8 +28,10 @@ class Look:
 
 @dataclass(frozen=True)
 class Panel:
-    """A metric and its axis; ``guide`` is a value to compare with, and what it says: by default the target
-    of the metric, where it has one.
+    """A metric and its axis.
+
+    ``guide`` is a value to compare with and what it says: by default the target of the metric, where it has
+    one.
 
     With ``base``, a value of the label, what is drawn is the change from there, paired by seed.
     """
@@ -123,14 +125,19 @@ def _first(frame: pd.DataFrame, keys: Sequence[str]) -> pd.Series:
 
 
 def own_runs(frame: pd.DataFrame, keys: Sequence[str], by: str) -> pd.DataFrame:
-    """Runs that share all ``keys`` with another are named by themselves in the column ``by``: else they would
-    be averaged into its points, unsaid. The first run of the table keeps the name."""
+    """Name by themselves, in the column ``by``, runs that share all ``keys`` with another.
+
+    Else they would be averaged into the other's points without a word. The first run of the table keeps the
+    name.
+    """
     return frame.assign(**{by: frame[by].where(frame["run"] == _first(frame, keys), frame["run"])})
 
 
 def left_out(results: ResultTables, drawn: Iterable[object], among: Iterable[object] | None = None) -> str:
-    """A closing sentence on the runs of the table (or of ``among``) that a figure lacks; nothing where it
-    has all of them."""
+    """A closing sentence on the runs of the table (or of ``among``) that a figure lacks.
+
+    Empty where it has all of them.
+    """
     known = {str(name) for name in drawn}
     wanted = results.runs if among is None else [run for run in results.runs if run in set(among)]
     missing = [style.run_name(run) for run in wanted if run not in known]

@@ -1,7 +1,7 @@
 """One colour per posterior family, one name per run, one look for every figure.
 
-The palette is seaborn's `colorblind` one. A family keeps its colour in every figure; the objective is told by
-the marker.
+The palette is seaborn's `colorblind` one. A family keeps its colour in every figure; the marker shows the
+objective.
 """
 
 from __future__ import annotations
@@ -131,8 +131,10 @@ METRICS = {
 
 
 def family(row: pd.Series[Any] | dict[str, Any]) -> str:
-    """The family of a table's row: its `family` label where given, else told from posterior, objective and
-    sampler."""
+    """The family of a table's row.
+
+    It is the `family` label where given, else derived from posterior, objective and sampler.
+    """
     for column in ("family", "posterior"):
         name = row.get(column)
         if isinstance(name, str) and name:
@@ -280,9 +282,9 @@ def caption(drawn: Figure, text: str) -> None:
 
 def finish(drawn: Figure, scale: str) -> None:
     """Say below a figure what its edges mean, and above it the scale, where that is not `default`."""
-    told = list(edges.notes(drawn))
-    if told:
-        caption(drawn, " ".join([drawn.get_supxlabel(), *told]))
+    notes = list(edges.notes(drawn))
+    if notes:
+        caption(drawn, " ".join([drawn.get_supxlabel(), *notes]))
     if scale != "default":
         says = f"Scale {scale}" + (": the numbers mean nothing" if scale == "smoke" else "")
         title(drawn, f"{says}\n{drawn.get_suptitle()}".strip())

@@ -1,5 +1,7 @@
-"""Pictures of single traces: fluorescence, the true spikes under it, and what each posterior says, bin by
-bin."""
+"""Pictures of single traces.
+
+They show fluorescence, the true spikes under it, and what each posterior says, bin by bin.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,10 @@ from dfp.plotting import style
 
 
 def busiest_window(times: np.ndarray, spikes: np.ndarray, bins: int) -> tuple[float, float]:
-    """Start and end (seconds) of the `bins` consecutive bins that hold the most true spikes; the first of
-    equals."""
+    """Start and end (seconds) of the `bins` consecutive bins that hold the most true spikes.
+
+    Of equals the first is taken.
+    """
     if len(times) <= bins:
         return float(times[0]), float(times[-1])
     totals = np.convolve(np.nan_to_num(spikes), np.ones(bins), mode="valid")
@@ -28,13 +32,15 @@ def cut(frame: pd.DataFrame, window: tuple[float, float]) -> pd.DataFrame:
 
 
 def bin_width(times: np.ndarray) -> float:
-    """Width of a bin in seconds, told from the bin times."""
+    """Width of a bin in seconds, from the bin times."""
     return float(np.median(np.diff(times))) if len(times) > 1 else 1.0
 
 
 def fluorescence(axes: Axes, rows: pd.DataFrame, unit: str) -> None:
-    """The trace (bins without an observation left out), with a tick under it for every bin with a true
-    spike."""
+    """Draw the trace, with a tick under it for every bin with a true spike.
+
+    Bins without an observation are left out.
+    """
     times, trace = rows["time_s"].to_numpy(), rows["x"].to_numpy()
     seen = np.isfinite(trace)
     axes.plot(times[seen], trace[seen], color="#3f3f3f", lw=1.0)
@@ -49,8 +55,9 @@ def fluorescence(axes: Axes, rows: pd.DataFrame, unit: str) -> None:
 def probability(
     axes: Axes, rows: pd.DataFrame, colour: str, exact: bool = True, own_units: bool = False
 ) -> None:
-    """P(spike | trace) per bin as filled steps; the exact marginal, where there is one, as a thin black line
-    on top.
+    """Draw P(spike | trace) per bin as filled steps.
+
+    The exact marginal, where there is one, is a thin black line on top.
 
     `own_units` is for a method that gives no probability: the axis ends at its largest value.
     """

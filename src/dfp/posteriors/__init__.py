@@ -1,3 +1,4 @@
-"""Floor 3: approximate posteriors, one file a family; a new file here
-is found without being listed anywhere.
+"""Floor 3: approximate posteriors, one file a family.
+
+A new file here is found without being listed anywhere.
 """

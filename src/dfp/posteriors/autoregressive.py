@@ -1,5 +1,6 @@
-"""Autoregressive posterior: the discrete flow. Sampled bin by bin or by
-fixed-point sweeps, it is one distribution.
+"""Autoregressive posterior: the discrete flow.
+
+Sampled bin by bin or by fixed-point sweeps, it is one distribution.
 """
 
 from __future__ import annotations
@@ -54,8 +55,9 @@ class AutoregressiveConfig:
 
 
 class Autoregressive(Posterior):
-    """``q(z | x) = Π_t Π_n Bernoulli(z[t, n]; σ(u[t, n]))``, ``u[t] = g(x)[t] + Σ_τ v_τ z[t−τ] + Σ_τ V_τ
-    z[t−τ] + w·tanh(...)``.
+    """``q(z | x) = Π_t Π_n Bernoulli(z[t, n]; σ(u[t, n]))``, its logits a sum over past spikes.
+
+    ``u[t] = g(x)[t] + Σ_τ v_τ z[t−τ] + Σ_τ V_τ z[t−τ] + w·tanh(...)``.
 
     All causal weights start at zero (the nonlinear term's readout, for that term), so training starts from
     the factorised posterior.

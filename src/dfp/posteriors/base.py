@@ -100,8 +100,9 @@ class Posterior(nn.Module, ABC):
         """
 
     def causal_parameters(self) -> tuple[nn.Parameter, ...] | None:
-        """What multiplies each causal term of q, in the order of ``condition(...).pmf.terms``, the terms that
-        are the prior's own left out: a parameter times c is that term times c.
+        """What multiplies each causal term of q, in the order of ``condition(...).pmf.terms``.
+
+        The terms that are the prior's own are left out. A parameter times c is that term times c.
 
         Their first dimension is the cell, or 1 where cells share it. None where no parameter multiplies a
         term, or a family does not say: its causal weights can then not be guarded.

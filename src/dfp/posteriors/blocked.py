@@ -1,5 +1,6 @@
-"""The shared recognition network's layers, a block of bins at a time: what a block needs stays in the
-cache.
+"""The layers of the shared recognition network, a block of bins at a time.
+
+What a block needs stays in the cache.
 """
 
 from __future__ import annotations
@@ -102,7 +103,9 @@ def _inputs(padded: Tensor, ends: Tensor, block: _Block) -> Tensor:
 
 
 class _Blocked(torch.autograd.Function):
-    """Biases are the last rows of ``first`` and of ``outward``, the weights of other cells' words: on a CPU a
+    """The layers as one function, with a backward pass of its own.
+
+    Biases are the last rows of ``first`` and of ``outward``, the weights of other cells' words: on a CPU a
     further term of a sum costs less than spreading a bias over the rows.
     """
 

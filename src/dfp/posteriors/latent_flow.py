@@ -32,8 +32,9 @@ from dfp.samplers.relaxations import Relaxation
 
 @dataclass(frozen=True)
 class Layers(ABC):
-    """Flows of blocks that begin at the same bins, each for every trial and cell. K of them; M blocks of D
-    bins, the first and the last possibly shorter.
+    """Flows of blocks that begin at the same bins, each for every trial and cell.
+
+    There are K of them, each of M blocks of D bins, the first and the last possibly shorter.
 
     What does not wait for the flow before is computed for all of them at once: the constraint, the
     determinants.
@@ -262,26 +263,27 @@ class LatentFlow(Posterior):
     ) -> Conditioned:
         drive, features = self.recognition(x)
         heads = self.heads.expand(x.shape[-1], -1, -1)
-        told = torch.einsum("btnf,nfo->bnot", features, heads)  # what the features say of each bin
-        told = told.unflatten(2, (self.config.length, 3))
+        outputs = torch.einsum("btnf,nfo->bnot", features, heads)  # what the features say of each bin
+        outputs = outputs.unflatten(2, (self.config.length, 3))
         starts = (0, self.config.block // 2)[: self.config.length]
-        layers = tuple(self._layers(number, start, told) for number, start in enumerate(starts))
+        layers = tuple(self._layers(number, start, outputs) for number, start in enumerate(starts))
         return Conditioned(FlowedLatents(drive, layers, self.config.length))
 
     def causal_parameters(self) -> tuple[nn.Parameter, ...]:
         return ()
 
-    def _layers(self, first: int, start: int, told: Tensor) -> Layers:
-        """Every other flow from ``first`` on, from what the features say, ``(B, N, K, 3, T)``: vectors first,
-        then numbers.
+    def _layers(self, first: int, start: int, outputs: Tensor) -> Layers:
+        """Every other flow from ``first`` on, from what the features say, ``(B, N, K, 3, T)``.
+
+        The vectors come first, then the numbers.
         """
         block, count = self.config.block, self.places.shape[2]
-        told = told[:, :, first::2].permute(2, 0, 1, 3, 4)
-        place = (torch.arange(told.shape[-1], device=told.device) + start) % block
+        outputs = outputs[:, :, first::2].permute(2, 0, 1, 3, 4)
+        place = (torch.arange(outputs.shape[-1], device=outputs.device) + start) % block
         own = self.places[:, first::2].transpose(0, 1).unsqueeze(1)  # (K, 1, G, P, D)
-        vectors = cut(told[..., :count, :] + own[..., place], start, block)
-        sizes = cut(torch.ones_like(told[0, 0, 0, 0]), start, block).sum(-1)
-        means = cut(told[..., count:, :], start, block).sum(-1) / sizes
+        vectors = cut(outputs[..., :count, :] + own[..., place], start, block)
+        sizes = cut(torch.ones_like(outputs[0, 0, 0, 0]), start, block).sum(-1)
+        means = cut(outputs[..., count:, :], start, block).sum(-1) / sizes
         numbers = means + self.numbers[:, first::2].transpose(0, 1)[:, None, ..., None]
         kind = PlanarLayers if self.config.flow == "planar" else RadialLayers
         return kind(start, sizes, tuple(vectors.unbind(3)), tuple(numbers.unbind(3)))

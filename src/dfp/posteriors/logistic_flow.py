@@ -8,8 +8,9 @@ from dfp.posteriors.autoregressive import Autoregressive
 
 
 class LogisticFlow(Autoregressive):
-    """Latents ``L[t] = u^q[t](z) + ℓ[t]`` with z = σ(L/τ); the map ℓ → L has a unit lower-triangular Jacobian
-    at every number of sweeps.
+    """Latents ``L[t] = u^q[t](z) + ℓ[t]`` with z = σ(L/τ).
+
+    The map ℓ → L has a unit lower-triangular Jacobian at every number of sweeps.
 
     Hence ``log q(L) = Σ log Logistic(ℓ)`` and ``log p(L) = Σ log Logistic(L − u^p(z))``; trained by the
     logistic density only. Its hard samples, z = Θ(L) by the hard recursion, are those of the autoregressive

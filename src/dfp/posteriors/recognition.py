@@ -1,5 +1,6 @@
-"""The recognition network: from a window of fluorescence to logits
-and features, the same for every family.
+"""The recognition network: from a window of fluorescence to logits and features.
+
+It is the same for every family.
 """
 
 from __future__ import annotations
@@ -61,8 +62,8 @@ class Recognition(nn.Module):
     """Two hidden layers on a window of the standardised trace, ReLU, linear readout.
 
     ``h₁ = relu(A x[t−w..t+w] + a)``, ``h₂ = relu(B h₁ + C Σ_j M_j h₁(cell j) + b)``, ``g = gain · (c h₂) +
-    offset``.
-    ReLU because it is the cheapest here: GELU took half of a whole training step on a CPU core.
+    offset``. ReLU because it is the cheapest here: GELU took half of a whole training step on a CPU core.
+
     Weights are kept as ``(G, in, out)`` with G = N separate networks or G = 1 shared one. Frames outside the
     trial and NaN frames enter as the trace's mean; two further inputs tell how near the trial's ends are.
     """

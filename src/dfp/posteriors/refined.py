@@ -64,15 +64,16 @@ class RefinedConfig:
 
 
 class Refined(Posterior):
-    """``ζ₀ = g(x)``; n times ``v ← m v + ∇_ζ ELBO(ζ)``, ``ζ ← ζ + γ v``; q is the base family with its drive
+    """A base family whose drive is refined, for each trace, by n gradient steps on the ELBO.
+
+    ``ζ₀ = g(x)``; n times ``v ← m v + ∇_ζ ELBO(ζ)``, ``ζ ← ζ + γ v``; q is the base family with its drive
     replaced by ζ_n.
 
     For an autoregressive base the causal terms stay as they are and only the drive is refined.
 
     Source: Hjelm et al. 2015, eqs. 3–5 (steps), 7 (KL), 8 (mean-passing), 9 (straight-through). There the
-        prior is factorial and its
-    expectation exact; with a dynamical prior, mean-passing puts the means into log p(z) too, a first-order
-    approximation.
+    prior is factorial and its expectation exact; with a dynamical prior, mean-passing puts the means into log
+    p(z) too, a first-order approximation.
 
     Example:
         >>> data = dfp.simulate(dfp.sparse_random(2, np.random.default_rng(0)), [0], bin_rate=30, bins=60)

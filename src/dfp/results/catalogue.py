@@ -53,8 +53,8 @@ def read_catalogue(experiments: Path) -> list[Entry]:
     path = Path(experiments) / FILE
     raw = build(Catalogue, read_yaml(path), str(path))
     entries: list[Entry] = []
-    for place, told in enumerate(raw.claims):
-        entry = build(Entry, told, f"{path}: claims[{place}]")
+    for place, item in enumerate(raw.claims):
+        entry = build(Entry, item, f"{path}: claims[{place}]")
         if entry.source not in raw.sources:
             raise UserError(
                 f"{path}: claim {entry.id}: unknown source {entry.source!r}"
@@ -67,8 +67,9 @@ def read_catalogue(experiments: Path) -> list[Entry]:
 
 
 def load_claims(experiments: Path) -> tuple[Claim, ...]:
-    """All claims, in the catalogue's order and by experiment in the experiments' own; none where there is
-    neither a catalogue nor a ``claims.py``.
+    """All claims, in the catalogue's order and by experiment in the experiments' own.
+
+    There are none where there is neither a catalogue nor a ``claims.py``.
 
     Raises:
         UserError: as ``read_catalogue``; for a claim that an experiment judges and the catalogue lacks; and

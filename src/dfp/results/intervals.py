@@ -132,8 +132,9 @@ def rank_correlation_interval(a: ArrayLike, b: ArrayLike, level: float = 0.95) -
 
 
 def z_threshold(tests: int, alarm: float) -> float:
-    """|z| that the largest of ``tests`` normal numbers exceeds with a probability of at most ``alarm``, by
-    Bonferroni.
+    """|z| that the largest of ``tests`` normal numbers exceeds with a probability of at most ``alarm``.
+
+    The threshold is Bonferroni's.
 
     Raises:
         UserError: for no test, or an alarm outside (0, 1).

@@ -78,8 +78,10 @@ def number(value: float) -> str:
 
 
 def interval(values: Iterable[float], log: bool = False) -> tuple[float, float, float]:
-    """Mean (with `log`: geometric mean) and its 95% interval; the bounds are NaN for fewer than two
-    values."""
+    """Mean (with `log`: geometric mean) and its 95% interval.
+
+    The bounds are NaN for fewer than two values.
+    """
     array = np.asarray(list(values), dtype=float)
     if log:
         mean, low, high = interval(np.log(array))
@@ -90,9 +92,13 @@ def interval(values: Iterable[float], log: bool = False) -> tuple[float, float, 
     return float(mean), float(low), float(high)
 
 
-def judge(value: float, low: float, high: float, n: int, bounds: tuple[float, float], **told: str) -> Finding:
-    """Judge that a figure whose interval is `[low, high]` lies between `bounds`; `told` names it (see
-    `Finding`)."""
+def judge(
+    value: float, low: float, high: float, n: int, bounds: tuple[float, float], **labels: str
+) -> Finding:
+    """Judge that a figure whose interval is `[low, high]` lies between `bounds`.
+
+    `labels` name it (`measured`, `unit` and `where` of a `Finding`).
+    """
     lower, upper = bounds
     if not (np.isfinite(low) and np.isfinite(high)):
         verdict = f"{UNDECIDED} (n = {n}: no interval)"
@@ -107,7 +113,7 @@ def judge(value: float, low: float, high: float, n: int, bounds: tuple[float, fl
         threshold = f"between {lower:g} and {upper:g}"
     else:
         threshold = f"above {lower:g}" if np.isfinite(lower) else f"below {upper:g}"
-    return Finding(value=value, low=low, high=high, n=n, threshold=threshold, verdict=verdict, **told)
+    return Finding(value=value, low=low, high=high, n=n, threshold=threshold, verdict=verdict, **labels)
 
 
 def _mean(
@@ -135,8 +141,10 @@ def within(
 
 
 def verdict(findings: Sequence[Finding]) -> str:
-    """`holds`, `fails`, `undecided`, `not tested`, `holds where … / …; fails where …`, or with more than
-    `NAMED` conditions `holds in 7 of 19 conditions, fails in 12`.
+    """The verdict in words, all conditions together.
+
+    `holds`, `fails`, `undecided`, `not tested`, `holds where … / …; fails where …`, or with more than `NAMED`
+    conditions `holds in 7 of 19 conditions, fails in 12`.
     """
     conditions: dict[str, list[str]] = {}
     for finding in findings:

@@ -29,16 +29,22 @@ Measured = tuple[int, str, float]
 
 
 class MissingResult(UserError):
-    """What was asked about is not in the table: a run or condition that was not part of it, a metric without
-    a value there. Nothing is hidden: who asked can say that it was not tested."""
+    """What was asked about is not in the table.
+
+    A run or condition was not part of it, or a metric has no value there. Nothing is hidden: who asked can
+    say that it was not tested.
+    """
 
 
 class IncompleteTable(UserError):
-    """A run or condition is in the table, but without a metric or label that was asked of it: the table is
-    broken or of another version. An error, since going on without the number would hide it."""
+    """A run or condition is in the table, but without a metric or label that was asked of it.
+
+    The table is broken or of another version. This is an error, since going on without the number would hide
+    it.
+    """
 
 
-def _told(where: dict[str, Any]) -> str:
+def _written(where: dict[str, Any]) -> str:
     return ", ".join(f"{column} '{value}'" for column, value in where.items())
 
 
@@ -81,19 +87,21 @@ def read_table(path: Path, columns: Iterable[str] = COLUMNS) -> pd.DataFrame:
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a CSV file whole or not at all, with enough digits for a figure and few enough to be the same
-    everywhere.
+    """Write a CSV file whole or not at all.
+
+    Its digits are enough for a figure and few enough to be the same everywhere.
     """
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.8g")
 
 
 class ResultTables:
-    """The tables of one experiment at one scale: `table.csv`, and `examples.csv` and `history.csv` where they
-    exist.
+    """The tables of one experiment at one scale.
 
-    Rows without a value (a metric that does not apply to a run) are left out on reading.
-    Raises `UserError` for a missing file or column, a value that is no number, or a row that is there twice.
+    They are `table.csv` and, where they exist, `examples.csv` and `history.csv`.
+
+    Rows without a value (a metric that does not apply to a run) are left out on reading. Raises `UserError`
+    for a missing file or column, a value that is no number, or a row that is there twice.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -152,8 +160,11 @@ class ResultTables:
         return list(self.table["metric"].unique())
 
     def has(self, metric: str, **where: Any) -> bool:
-        """Whether any row holds a value of `metric` under the labels `where`, for a figure to choose what it
-        draws. A claim asks `has_run`: an unknown metric is no reason to leave out a finding."""
+        """Whether any row holds a value of `metric` under the labels `where`.
+
+        A figure chooses by it what it draws. A claim asks `has_run`: an unknown metric is no reason to leave
+        out a finding.
+        """
         return all(column in self.table.columns for column in where) and not self._select(metric, where).empty
 
     def has_run(self, **where: Any) -> bool:
@@ -174,7 +185,7 @@ class ResultTables:
         self.need(column)
         about = self._about(where)
         if about.empty:
-            raise MissingResult(f"{self.path}: nothing of {_told(where)} is in the table")
+            raise MissingResult(f"{self.path}: nothing of {_written(where)} is in the table")
         return list(about[column].dropna().unique())
 
     def need(self, *labels: str) -> None:
@@ -213,10 +224,10 @@ class ResultTables:
     def _missing(self, metric: str, where: dict[str, Any]) -> UserError:
         """Why there is no row of a metric: see `rows`."""
         known = set(self._asked_of["metric"])
-        under = f" for {_told(where)}" if where else ""
+        under = f" for {_written(where)}" if where else ""
         run = {"run": where["run"]} if "run" in where else None
         if run and not self.has_run(**run):
-            return MissingResult(f"{self.path}: nothing of {_told(run)} is in the table")
+            return MissingResult(f"{self.path}: nothing of {_written(run)} is in the table")
         if metric not in known:
             return IncompleteTable(f"{self.path}: no metric '{metric}'{under}{suggest(metric, known)}")
         there = self.metrics_of(**where)
@@ -224,11 +235,13 @@ class ResultTables:
             return MissingResult(f"{self.path}: '{metric}'{under} has no value")
         if there or (run and metric not in self.metrics_of(**run)):
             return IncompleteTable(f"{self.path}: no metric '{metric}'{under}, which is in the table")
-        return MissingResult(f"{self.path}: nothing of {_told(where)} is in the table")
+        return MissingResult(f"{self.path}: nothing of {_written(where)} is in the table")
 
     def values(self, metric: str, **where: Any) -> pd.Series[float]:
-        """One value per `(dataset, seed)`, sorted. Raises `UserError` when `where` still leaves several
-        runs."""
+        """One value per `(dataset, seed)`, sorted.
+
+        Raises `UserError` when `where` still leaves several runs.
+        """
         rows = self.rows(metric, **where)
         if len(rows["run"].unique()) > 1:
             found = ", ".join(rows["run"].unique())
@@ -241,13 +254,15 @@ class ResultTables:
         if twice.any():
             row = rows[twice].iloc[0]
             raise UserError(
-                f"{self.path}: expected one '{metric}' per seed of run '{row['run']}', found several, "
-                f"told apart by {', '.join(self.labels) or 'nothing'}"
+                f"{self.path}: expected one '{metric}' per seed of run '{row['run']}', found several; "
+                f"labels to choose by: {', '.join(self.labels) or 'none'}"
             )
 
     def wide(self, metrics: Iterable[str], **where: Any) -> pd.DataFrame:
-        """One row per run, dataset and seed, one column per metric, the labels beside them; rows complete in
-        `metrics`."""
+        """One row per run, dataset and seed, one column per metric, the labels beside them.
+
+        Only rows with all `metrics` are there.
+        """
         metrics = list(metrics)
         parts = [self.rows(metric, **where) for metric in metrics]
         frame = parts[0].drop(columns=["metric", "value"]).drop_duplicates(["run", *UNIT])
@@ -260,8 +275,10 @@ class ResultTables:
         return frame
 
     def pair(self, metric: str, first: dict[str, Any], second: dict[str, Any]) -> pd.DataFrame:
-        """Columns `first`, `second`, one row per `(dataset, seed)` that both have. Raises `MissingResult` for
-        none."""
+        """Columns `first` and `second`, one row per `(dataset, seed)` that both have.
+
+        Raises `MissingResult` where they share none.
+        """
         both = pd.concat(
             {"first": self.values(metric, **first), "second": self.values(metric, **second)},
             axis=1,

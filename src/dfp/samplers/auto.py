@@ -36,8 +36,9 @@ FIRST_GUESS = 8.0
 
 @dataclass(frozen=True)
 class Auto(Sampler):
-    """``compiled`` where it runs, on a CPU the fastest at every size measured; else bins or sweeps, whichever
-    the cost model finds cheaper.
+    """``compiled`` where it runs, else bins or sweeps, whichever the cost model finds cheaper.
+
+    On a CPU ``compiled`` is the fastest at every size measured.
 
     With r the rates of the device, c and w the process's tensor operations and multiply-adds a cell-bin, E =
     S·B·T·N cell-bins and K sweeps,

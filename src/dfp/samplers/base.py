@@ -37,8 +37,9 @@ class CausalProcess(Protocol):
         """All logits ``(S, B, T, N)`` given all values ``(S, B, T, N)``."""
 
     def step(self, window: Tensor, t: int) -> Tensor:
-        """Logits of bin ``t``, ``(S, B, N)``, given the last ``memory``
-        values ``(S, B, memory, N)``, most recent last.
+        """Logits of bin ``t``, ``(S, B, N)``.
+
+        ``(S, B, memory, N)`` are the values of the last ``memory`` bins, most recent last.
         """
 
     def recursion(self) -> Recursion | None:
@@ -50,8 +51,11 @@ class CausalProcess(Protocol):
 
 
 def agreeing(process: CausalProcess, draw: Draw, relaxation: Relaxation, name: str) -> Draw:
-    """A draw made bin by bin, as it is where the logits of all bins at once, at its values, are those that it
-    was drawn from; else not converged, with a warning: a term looks at bins that are not before its own."""
+    """A draw made bin by bin, checked against the logits of all bins at once.
+
+    Where those logits, at the draw's values, are those that it was drawn from, the draw is returned as it is.
+    Else it counts as not converged, with a warning: a term looks at bins that are not before its own.
+    """
     with torch.no_grad():
         logits = process.logits(draw.z)
         far = float((logits - draw.logits).abs().amax())
@@ -72,8 +76,9 @@ def warn_acausal(name: str, found: str) -> None:
 
 
 class Sampler(ABC):
-    """Solves ``z = relax(logits(z), noise)`` for a causal process. The
-    solution is unique, because z[t] sees z[<t] only.
+    """Solves ``z = relax(logits(z), noise)`` for a causal process.
+
+    The solution is unique, because z[t] sees z[<t] only.
     """
 
     name: ClassVar[str]

@@ -29,11 +29,10 @@ class FixedPoint(Sampler):
         max_sweeps: cap when sweeping until still; None allows T + 1, which always suffices.
         gradient: ``"implicit"`` solves the adjoint equation λ = g + Jᵀλ at the solution (J the Jacobian of
             one sweep; strictly causal, hence nilpotent) in reverse time, with memory that does not grow with
-            the sweeps (``samplers.implicit``);
-            ``"unrolled"`` backpropagates through every sweep. With exactly K sweeps it is always unrolled:
-            the K-step map is what is then differentiated. Straight-through values are still before their
-            gradients are, so unrolled then gives the gradient of the sweeps made, implicit that of the
-            sequential sampler.
+            the sweeps (``samplers.implicit``); ``"unrolled"`` backpropagates through every sweep. With
+            exactly K sweeps it is always unrolled: the K-step map is what is then differentiated.
+            Straight-through values are still before their gradients are, so unrolled then gives the gradient
+            of the sweeps made, implicit that of the sequential sampler.
 
     Example:
         >>> history = dfp.OwnHistory(torch.tensor([[-2.0, -1.0]]))
@@ -92,9 +91,7 @@ class FixedPoint(Sampler):
     def _unrolled(
         process: CausalProcess, noise: Tensor, relaxation: Relaxation, cap: int, still: float
     ) -> Draw:
-        """Sweep from no spikes; stop when nothing moved more than
-        ``still``, at the latest after ``cap`` sweeps.
-        """
+        """Sweep from no spikes until nothing moves more than ``still``, at most ``cap`` times."""
         z = torch.zeros_like(noise)
         residual = float("inf")
         for sweep in range(1, cap + 1):

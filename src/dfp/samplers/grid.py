@@ -40,8 +40,9 @@ def on_grid(taps: Tensor, sources: int | tuple[int, ...], beside: Tensor | None 
 
 
 def linear_taps(recursion: Recursion) -> tuple[Tensor, Tensor]:
-    """Own taps ``(N, L)`` and coupling taps ``(L', N from, N to)`` of ``recursion``, on one grid: a logit
-    sums both, and terms of two grids would not add up exactly.
+    """Own taps ``(N, L)`` and coupling taps ``(L', N from, N to)`` of ``recursion``, on one grid.
+
+    A logit sums both, and terms of two grids would not add up exactly.
     """
     own, across = recursion.own.detach().double(), recursion.coupling_taps().detach()
     of_own, of_others = own.abs().sum(1), across.abs().sum((0, 1))

@@ -22,8 +22,10 @@ from dfp.samplers.relaxations import Concrete, MeanField, Relaxation
 
 @dataclass(frozen=True)
 class Newton(Sampler):
-    """Newton's method for ``z = f(z) = relax(u(z) + ℓ)`` over all bins at once: ``z ← f(z) + J (z⁺ − z)``, z⁺
-    on both sides, a linear recursion, which is solved in parallel (``samplers.banded``).
+    """Newton's method for ``z = f(z) = relax(u(z) + ℓ)`` over all bins at once.
+
+    A step is ``z ← f(z) + J (z⁺ − z)`` with z⁺, the new z, on both sides: a linear recursion, which is solved
+    in parallel (``samplers.banded``).
 
     J, the Jacobian of f, is strictly causal. So, as with the fixed point's sweeps, k sweeps make the first k
     bins exact, whichever entries of J are left out and whatever J is scaled by. Values that a step takes
@@ -140,8 +142,9 @@ def coupled_taps(recursion: Recursion) -> Tensor:
 
 
 def hidden_taps(recursion: Recursion, z: Tensor, lags: int) -> Tensor:
-    """``∂u[t, n] / ∂z[t − τ, n]`` by the hidden units at ``z``, ``(S, B, T, N, L)``; broadcasts where there
-    are none.
+    """``∂u[t, n] / ∂z[t − τ, n]`` by the hidden units at ``z``, ``(S, B, T, N, L)``.
+
+    It broadcasts where there are no hidden units.
     """
     if recursion.hidden is None:
         return z.new_zeros(1, 1, 1, 1, lags)

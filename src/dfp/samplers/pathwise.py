@@ -53,16 +53,20 @@ def slope_of(relaxation: Relaxation, z: Tensor, logits: Tensor) -> Tensor:
 
 
 def attach(recursion: Recursion, z: Tensor, logits: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
-    """``z`` and ``logits`` ``(S, B, T, N)``, however they were come by, with the gradient of the recursion at
-    z, whose ``dz/du`` is ``slopes``. What is kept for it is z and the slopes, whatever the number of sweeps.
+    """``z`` and ``logits`` ``(S, B, T, N)`` with the gradient of the recursion at z, wherever they come from.
+
+    ``slopes`` are the recursion's ``dz/du``. Only z and the slopes are kept for the gradient, whatever the
+    number of sweeps.
     """
     found: tuple[Tensor, Tensor] = _Adjoint.apply(z, logits, slopes.detach(), *recursion.tensors)
     return found
 
 
 class _Adjoint(torch.autograd.Function):
-    """Backward: the adjoint in reverse time, exact after one pass, as the Jacobian is strictly causal. The
-    hidden units, H numbers for each value, are computed again and not kept.
+    """A function whose backward pass is the adjoint recursion in reverse time.
+
+    It is exact after one pass, as the Jacobian is strictly causal. The hidden units, H numbers for each
+    value, are computed again and not kept.
     """
 
     @staticmethod

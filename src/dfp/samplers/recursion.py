@@ -25,7 +25,9 @@ class Hidden:
 
 @dataclass(frozen=True)
 class Recursion:
-    """The logits ``u[t, n]`` are the sum of
+    """What the logits of a process are made of, in numbers.
+
+    ``u[t, n]`` is the sum of
 
         ``drive[t, n] + Σ_τ own[n, τ] z[t − τ, n] + Σ_r Σ_j W[r, n, j] Σ_τ φ[r, τ] z[t − τ, j]``
 

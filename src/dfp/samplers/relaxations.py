@@ -93,8 +93,9 @@ class MeanField(Relaxation):
 
 @dataclass(frozen=True)
 class StraightThrough(Relaxation):
-    """``z = Θ(u + ℓ)`` forward; backward ``∂z/∂u = 1`` ("literal", Hjelm
-    et al. 2015, eq. 9) or ``σ'(u)`` ("sigma").
+    """``z = Θ(u + ℓ)`` forward, and a gradient of choice backward.
+
+    Backward ``∂z/∂u`` is 1 ("literal", Hjelm et al. 2015, eq. 9) or ``σ'(u)`` ("sigma").
 
     Example:
         >>> logits = torch.tensor([1.0, -1.0], requires_grad=True)

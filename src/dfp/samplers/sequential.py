@@ -15,8 +15,7 @@ from dfp.samplers.relaxations import Relaxation
 
 @dataclass(frozen=True)
 class Sequential(Sampler):
-    """Ancestral sampling: ``z[t] = relax(u(z[<t]), ℓ[t])`` for t = 0, 1, …, T−1, by the process's incremental
-    step.
+    """Ancestral sampling: ``z[t] = relax(u(z[<t]), ℓ[t])`` for t = 0, 1, …, T−1.
 
     Only the last ``memory`` bins are carried, so a step costs O(memory), never a recomputation of all T
     logits. Gradients are those of backpropagation through time.

@@ -12,9 +12,10 @@ from dfp.results.tables import COLUMNS, in_order, read_table, write_table
 
 
 def aggregate(inputs: Sequence[Path], out: Path) -> None:
-    """Stack the metrics of runs into ``out``, with the examples and training histories found beside them as
-    ``examples.csv`` and ``history.csv`` beside it, and the weights of the first network of every setting
-    as ``weights.csv``.
+    """Stack the metrics of runs into ``out``, and what lies beside them into files beside it.
+
+    Those are ``examples.csv``, ``history.csv`` (the training histories) and ``weights.csv``, which has the
+    weights of the first network of every setting.
 
     Raises:
         UserError: when an input is missing or is not a table of metrics.
@@ -38,11 +39,11 @@ def aggregate(inputs: Sequence[Path], out: Path) -> None:
         history = path.with_name("history.csv")
         if history.exists():
             first = metrics.iloc[0]
-            told = {
+            labels = {
                 name: first[name]
                 for name in ["run", "dataset", *[c for c in metrics.columns if c not in COLUMNS]]
             }
-            histories.append(pd.read_csv(history).assign(**told))
+            histories.append(pd.read_csv(history).assign(**labels))
     if histories:
         write_table(pd.concat(histories, ignore_index=True), out.with_name("history.csv"))
 

@@ -18,8 +18,10 @@ TOTAL = "total_train_seconds"
 def collect(
     experiment: Path, scale: str, inputs: Sequence[Path], out: Path, overrides: Path | None = None
 ) -> None:
-    """Write the rows that an experiment of kind ``tables`` asks for to ``out``, with a column ``of`` that
-    names the experiment that they come from, and ``total_train_seconds`` beside ``train_seconds``.
+    """Write the rows that an experiment of kind ``tables`` asks for to ``out``.
+
+    A column ``of`` names the experiment that a row comes from, and ``total_train_seconds`` stands beside
+    ``train_seconds``.
 
     Args:
         inputs: a table for each experiment of ``tables.of``, in that order.
@@ -49,8 +51,9 @@ def collect(
 
 
 def total_seconds(table: pd.DataFrame, source: Experiment) -> pd.DataFrame:
-    """``total_train_seconds`` of every row of ``train_seconds``: its own, and those of its warm starts on the
-    same data set.
+    """``total_train_seconds`` of every row of ``train_seconds``.
+
+    Its own seconds and those of its warm starts on the same data set.
     """
     rows = table[table["metric"] == "train_seconds"]
     seconds = rows.drop_duplicates(["run", *UNIT]).set_index(["run", *UNIT])["value"]

@@ -25,8 +25,10 @@ from dfp.results.tables import Measured, in_order, write_table
 
 
 def evaluate(checkpoint: Path, data: Path, out: Path, device: str = "auto") -> None:
-    """Write the metrics of a checkpoint on held-out trials to ``out``, and examples to ``examples.csv``
-    beside it; for coupled cells also ``weights.csv``, the learned weights beside the true ones.
+    """Write the metrics of a checkpoint on held-out trials to ``out``.
+
+    Examples go to ``examples.csv`` beside it; for coupled cells also ``weights.csv``, the learned weights
+    beside the true ones.
 
     Everything is computed in float64. Where the exact posterior is to be had (independent cells, a cut
     kernel, known truth) all is held against it. A network is one row a metric: the mean over its cells.
@@ -57,15 +59,13 @@ def evaluate(checkpoint: Path, data: Path, out: Path, device: str = "auto") -> N
         write_table(examples, out.with_name("examples.csv"))
     if "coupling" in fitted.model.learned and loaded.known:
         weights = weights_table(fitted.model.parameters_now().coupling, loaded.start.coupling)
-        write_table(weights.assign(**_told(fitted), seed=int(loaded.seed[0])), out.with_name("weights.csv"))
+        write_table(weights.assign(**_labels(fitted), seed=int(loaded.seed[0])), out.with_name("weights.csv"))
 
 
 def _inferred(
     fitted: Fitted, data: Dataset, x: Tensor, refinement_steps: int | None
 ) -> tuple[list[Measured], HardSamples, Tensor | None]:
-    """What the posterior makes of the traces; its samples; and the exact marginals where they are to be
-    had.
-    """
+    """Metrics of the posterior given the traces, its samples, and the exact marginals if there are any."""
     settings = fitted.spec.evaluation
     rng = generator(10_000 + int(data.seed[0]), x.device)
     started = time.process_time()
@@ -103,8 +103,9 @@ def _fitted_rows(fitted: Fitted, data: Dataset, samples: HardSamples, x: Tensor)
 
 
 def _basic_metrics(samples: HardSamples, x: Tensor, iwae_samples: int, independent: bool) -> list[Measured]:
-    """Bounds and spike counts, per cell (for coupled cells the bounds are per bin and cell of the whole
-    network).
+    """Bounds and spike counts, per cell.
+
+    For coupled cells the bounds are per bin and cell of the whole network.
     """
     bins, cells = x.shape[1], x.shape[2]
     share = bins if independent else bins * cells
@@ -126,8 +127,9 @@ def _basic_metrics(samples: HardSamples, x: Tensor, iwae_samples: int, independe
 
 
 def _at_sweeps(fitted: Fitted, x: Tensor, data: Dataset, known: list[Measured]) -> list[Measured]:
-    """The same estimates from samples after exactly K sweeps, which need
-    not be samples of q, so that they bound nothing.
+    """The same estimates from samples after exactly K sweeps.
+
+    These need not be samples of q, so the estimates bound nothing.
     """
     sweeps = fitted.spec.evaluation.at_sweeps
     samples = draw_samples(fitted, x, seed=10_000 + int(data.seed[0]), sweeps=sweeps)
@@ -143,16 +145,16 @@ def _training_metrics(folder: Path, cells: int) -> list[Measured]:
     return [(n, name, float(value)) for n in range(cells) for name, value in summary.items()]
 
 
-def _told(fitted: Fitted) -> dict[str, Any]:
-    """The columns that tell of a run in every table, labels last."""
+def _labels(fitted: Fitted) -> dict[str, Any]:
+    """The columns that name a run in every table, its own labels last."""
     last = fitted.phases[-1]
-    told: dict[str, Any] = {
+    labels: dict[str, Any] = {
         name: getattr(fitted.facts, name) for name in ("experiment", "scale", "run", "dataset")
     }
-    told["posterior"] = str(fitted.spec.posterior["kind"])
-    told |= {"objective": last.objective.name, "sampler": last.sampler.name}
+    labels["posterior"] = str(fitted.spec.posterior["kind"])
+    labels |= {"objective": last.objective.name, "sampler": last.sampler.name}
     setting = fitted.facts.setting
-    return told | fitted.spec.labels | ({"setting": setting} if setting else {})
+    return labels | fitted.spec.labels | ({"setting": setting} if setting else {})
 
 
 def _table(fitted: Fitted, data: Dataset, rows: list[Measured]) -> pd.DataFrame:
@@ -164,7 +166,7 @@ def _table(fitted: Fitted, data: Dataset, rows: list[Measured]) -> pd.DataFrame:
         table = table.groupby(["seed", "metric"], sort=False)["value"].mean().reset_index()
     else:
         table["cell"] = np.array(data.names)[cell]
-    return table.assign(**_told(fitted))
+    return table.assign(**_labels(fitted))
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:

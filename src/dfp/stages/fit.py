@@ -47,9 +47,10 @@ def fit(
     device: str = "auto",
     wandb: str = "disabled",
 ) -> None:
-    """Fit a file of traces (``dfp.fitting.fit``) and write into the folder ``out``: ``checkpoint.pt`` (for
-    `dfp infer`), ``spikes.csv``, ``cells.csv`` and, where weights between cells are learned,
-    ``connections.csv`` (see ``Result``), beside what every training leaves.
+    """Fit a file of traces (``dfp.fitting.fit``) and write the result into the folder ``out``.
+
+    That is ``checkpoint.pt`` (for `dfp infer`), ``spikes.csv``, ``cells.csv`` and, where weights between
+    cells are learned, ``connections.csv`` (see ``Result``), beside what every training leaves.
 
     Connections start from a fit of the cells, which is kept in the folder ``cells`` below. The same command
     again resumes what was cut off, and trains nothing that is there already.

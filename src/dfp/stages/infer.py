@@ -25,8 +25,8 @@ def infer(
     """Write P(spike) per frame and cell for a file of traces, by a trained posterior.
 
     The traces are prepared as those of the training were (slow baseline, latent bins a frame). The table
-    ``out`` (``.csv``) is that of ``dfp.infer``. Traces far from those of the training are told of in a
-    sentence on stderr.
+    ``out`` (``.csv``) is that of ``dfp.infer``. Traces far from those of the training get a
+    warning on stderr.
 
     Raises:
         UserError: for a file that cannot be read, traces that are not as expected, or a checkpoint for other

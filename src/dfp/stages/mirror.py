@@ -10,11 +10,13 @@ from dfp.tracking.tracker import mirror_metrics
 
 
 def mirror_evaluation(checkpoint: Path, metrics: Path, wandb: str) -> None:
-    """Add the means of ``metrics`` (of ``evaluate``) to the W&B run that config.json beside the checkpoint
-    names; ``wandb`` is ``offline``, ``online`` or ``disabled``."""
+    """Add the means of ``metrics`` (of ``evaluate``) to the W&B run of their training.
+
+    The config.json beside the checkpoint names it; ``wandb`` is ``offline``, ``online`` or ``disabled``.
+    """
     config = checkpoint.with_name("config.json")
     if wandb == "disabled" or not config.is_file():
         return
-    told = read_json(config)
+    run = read_json(config)
     found = {name.partition("/")[2]: value for name, value in means(read_table(metrics, COLUMNS)).items()}
-    mirror_metrics(told, found, wandb)
+    mirror_metrics(run, found, wandb)

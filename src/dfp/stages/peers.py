@@ -42,8 +42,9 @@ def peers(
     settings: Path | None = None,
     overrides: Path | None = None,
 ) -> None:
-    """Write the scores of an experiment's peers on a data set to ``out``, each in the form of a run of its
-    name.
+    """Write the scores of an experiment's peers on a data set to ``out``.
+
+    They have the form of runs, each with the method's name.
 
     ``oasis`` is scored on recorded spikes. ``glm_true_spikes``, ``oasis_glm`` and ``oasis_correlation`` are
     scored on the weights of a network, with the ``settings`` that ``tune_peers`` chose, ``gibbs_em`` and
@@ -57,7 +58,7 @@ def peers(
     tables = []
     here = exp.peers_on(dataset)
     if "oasis" in here:
-        tables.append(_told(_oasis(loaded, data), exp, dataset, "oasis"))
+        tables.append(_labelled(_oasis(loaded, data), exp, dataset, "oasis"))
     network = [method for method in on_networks(exp) if method in here]
     chosen = _read_settings(settings, network, data) if network else {}
     weights = []
@@ -65,9 +66,9 @@ def peers(
         for told, given in _as_told(exp, loaded, method):
             fit = _gibbs(method, exp, given) if method in GIBBS else _tuned(method, given, chosen[method])
             table, found = _network(fit, loaded)
-            tables.append(_told(table, exp, dataset, method, told))
+            tables.append(_labelled(table, exp, dataset, method, told))
             compared = weights_table(found.coupling, loaded.start.coupling)
-            weights.append(_told(compared.assign(seed=int(loaded.seed[0])), exp, dataset, method, told))
+            weights.append(_labelled(compared.assign(seed=int(loaded.seed[0])), exp, dataset, method, told))
     if weights:
         write_table(pd.concat(weights, ignore_index=True), out.with_name("weights.csv"))
     write_table(pd.concat(tables, ignore_index=True), out)
@@ -89,8 +90,9 @@ def _tuned(method: str, data: Dataset, settings: PeerSettings) -> Callable[[], N
 
 
 def tune_peers(experiment: Path, scale: str, data: Path, out: Path, overrides: Path | None = None) -> None:
-    """Choose the settings of an experiment's peers on the network in ``data``, which they are not scored on,
-    and write them to ``out``: a JSON object of ``PeerSettings`` by method.
+    """Choose the settings of an experiment's peers on the network in ``data`` and write them to ``out``.
+
+    The peers are not scored on that network. ``out`` is a JSON object of ``PeerSettings`` by method.
     """
     exp = load_experiment(experiment, scale, overrides)
     separate = Deconvolved(Dataset.load(data))
@@ -117,23 +119,25 @@ def _read_settings(path: Path | None, methods: list[str], data: Path) -> dict[st
         ) from None
 
 
-def _told(
+def _labelled(
     table: pd.DataFrame, exp: Experiment, dataset: str, method: str, constants: str = ""
 ) -> pd.DataFrame:
-    """The columns that tell of a run in every table; ``constants`` names those that it was told wrong."""
-    told: dict[str, Any] = {
+    """A table with the columns that name its run; ``constants`` names those that the run was told wrong."""
+    labels: dict[str, Any] = {
         "experiment": exp.name, "scale": exp.scale, "run": method, "dataset": dataset,
         "posterior": method, "objective": "none", "sampler": "none", "family": method,
     }  # fmt: skip
     if constants:
-        told |= {"run": f"{method}_{slug(constants)}", "told": constants}
+        labels |= {"run": f"{method}_{slug(constants)}", "told": constants}
     setting = exp.entries[dataset].setting
-    return table.assign(**told, **({"setting": setting} if setting else {}))
+    return table.assign(**labels, **({"setting": setting} if setting else {}))
 
 
 def _oasis(data: Dataset, path: Path) -> pd.DataFrame:
-    """Scores of OASIS on the frames of recordings: an L1 penalty, an AR(1) calcium model, noise and decay
-    found by itself. Its output has arbitrary units.
+    """Scores of OASIS on the frames of recordings.
+
+    It has an L1 penalty and an AR(1) calcium model, and finds noise and decay by itself. Its output has
+    arbitrary units.
     """
     traces, spikes = data.evaluation
     if data.known or spikes is None:
@@ -151,8 +155,9 @@ def _oasis(data: Dataset, path: Path) -> pd.DataFrame:
 
 
 def _gibbs(method: str, exp: Experiment, data: Dataset) -> Callable[[], NetworkEstimate]:
-    """Weights from the exact likelihood, by blocked Gibbs: its maximum by stochastic-approximation EM, or the
-    posterior's mean under a normal prior.
+    """Weights from the exact likelihood, by blocked Gibbs.
+
+    They are its maximum, by stochastic-approximation EM, or the posterior's mean under a normal prior.
     """
     spec = exp.document.peers
     assert spec is not None
@@ -171,8 +176,10 @@ def _gibbs(method: str, exp: Experiment, data: Dataset) -> Callable[[], NetworkE
 
 
 def _mixing(drawn: WeightPosterior, data: Dataset) -> dict[str, float]:
-    """How far a chain of weights has come: ``gibbs_rhat`` and ``gibbs_effective_draws``, medians over the
-    weights; ``gibbs_acceptance``, mean over cells; ``weight_limit_correlation``, see ``limit_correlation``.
+    """How far a chain of weights has come.
+
+    ``gibbs_rhat`` and ``gibbs_effective_draws`` are medians over the weights, ``gibbs_acceptance`` is a mean
+    over cells; ``weight_limit_correlation``: see ``limit_correlation``.
     """
     found = {"gibbs_acceptance": float(drawn.acceptance.mean())}
     apart = ~np.eye(drawn.coupling.shape[2], dtype=bool)

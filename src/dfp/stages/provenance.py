@@ -124,8 +124,9 @@ def files_of(path: Path) -> set[Path]:
 
 @cache
 def _reached(module: str | Path, package: Path) -> frozenset[str]:
-    """What ``module`` makes Python load: what it names, the packages around those, and of a package taken
-    whole all modules.
+    """What ``module`` makes Python load.
+
+    That is what it names, the packages around those, and all modules of a package taken whole.
 
     A package is taken whole by ``import dfp.posteriors`` or ``from dfp import posteriors``: its modules are
     then found by discovery.
@@ -237,8 +238,9 @@ def _processor() -> str:
 
 
 def commit(package: Path = PACKAGE) -> str | None:
-    """The commit of the repository that holds ``src/<package>``, with ``+`` when
-    tracked files differ from it; None where there is none.
+    """The commit of the repository that holds ``src/<package>``; None where there is none.
+
+    A ``+`` follows when tracked files differ from it.
     """
     try:
         top = _git(package, "rev-parse", "--show-toplevel").strip()

@@ -13,8 +13,9 @@ from dfp.stages.recorded import recorded
 
 
 def simulate(experiment: Path, scale: str, dataset: str, out: Path, overrides: Path | None = None) -> None:
-    """Write the data set ``dataset`` of an experiment to ``out``
-    (``.npz``): simulated, or converted from recordings.
+    """Write the data set ``dataset`` of an experiment to ``out`` (``.npz``).
+
+    It is simulated, or converted from recordings.
     """
     exp = load_experiment(experiment, scale, overrides)
     spec = _spec(exp, dataset)

@@ -39,8 +39,9 @@ def train(
     wandb: str = "offline",
     overrides: Path | None = None,
 ) -> None:
-    """Train ``run`` on ``data`` and write the checkpoint ``out``, with config.json, history.csv and
-    summary.json beside it.
+    """Train ``run`` on ``data`` and write the checkpoint ``out``.
+
+    config.json, history.csv and summary.json go beside it.
 
     A run that was cut off resumes from ``progress.pt`` beside the checkpoint, to the same result.
 
@@ -95,8 +96,8 @@ def train_on(
     trainer = trainer_of(fitted, data, where)
     folder = out.parent
     mirror = uuid.uuid4().hex[:12]  # a name for W&B, which the evaluation adds to
-    told = {**facts.plain(), "fingerprint": identity, "environment": environment(), "wandb": mirror}
-    write_json(folder / "config.json", told)
+    record = {**facts.plain(), "fingerprint": identity, "environment": environment(), "wandb": mirror}
+    write_json(folder / "config.json", record)
     tracker = _tracker(wandb, facts, fitted, data, mirror)
     try:
         history = _train(trainer, folder / "progress.pt", identity, tracker)

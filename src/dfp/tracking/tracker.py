@@ -43,7 +43,7 @@ class Tracker:
 
 
 class WandbTracker(Tracker):
-    """One W&B run. The first failure is told in one sentence; from then on nothing is sent."""
+    """One W&B run. The first failure is reported in one sentence; from then on nothing is sent."""
 
     def __init__(
         self, run: Any, image: Callable[[str], Any], every: float, table: Callable[..., Any] = dict
@@ -93,9 +93,9 @@ class WandbTracker(Tracker):
 
 
 def _warn(error: BaseException) -> None:
-    told = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+    said = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
     print(
-        f"W&B failed ({told}), so nothing more is sent to it; all results are in the run's own files",
+        f"W&B failed ({said}), so nothing more is sent to it; all results are in the run's own files",
         file=sys.stderr,
     )
 
@@ -162,22 +162,22 @@ def open_tracker(
         return Tracker()
 
 
-def mirror_metrics(told: Mapping[str, Any], metrics: Mapping[str, float], mode: str) -> None:
+def mirror_metrics(facts: Mapping[str, Any], metrics: Mapping[str, float], mode: str) -> None:
     """Add what a trained posterior is worth on held-out trials to the W&B run of its training.
 
     Args:
-        told: what ``train`` wrote to config.json: ``experiment``, ``scale``, ``run``, ``dataset`` and
+        facts: what ``train`` wrote to config.json: ``experiment``, ``scale``, ``run``, ``dataset`` and
             ``wandb``, the id of the run; nothing is sent without one.
         metrics: by name, one number each; kept as ``heldout/<name>``.
     """
-    if not told.get("wandb"):
+    if not facts.get("wandb"):
         return
     tracker = open_tracker(
         mode,
-        group=f"{told['experiment']}-{told['scale']}",
-        name=f"{told['experiment']}/{told['run']}/{told['dataset']}",
+        group=f"{facts['experiment']}-{facts['scale']}",
+        name=f"{facts['experiment']}/{facts['run']}/{facts['dataset']}",
         tags=["evaluated"],
-        run_id=str(told["wandb"]),
+        run_id=str(facts["wandb"]),
     )
     tracker.summary({f"heldout/{name}": value for name, value in metrics.items()})
     tracker.close()

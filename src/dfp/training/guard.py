@@ -23,14 +23,15 @@ HALVINGS = 8
 
 @dataclass(frozen=True)
 class Guard:
-    """A projection: where ρ of ``distributions/branching.py`` exceeds ``rho`` after a step, all causal
-    weights of that law are multiplied by the largest factor found, by bisection in [0, 1], at which it does
-    not.
+    """A projection that keeps ρ of ``distributions/branching.py`` at most ``rho``.
+
+    Where ρ of a law exceeds it after a step, all causal weights of that law are multiplied by the largest
+    factor found, by bisection in [0, 1], at which it does not.
 
     A projection and not a penalty: a relaxed objective on too few sweeps rewards samples that have not
     converged without bound (tens of nats per bin), which outweighs any fixed penalty, and below the limit a
     projection leaves the gradient as it is. ρ is taken at hard spikes of the new weights on the step's noise,
-    not at the step's own draw: after too few sweeps that one is no sample of the law, and told 0.3 where the
+    not at the step's own draw: after too few sweeps that one is no sample of the law, and gave 0.3 where the
     law was at 1.8. Cells that neither a coupling nor a parameter joins are each scaled by a factor of their
     own. *Our choice.*
 
@@ -66,7 +67,7 @@ class Guard:
         prior = model.prior(*x.shape[:2])
         learned = [p if learn_model and p.requires_grad else None for p in model.causal_parameters()]
         noise, z = (_like(part, x) for part in (draw.noise, draw.z))
-        told = {"rho": 0.0, "guard_scale": 1.0}
+        metrics = {"rho": 0.0, "guard_scale": 1.0}
         base = posterior.unrefined
         law = base.condition(x, prior=prior).pmf if base.has_pmf else None
         if law is not None and law.terms:
@@ -74,14 +75,16 @@ class Guard:
             tied = {id(term): parameter for term, parameter in zip(prior.terms, learned, strict=True)}
             rest = iter(base.causal_parameters() or ())
             own = [tied[id(term)] if id(term) in tied else next(rest) for term in law.terms]
-            told = self._project(law, own, z)
+            metrics = self._project(law, own, z)
         if any(parameter is not None for parameter in learned):
             self._project(model.prior(*x.shape[:2]), learned, z)
-        return told
+        return metrics
 
     def _project(self, law: CausalBernoulli, own: Sequence[Tensor | None], z: Tensor) -> dict[str, float]:
-        """Multiply the parameters of the terms of ``law``, ``own`` in their order (None: left alone). Where
-        no factor brings ρ below the limit, because a term that is left alone is beyond it, nothing is done.
+        """Multiply the parameters of the terms of ``law``, ``own`` in their order (None: left alone).
+
+        Nothing is done where no factor brings ρ below the limit because a term that is left alone is beyond
+        it.
         """
         alone = not law.couples_cells and all(p is None or len(p) == z.shape[-1] for p in own)
         rho = _rho(law, z, alone)
@@ -101,8 +104,9 @@ class Guard:
 
 
 def _like(drawn: Tensor, x: Tensor) -> Tensor:
-    """The first sample of ``drawn`` ``(S, B', T', N)`` as the trials and bins of x, ``(1, B, T, N)``: a step
-    may draw simulated trials beside the recorded ones or in their place, with bins before them.
+    """The first sample of ``drawn`` ``(S, B', T', N)`` as the trials and bins of x, ``(1, B, T, N)``.
+
+    A step may draw simulated trials beside the recorded ones or in their place, with bins before them.
     """
     which = torch.arange(len(x), device=x.device) % drawn.shape[1]
     return drawn[:1, which, drawn.shape[2] - x.shape[1] :].detach()

@@ -27,8 +27,8 @@ class Trainer:
     """Trains a posterior, and what a model learns, through a list of phases.
 
     ``for metrics in trainer.run(): …`` makes one step per item. ``state()`` between two steps holds
-        everything that the rest depends on: a
-    trainer that loads it goes on to the same result, bit for bit on the CPU.
+    everything that the rest depends on: a trainer that loads it goes on to the same result, bit for bit on
+    the CPU.
 
     Args:
         model, posterior: modules on the same device.
@@ -74,9 +74,9 @@ class Trainer:
         """Make the steps that are left; yield the metrics of each.
 
         Keys: step (1 when the first is done), phase, objective, loss (nats per bin, mean over cells),
-            loss_per_cell, log_likelihood, log_prior,
-        entropy, sweeps, residual, converged, gradient_norm, temperature, learning_rate, seconds (of all steps
-        so far); with a guard rho and guard_scale (see ``Guard``).
+        loss_per_cell, log_likelihood, log_prior, entropy, sweeps, residual, converged, gradient_norm,
+        temperature, learning_rate, seconds (of all steps so far); with a guard rho and guard_scale (see
+        ``Guard``).
 
         Raises:
             NumericalError: at the first loss or gradient that is not finite, with its step.

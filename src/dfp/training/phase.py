@@ -121,8 +121,9 @@ class Phase:
                 return StraightThrough("sigma")
 
     def prepare(self, posterior: Posterior, step: int) -> None:
-        """Tell a refined posterior how it is refined at ``step``: number of
-        steps, and temperature where it follows the training's.
+        """Give a refined posterior the settings of its refinement at ``step``.
+
+        These are the number of steps, and the temperature where it follows the training's.
         """
         if not isinstance(posterior, Refined):
             return
@@ -135,13 +136,13 @@ class Phase:
         """Raise ``UserError`` for a combination of posterior, objective and sampler that has no meaning."""
         if posterior.continuous and not self.objective.continuous:
             raise UserError(
-                f"objective {self.objective.name}: found with posterior {posterior.name}, whose latents are "
+                f"objective {self.objective.name}: found the posterior {posterior.name}, whose latents are "
                 "logistic variables; "
                 "expected logistic_density (for spikes as latents use the autoregressive posterior)"
             )
         if isinstance(self.objective, DisArm) and _has_terms(posterior):
             raise UserError(
-                f"objective disarm: found with posterior {posterior.name}, whose logits depend on sampled "
+                f"objective disarm: found the posterior {posterior.name}, whose logits depend on sampled "
                 "spikes; expected the factorised posterior (for others use score_function)"
             )
         if self.guard is not None:
@@ -157,20 +158,20 @@ class Phase:
     def _check_guard(self, posterior: Posterior) -> None:
         if posterior.causal_parameters() is None:
             raise UserError(
-                f"guard: found with posterior {posterior.name}, whose causal weights no parameter "
+                f"guard: found the posterior {posterior.name}, whose causal weights no parameter "
                 "multiplies; expected a posterior with history or coupling of its own (or no guard)"
             )
 
     def _check_refined(self, posterior: Refined) -> None:
         if isinstance(self.objective, WakeSleep):
             raise UserError(
-                "objective wake_sleep: found with a refined posterior, whose steps need a bound; expected "
+                "objective wake_sleep: found a refined posterior, whose steps need a bound; expected "
                 "relaxed_pmf or multi_sample"
             )
         steps = posterior.config.steps if self.refinement_steps is None else self.refinement_steps
         if steps and (self.objective.continuous or isinstance(self.objective, ScoreFunction | DisArm)):
             raise UserError(
-                f"objective {self.objective.name}: found with a refined posterior, whose steps need a bound "
+                f"objective {self.objective.name}: found a refined posterior, whose steps need a bound "
                 "with a gradient "
                 "in its own relaxation; expected relaxed_pmf or multi_sample"
             )

@@ -92,8 +92,9 @@ def _both(
 def _expectation_maximisation(
     problem: Problem, conditioned: Conditioned, samples: int, sampler: Sampler, rng: torch.Generator
 ) -> Loss:
-    """M-step after a refinement: θ on hard samples of the refined q, φ on KL(q ‖ q_φ) (Hjelm et al. 2015,
-    section 4.2, eq. 7).
+    """M-step after a refinement (Hjelm et al. 2015, section 4.2, eq. 7).
+
+    θ is fitted on hard samples of the refined q, φ on KL(q ‖ q_φ).
 
     The KL's expectation within a bin is taken exactly, ``σ(u)(u − u_φ) − softplus(u) + softplus(u_φ)``; for a
     factorised q that is all of it, for an autoregressive one its history is sampled.

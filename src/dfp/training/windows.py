@@ -15,10 +15,8 @@ class Windows:
     """Random windows of traces ``(B, T, N)``.
 
     A window that does not start with its trial carries calcium in from spikes before it. Its first
-    ``burn_in`` bins are therefore
-    sampled but not counted: the spikes there stand for that calcium. A window at the start of a trial, where
-        no spikes came
-    before, counts in full.
+    ``burn_in`` bins are therefore sampled but not counted: the spikes there stand for that calcium. A window
+    at the start of a trial counts in full, since no spikes came before.
 
     Args:
         x: traces ``(B, T, N)``.

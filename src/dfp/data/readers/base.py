@@ -31,7 +31,7 @@ class Request:
     Attributes:
         key: name of the array to take, where a file holds several.
         orientation: ``"time_first"`` (rows are frames) or ``"cells_first"`` (rows are cells). When it is not
-            told, rows are what the format says, or frames; more cells than frames are then refused.
+            given, rows are what the format says, or frames; more cells than frames are then refused.
         frame_rate: Hz; needed where the file does not tell it, and refused where it contradicts the file by
             more than 1%.
         allow_nan, max_nan_fraction: as in ``check_traces``.
@@ -144,8 +144,8 @@ def real(path: Path, values: NDArray[Any]) -> NDArray[Any]:
 
 def reason(error: Exception) -> str:
     """What an exception says, in one line."""
-    told = error.strerror if isinstance(error, OSError) else None
-    return " ".join(str(told or error).split())[:300] or type(error).__name__
+    said = error.strerror if isinstance(error, OSError) else None
+    return " ".join(str(said or error).split())[:300] or type(error).__name__
 
 
 def _chosen(path: Path, parts: Mapping[str, Part], key: str | None) -> Part:
@@ -190,7 +190,7 @@ def understood(path: Path, part: Part, values: NDArray[Any], request: Request) -
         values, how = values[:, None], "time_first"
     elif part.orientation and request.orientation not in (None, part.orientation):
         raise UserError(
-            f"{source}: orientation is told as '{request.orientation}', expected '{part.orientation}' or "
+            f"{source}: orientation is given as '{request.orientation}', expected '{part.orientation}' or "
             "none: the format fixes it"
         )
     elif how == "cells_first" and values.ndim == 2:
@@ -218,10 +218,10 @@ def _single(values: NDArray[Any]) -> NDArray[np.float32]:
         return np.ascontiguousarray(values, dtype=np.float32)
 
 
-def _frame_rate(path: Path, part: Part, told: float | None) -> tuple[float, str]:
+def _frame_rate(path: Path, part: Part, given: float | None) -> tuple[float, str]:
     """Hz, and where it came from."""
     stored = part.frame_rate
-    rate = stored if told is None else float(told)
+    rate = stored if given is None else float(given)
     if rate is None:
         raise UserError(
             f"{path}: does not tell its frame rate, expected frame_rate (--frame-rate) in Hz to be "
@@ -229,8 +229,8 @@ def _frame_rate(path: Path, part: Part, told: float | None) -> tuple[float, str]
         )
     if not (np.isfinite(rate) and rate > 0):
         raise UserError(f"{path}: a frame rate of {rate}, expected a positive number of Hz")
-    if told is not None and stored is not None and not abs(stored / rate - 1) <= 0.01:
+    if given is not None and stored is not None and not abs(stored / rate - 1) <= 0.01:
         raise UserError(
             f"{path}: holds a frame rate of {stored:.4g} Hz, but frame_rate is given as {rate:.4g} Hz"
         )
-    return rate, "told" if told is not None else part.rate_from
+    return rate, "given" if given is not None else part.rate_from

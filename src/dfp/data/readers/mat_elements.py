@@ -75,8 +75,8 @@ def _check_matrix(buffer: Buffer, start: int, end: int, order: str) -> None:
     _, flags, stop, at = _element(buffer, start, end, order)
     if stop - flags != 8:
         raise ValueError("an array without its flags")
-    told = struct.unpack(f"{order}I", buffer[flags : flags + 4])[0]
-    kind = told & 0xFF
+    bits = struct.unpack(f"{order}I", buffer[flags : flags + 4])[0]
+    kind = bits & 0xFF
     _, first, stop, at = _element(buffer, at, end, order)
     sizes = struct.unpack(f"{order}{(stop - first) // 4}i", buffer[first : first + (stop - first) // 4 * 4])
     if len(sizes) < 2 or min(sizes) < 0 or math.prod(sizes) > 8 * (len(buffer) + 1):
@@ -86,7 +86,7 @@ def _check_matrix(buffer: Buffer, start: int, end: int, order: str) -> None:
     if kind in (_FUNCTION, _OPAQUE):
         return
     if kind in _NUMBERS or kind in (_CHAR, _SPARSE):
-        for _ in range((2 if kind == _SPARSE else 0) + (2 if told & _COMPLEX else 1)):
+        for _ in range((2 if kind == _SPARSE else 0) + (2 if bits & _COMPLEX else 1)):
             data, first, stop, at = _element(buffer, at, end, order)
             width = _BYTES.get(data)
             if width is None or (kind in _NUMBERS and stop - first != width * inside):

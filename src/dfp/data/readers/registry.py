@@ -62,7 +62,7 @@ def read_traces(
         path: a file, or a folder that a pipeline left.
         key: name of the array, where the file holds several.
         orientation: ``"time_first"`` (rows are frames) or ``"cells_first"`` (rows are cells), where the
-            format does not fix it. When it is not told, rows are frames, and more cells than frames are
+            format does not fix it. When it is not given, rows are frames, and more cells than frames are
             refused as looking transposed.
         frame_rate: Hz; needed when the file does not tell it, and refused when it contradicts the file by
             more than 1%.

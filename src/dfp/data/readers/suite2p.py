@@ -44,7 +44,7 @@ class Suite2p(Reader):
     )
 
     def recognises(self, path: Path) -> bool:
-        """A plane's folder, or one above it, which is then told to be so."""
+        """A plane's folder, or one above it, which a refusal then names as such."""
         known = ("F.npy", "Fneu.npy", "iscell.npy", "*/F.npy", "*/*/F.npy")
         return path.is_dir() and any(next(path.glob(name), None) is not None for name in known)
 

@@ -58,9 +58,10 @@ class Table(Reader):
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv", ".txt")
 
     def parts(self, path: Path) -> Mapping[str, Part]:
-        """Refused are, with line and column, a field that is not a number, a line of another width, a time
-        column of an unknown unit or one that does not tell a constant frame rate, and numbers that look like
-        decimal commas taken apart.
+        """Read the columns of the table, and refuse with line and column what cannot be understood.
+
+        Refused are: a field that is not a number, a line of another width, a time column in an unknown unit
+        or without a constant frame rate, and numbers that look like decimal commas taken apart.
         """
         return {UNNAMED: read_table(path)}
 

@@ -15,7 +15,7 @@ from dfp.references.exact.one_cell import cell_parameters
 
 __all__ = ["ExactNetworkPosterior", "NetworkParameters", "log_evidence"]
 
-#: bytes of step results held at once, unless told otherwise
+#: bytes of step results held at once, unless a caller says otherwise
 _BUDGET = 500_000_000
 
 
@@ -27,7 +27,7 @@ class ExactNetworkPosterior:
         ``u[t, i] = bias[i] + Σ_r Σ_{j≠i} coupling[r, i, j] Σ_{τ=1..Lb} basis[r, τ−1] z[t−τ, j]
         + Σ_{τ=1..Lh} history[i, τ−1] z[t−τ, i]``
 
-    and no spikes before t = 0;
+    and no spikes before t = 0. The frames are
     ``x[t, i] = baseline[i] + amplitude[i] Σ_{k<Lk} kernel[i, k] z[t−k, i] + noise[i] · ε``.
 
     The state s after bin t holds z[t−k, i] as bit k·N + i of an integer, k = 0..L−1, where L is the longest
@@ -104,7 +104,8 @@ class ExactNetworkPosterior:
         return cls(NetworkParameters(coupling=coupling, basis=basis, **own), x.double())
 
     def pairwise(self, lag: int = 1) -> Tensor:
-        """``P(z[t + lag, i] = 1, z[t, j] = 1 | x)`` at ``[b, t, i, j]``, ``(B, T − lag, N, N)``, for
+        """``P(z[t + lag, i] = 1, z[t, j] = 1 | x)`` at ``[b, t, i, j]``, ``(B, T − lag, N, N)``.
+
         0 ≤ lag < L.
 
         The row is the later cell, as in ``coupling[r, i, j]``; at lag 0 the diagonal holds the marginals.
@@ -198,8 +199,10 @@ class ExactNetworkPosterior:
             yield slice(first, min(first + size, trials))
 
     def _blocks(self, chunk: slice) -> Iterator[tuple[slice, Tensor, Tensor, Tensor]]:
-        """Blocks of bins in their order: which bins, their tilts and the means of these (see
-        ``NetworkSteps.back``), and the log-evidence of the bins from there on if no spikes came before.
+        """Blocks of bins in their order, with what the backward pass found for them.
+
+        Of each: which bins, their tilts and the means of these (see ``NetworkSteps.back``), and the
+        log-evidence of the bins from there on if no spikes came before.
         """
         x, steps, length = self._x[chunk], self._steps, self._plan()[1]
         blocks = [slice(first, first + length) for first in range(0, x.shape[1], length)]

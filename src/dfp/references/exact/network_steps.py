@@ -13,7 +13,7 @@ from dfp.core.errors import UserError
 
 #: the most bits of a state, cells × bins of memory (65,536 states)
 MOST_BITS = 16
-#: the least probable pattern of spikes in a bin that is still told from an impossible one, nats
+#: the least probable pattern of spikes in a bin that is still kept apart from an impossible one, nats
 _DEEPEST = 600.0
 #: entries of the table of transitions, above which it is kept as two factors
 _TABLE = 2**22
@@ -61,8 +61,8 @@ class NetworkParameters:
             if len(found) != len(expected) or any(
                 wanted not in ("bins", size) for wanted, size in zip(expected, found, strict=True)
             ):
-                told = ", ".join(map(str, expected)) + ("," if len(expected) == 1 else "")
-                raise UserError(f"network parameters, {name}: found shape {found}, expected ({told})")
+                shape = ", ".join(map(str, expected)) + ("," if len(expected) == 1 else "")
+                raise UserError(f"network parameters, {name}: found shape {found}, expected ({shape})")
             if value.dtype != torch.float64:
                 raise UserError(f"network parameters, {name}: found {value.dtype}, expected torch.float64")
             if not torch.isfinite(value).all():
@@ -162,8 +162,9 @@ class NetworkSteps:
         return log_probability.exp().reshape(self.oldest, self.rest, -1)
 
     def frames(self, x: Tensor) -> Tensor:
-        """``log N(x; mean, noise²)`` of frames ``(B, T, N)`` for every value of the cell's own last bins,
-        ``(T, B, N, 2^Lk)``; 0 if not observed.
+        """``log N(x; mean, noise²)`` of frames ``(B, T, N)`` for every value of the cell's own last bins.
+
+        ``(T, B, N, 2^Lk)``; 0 where a frame is not observed.
         """
         x = x.transpose(0, 1)[..., None]
         observed = torch.isfinite(x)

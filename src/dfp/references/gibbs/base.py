@@ -129,8 +129,10 @@ class GibbsChain(ABC):
 
     @abstractmethod
     def _prepare(self, effects: Array, response: Array, parameters: CalciumParameters) -> None:
-        """Take on a law: effects ``(N, N, lags)`` from the second cell onto the first, own history on the
-        diagonal, and responses ``(N, Lk)`` in units of the noise.
+        """Take on a law.
+
+        Its effects are ``(N, N, lags)`` from the second cell onto the first, own history on the diagonal, and
+        its responses ``(N, Lk)``, in units of the noise.
         """
 
     @abstractmethod

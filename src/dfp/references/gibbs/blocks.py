@@ -84,12 +84,12 @@ class BlockedGibbs(GibbsChain):
 
     That law has three factors a bin: the cell's own spiking law, its frame, and its children's spikes (cells
     j with W[j, i] ≠ 0), whose logits its last spikes enter. With s = (z[t−1], …, z[t−M]) of the cell as the
-    bits 0, 1, …, M − 1 of an integer, s0 and s1 the states that silence and a spike lead to, and backward in
-    the log domain from β = 0 after the last bin,
+    bits 0, 1, …, M − 1 of an integer, and s0 and s1 the states that silence and a spike lead to, the backward
+    pass in the log domain, from β = 0 after the last bin, is
 
         ``d_t(s) = u_t(s) + log p(x[t] | s, 1) − log p(x[t] | s, 0) + β_t(s1) − β_t(s0)``,
         ``β_{t−1}(s) = β_t(s0) + log p(x[t] | s, 0) + softplus(d_t(s)) − softplus(u_t(s))
-        + Σ_j log p(z[t, j] | s)``,
+            + Σ_j log p(z[t, j] | s)``.
 
     d_t(s) is the logit of a spike given the past and everything else: the path is then drawn forward from
     s = 0. (Backward filtering, forward sampling: Carter & Kohn 1994, Scott 2002; for spikes given calcium one

@@ -31,8 +31,9 @@ def draw_law(
     other_sd: float,
     rng: np.random.Generator,
 ) -> tuple[dict[str, Array], NDArray[np.bool_]]:
-    """One Metropolis–Hastings step for the law of each cell, given the spikes, under
-    the prior of ``learning.weight_posterior``.
+    """One Metropolis–Hastings step for the law of each cell, given the spikes.
+
+    The prior is that of ``learning.weight_posterior``.
 
     The proposal does not depend on where the chain is: Student's t about the posterior's mode, scaled by the
     inverse Hessian there (Laplace's approximation with wider tails). Of many bins it is nearly the posterior.

@@ -169,8 +169,10 @@ def weight_posterior(
 
 @dataclass(frozen=True, eq=False)
 class LawDraw:
-    """One turn of ``law_draws``: the law drawn, by name, whether each cell's proposal was accepted, ``(N,)``,
-    and the sampler of the spikes, under that law.
+    """One turn of ``law_draws``.
+
+    It holds the law drawn, by name, whether each cell's proposal was accepted, ``(N,)``, and the sampler of
+    the spikes, under that law.
     """
 
     theta: dict[str, Array]

@@ -239,7 +239,7 @@ def draw_particles(
         (np.int64(1) << min(own.shape[0], 10)) - 1,
         (np.int64(1) << min(onto.shape[1], 10)) - 1,
     )
-    logit, normaliser, told = np.zeros(own_mask + 1), np.zeros(own_mask + 1), np.zeros(child_mask + 1)
+    logit, normaliser, influence = np.zeros(own_mask + 1), np.zeros(own_mask + 1), np.zeros(child_mask + 1)
     own_when, child_when = np.full(own_mask + 1, -1), np.full(child_mask + 1, -1)
     for t in range(bins):
         seen = np.isfinite(x[t])
@@ -271,8 +271,8 @@ def draw_particles(
                 key = now_bits[m] & child_mask
                 if not short or child_when[key] != t:
                     child_when[key] = t
-                    told[key] = _children(now_bits[m], t + 1, z, logits, children, onto)
-                now[m] += told[key]
+                    influence[key] = _children(now_bits[m], t + 1, z, logits, children, onto)
+                now[m] += influence[key]
                 highest = max(highest, now[m])
         count = 2 * before
         reference = 2 * reference + z[cell, t]

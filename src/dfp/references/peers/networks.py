@@ -1,5 +1,7 @@
-"""Connectivity without a posterior over spikes: regression on the true spikes, OASIS then regression, and
-lagged correlation of OASIS output.
+"""Connectivity without a posterior over spikes.
+
+There are three methods: regression on the true spikes, OASIS followed by regression, and lagged correlation
+of OASIS output.
 
 Each method has settings (how to deconvolve, what to make of the output, penalty, lag). They are chosen on a
 network of their own, whose weights are known: those whose estimates correlate best with the true weights.
@@ -106,8 +108,8 @@ class PeerSettings:
 class NetworkEstimate:
     """Weights ``(R, N, N)`` with a zero diagonal; ``history (N, Lh)`` and ``bias (N,)`` in logits or None.
 
-    ``scaled`` tells whether the weights are logits; correlations are not. ``facts``: what else is to be told
-    of how they were found, by name.
+    ``scaled``: whether the weights are logits; correlations are not. ``facts``: what else is known of how
+    they were found, by name.
     """
 
     coupling: Array

@@ -33,9 +33,10 @@ def sweep_chunks(
     DENSE_LAGS: tl.constexpr,  # at most 64; 0: no coupling
     BLOCK: tl.constexpr,  # at least N where cells are coupled
 ) -> None:
-    """``span`` chunks of a chain's block of cells, each swept only where its left edge is not the one it was
-    last swept with. What a chunk is left with solves it for that edge, so that a launch in which no word
-    changed proves the whole. Programs read nothing that others write in the same launch.
+    """Sweep ``span`` chunks of a chain's block of cells, each only where its left edge has changed.
+
+    What a chunk is left with solves it for that edge, so that a launch in which no word changed proves the
+    whole. Programs read nothing that others write in the same launch.
     """
     spans = tl.cdiv(chunks, span)
     program = tl.program_id(0).to(tl.int64)

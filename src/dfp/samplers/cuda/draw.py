@@ -28,8 +28,10 @@ def can_fuse(recursion: Recursion, noise: Tensor, relaxation: Relaxation) -> boo
 
 
 def fused(recursion: Recursion, noise: Tensor, relaxation: Relaxation) -> tuple[Tensor, Tensor]:
-    """Values and logits ``(S, B, T, N)``: hard samples with the bits of ``samplers.compiled``, relaxed ones
-    differentiable once in every tensor of ``recursion``.
+    """Values and logits ``(S, B, T, N)`` of a draw by the fused kernels.
+
+    Hard samples have the bits of ``samplers.compiled``; relaxed ones are differentiable once in every tensor
+    of ``recursion``.
     """
     if isinstance(relaxation, Hard):
         own, dense = linear_taps(recursion)

@@ -93,8 +93,10 @@ def relaxed(
     temperature: Tensor,
     heard: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Relaxed values and logits, both ``(S, B, T, N)``; ``own`` ``(N, L)``, ``weights`` ``(R, N to, N
-    from)``, ``basis`` ``(R, L')``, ``temperature`` ``(N,)``, 0 for a step.
+    """Relaxed values and logits, both ``(S, B, T, N)``.
+
+    ``own`` is ``(N, L)``, ``weights`` ``(R, N to, N from)``, ``basis`` ``(R, L')`` and ``temperature``
+    ``(N,)``, 0 for a step.
     """
     drive, noise, own, weights = _laid_out(drive, noise, own, weights.transpose(1, 2))
     samples, trials, bins, cells = noise.shape
@@ -116,8 +118,10 @@ def adjoint(
     weights: Tensor,
     basis: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss's gradient in the logits through all later bins ``(S, B, T, N)``, what it sends to the cells
-    that act on them ``(S, B, T, R, N)``, and the gradient in ``own`` ``(N, L)``.
+    """The gradient of the loss, carried back through all later bins.
+
+    Returned are the gradient in the logits ``(S, B, T, N)``, what it sends to the cells that act on them
+    ``(S, B, T, R, N)``, and the gradient in ``own`` ``(N, L)``.
     """
     slope, z, own, weights = _laid_out(slope, z, own, weights.transpose(1, 2))
     samples, trials, bins, cells = z.shape
@@ -132,8 +136,9 @@ def adjoint(
 
 
 def _shapes(own: Tensor, weights: Tensor, basis: Tensor, cells: int) -> dict[str, int]:
-    """Sizes known when the relaxed kernels are compiled; one program has all cells of a chain where they are
-    coupled.
+    """Sizes known when the relaxed kernels are compiled.
+
+    One program has all cells of a chain where they are coupled.
     """
     block = triton.next_power_of_2(cells) if len(weights) else BLOCK
     memory = max(len(own), basis.shape[1] if len(weights) else 0, 1)

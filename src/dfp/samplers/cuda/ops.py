@@ -17,8 +17,9 @@ EDGE = 64
 
 @torch.library.custom_op("dfp::hard_bins", mutates_args=(), device_types="cpu")
 def hard_bins(noise: Tensor, drive: Tensor, own: Tensor, dense: Tensor) -> tuple[Tensor, Tensor]:
-    """Spikes and logits ``(S, B, T, N)`` of taps on the grid: ``own`` ``(N, L)``, ``dense`` ``(L', N from,
-    N to)``, float64; the same bits on every device.
+    """Spikes and logits ``(S, B, T, N)`` of taps on the grid; the same bits on every device.
+
+    ``own`` is ``(N, L)`` and ``dense`` ``(L', N from, N to)``, float64.
     """
     taps = dense_taps(own, dense, noise.shape[1], noise.shape[2])
     return bin_by_bin(taps, drive, noise)

@@ -150,8 +150,9 @@ def _follow(
     mark: int,
     touched: Array,
 ) -> int:
-    """Add or take back what the flipped spikes do; the bins of the chunk that this reaches go to
-    ``touched``, their number back.
+    """Add or take back what the flipped spikes do.
+
+    The bins of the chunk that this reaches go to ``touched``; their number is returned.
     """
     cells, units, reached = z.shape[1], within.shape[2], 0
     itself = max(own.shape[0], inward.shape[0])
