@@ -21,7 +21,7 @@ from dfp.samplers.relaxations import Concrete, Hard, Relaxation
 
 from .coalescence import changes, pair_rate, tail_rate
 
-FRAME_RATE = 30.0
+BIN_RATE = 30.0
 #: bins that a flip is followed for; the exponent is the slope from the first to the last
 FOLLOWED = 5
 #: runs of the shorter length, whose sweeps are averaged
@@ -62,10 +62,10 @@ class Law:
                 f"cells, density, weight_sd: found {self.cells}, {self.density:g}, {self.weight_sd:g}, "
                 "expected at least 1 cell, a probability and a number of at least 0"
             )
-        if not 0 < self.rate_hz < FRAME_RATE or not self.history:
+        if not 0 < self.rate_hz < BIN_RATE or not self.history:
             raise UserError(
                 f"rate_hz, history: found {self.rate_hz:g}, {list(self.history)}, expected a rate between 0 "
-                f"and {FRAME_RATE:g} and at least one lag"
+                f"and {BIN_RATE:g} and at least one lag"
             )
 
     def process(self, seed: int, device: torch.device) -> CausalBernoulli:
@@ -161,7 +161,7 @@ def predictions(process: CausalBernoulli, made: Draw, seed: int) -> dict[str, fl
     law = over(process, length)
     found = {
         "rho": branching_ratio(law, made.z, made.logits),
-        "rate_hz": float(made.z.mean()) * FRAME_RATE,
+        "rate_hz": float(made.z.mean()) * BIN_RATE,
         "tail_rate": tail_rate(changes(law, law.noise(1, generator(1_000_000 * seed + OWN, device)))),
     }
     if process.memory == 1:
@@ -210,7 +210,7 @@ def exponents(law: Law, seed: int, bins: list[int], device: torch.device) -> Ite
     yield "sweeps_short", sweeps
     yield "sweeps_long", float(second.sweeps)
     yield "exponent", math.log(second.sweeps / sweeps) / math.log(ratio)
-    yield "rate_hz", float(second.z.mean()) * FRAME_RATE
+    yield "rate_hz", float(second.z.mean()) * BIN_RATE
 
 
 @torch.no_grad()

@@ -24,7 +24,7 @@ from dfp.training.phase import Phase
 
 from .gradients import Estimate, Moments, independent_copies
 
-FRAME_RATE = 30.0
+BIN_RATE = 30.0
 LAGS = 2
 #: the model's parameters whose gradients are looked at
 LEARNED = ("bias", "history")
@@ -205,7 +205,7 @@ def _tiled(cells: Sequence[_Instance], noise: Sequence[float]) -> CalciumParamet
         coupling=np.zeros((0, size, size)),
         basis=np.zeros((0, 1)),
         rise=np.zeros(size),
-        decay=np.array([-1.0 / (FRAME_RATE * np.log(cell.decay)) for cell in cells]),
+        decay=np.array([-1.0 / (BIN_RATE * np.log(cell.decay)) for cell in cells]),
         amplitude=np.ones(size),
         baseline=np.zeros(size),
         noise=np.ones(size),
@@ -224,7 +224,7 @@ def _repeated(parameters: CalciumParameters, times: int) -> CalciumParameters:
 
 
 def _network(parameters: CalciumParameters, kernel_bins: int) -> CalciumNetwork:
-    return CalciumNetwork(parameters, FRAME_RATE, LEARNED, kernel_bins).double()
+    return CalciumNetwork(parameters, BIN_RATE, LEARNED, kernel_bins).double()
 
 
 def _clock(device: torch.device) -> float:

@@ -13,7 +13,8 @@ from dfp.results.tables import ResultTables
 
 from ..bias.claims import default_schedule
 
-EXPERIMENT = "uncertainty"
+#: some of what a comparison with the exact posterior measures
+EXACT = {"gap_per_bin", "count_sd_exact", "coverage_50", "coverage_90"}
 SAME_ELBO = 0.001
 COVERAGE = {"coverage_50": (0.40, 0.60), "coverage_90": (0.85, 0.95)}
 TWO_SAMPLE = 0.55
@@ -117,12 +118,15 @@ def calibration(results: ResultTables) -> Iterator[Finding]:
 
 
 def correlated_runs(results: ResultTables) -> list[str]:
-    """The runs whose family is the fixed point, without those that only fill a rival's time (`budget`)."""
+    """The runs whose family is the fixed point, without those that only fill a rival's time (`budget`), and
+    without a user's own that were not held against the exact posterior."""
     first = results.table.drop_duplicates("run")
     return [
         str(row["run"])
         for _, row in first.iterrows()
-        if family(row) == "fixed_point" and not isinstance(row.get("budget"), str)
+        if family(row) == "fixed_point"
+        and not isinstance(row.get("budget"), str)
+        and EXACT & results.metrics_of(run=row["run"])
     ]
 
 

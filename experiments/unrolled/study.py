@@ -27,7 +27,7 @@ from dfp.samplers.compiled import Compiled
 from dfp.samplers.fixed_point import FixedPoint
 from dfp.samplers.relaxations import Concrete
 
-FRAME_RATE = 30.0
+BIN_RATE = 30.0
 #: q's part of the gradient (drive in every bin, history, coupling), the model's (bias, history, coupling)
 PARTS = ("phi", "theta")
 LEARNED = ("bias", "history", "coupling")
@@ -133,12 +133,12 @@ class Unrolled(Study):
         """
         rng = np.random.default_rng([seed, cells, 23])
         data = simulate(
-            self._network(cells, rng), [seed], bin_rate=FRAME_RATE, bins=self.bins, trials=self.trials,
-            test_trials=0, rise=0.0, decay=-1.0 / (FRAME_RATE * np.log(self.decay)), amplitude=1.0,
+            self._network(cells, rng), [seed], bin_rate=BIN_RATE, bins=self.bins, trials=self.trials,
+            test_trials=0, rise=0.0, decay=-1.0 / (BIN_RATE * np.log(self.decay)), amplitude=1.0,
             baseline=0.0, noise=self.noise, kernel_bins=self.kernel_bins,
         )  # fmt: skip
         model = CalciumNetwork(
-            data.start, FRAME_RATE, LEARNED[: 2 + len(data.start.basis)], self.kernel_bins
+            data.start, BIN_RATE, LEARNED[: 2 + len(data.start.basis)], self.kernel_bins
         ).double()
         x, moved = torch.from_numpy(data.x).double(), generator(seed)
         before = torch.nn.functional.pad(x, (0, 0, 1, 0))[:, :-1]
@@ -155,12 +155,10 @@ class Unrolled(Study):
 
     def _network(self, cells: int, rng: np.random.Generator) -> networks.Network:
         if cells == 1:
-            return networks.independent(
-                1, rng, rate_hz=self.rate_hz, bin_rate=FRAME_RATE, history=self.history
-            )
+            return networks.independent(1, rng, rate_hz=self.rate_hz, bin_rate=BIN_RATE, history=self.history)
         return networks.sparse_random(
             cells, rng, density=self.density, weight_sd=self.weight_sd, rate_hz=self.rate_hz,
-            bin_rate=FRAME_RATE, history=self.history,
+            bin_rate=BIN_RATE, history=self.history,
         )  # fmt: skip
 
     def _weights(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ from claim_tables import GAPS, SDS, all_claims, judged, noisy, uncertainty, writ
 
 from dfp.core.errors import UserError
 from dfp.results import judging as base
-from dfp.results.judging import FAILS, HOLDS, NOT_TESTED, Finding, above, below, verdict, within
-from dfp.stages.claims import claims
+from dfp.results.judging import FAILS, HOLDS, NOT_TESTED, Claim, Finding, above, below, verdict, within
+from dfp.results.tables import ResultTables
+from dfp.stages.claims import claims, findings
 
 
 def test_holds_needs_the_whole_interval() -> None:
@@ -129,3 +131,29 @@ def test_thresholds_are_stated_in_the_docstrings() -> None:
 def test_a_missing_folder_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         claims(tmp_path / "none", tmp_path / "c.csv", tmp_path / "c.md")
+
+
+def test_what_was_found_before_a_part_that_is_missing_stands(tmp_path: Path) -> None:
+    """A failing figure is not lost with a run that is not there, and without that run nothing holds."""
+    write(tmp_path, "uncertainty", uncertainty(GAPS, SDS))
+    tables = {"uncertainty": ResultTables(tmp_path / "uncertainty")}
+
+    def judge_both(edge: float) -> Callable[[ResultTables], Iterator[Finding]]:
+        def look(results: ResultTables) -> Iterator[Finding]:
+            yield above(results.values("gap_per_bin", run="factorised"), edge, "gap", "nats")
+            yield above(results.values("gap_per_bin", run="never_run"), 0.0, "gap", "nats")
+
+        return look
+
+    for edge, overall in ((1e6, "fails"), (0.0, "undecided")):
+        claim = Claim("A1", "A sentence", "us", "uncertainty", judge_both(edge))
+        found = findings(claim, tables, "default")
+        assert len(found) == 2 and "never_run" in found[1].verdict
+        assert verdict(found) == overall
+
+
+def test_a_folder_without_experiments_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    write(tmp_path, "uncertainty", uncertainty(GAPS, SDS))
+    with pytest.raises(UserError, match="found no experiment"):
+        claims(tmp_path, tmp_path / "claims.csv", tmp_path / "claims.md", tmp_path / "nowhere")
+    assert not (tmp_path / "claims.csv").exists()

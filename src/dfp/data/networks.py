@@ -24,8 +24,8 @@ from dfp.data.bases import exponential_basis, lag_basis, raised_cosine_basis
 __all__ = [
     "PANEL_HISTORY",
     "PEER_BINS",
+    "PEER_BIN_RATE",
     "PEER_DECAY_SECONDS",
-    "PEER_FRAME_RATE",
     "Network",
     "exponential_basis",
     "from_edges",
@@ -41,7 +41,7 @@ Array = NDArray[np.float64]
 #: The rest of the setting in which the peers were scored: its length, its bins a second, and a calcium decay
 #: of 15 bins.
 PEER_BINS = 20_000
-PEER_FRAME_RATE = 30.0
+PEER_BIN_RATE = 30.0
 PEER_DECAY_SECONDS = 0.5
 
 #: own history of a panel's cells unless a configuration says otherwise: refractory for two bins
@@ -228,7 +228,7 @@ def peer_setting(generator: np.random.Generator, cells: int = 40) -> Network:
         weight_sd=0.4,
         excitatory_fraction=0.8,
         rate_hz=2.0,
-        bin_rate=PEER_FRAME_RATE,
+        bin_rate=PEER_BIN_RATE,
         bias_sd=0.3,
         history=(-2.0,),
     )

@@ -78,6 +78,9 @@ def load_claims(experiments: Path) -> tuple[Claim, ...]:
     experiments = Path(experiments)
     names = list_experiments(experiments.parent, experiments.name)
     judging = [name for name in names if has_part(experiments / name, "claims")]
+    for path in sorted(experiments.glob("*/claims.py")):
+        if path.parent.name not in names:
+            raise UserError(f"{path}: found no config.yaml beside it, expected an experiment")
     if not judging and not (experiments / FILE).exists():
         return ()
     entries = read_catalogue(experiments)
@@ -97,6 +100,8 @@ def load_claims(experiments: Path) -> tuple[Claim, ...]:
                     f"{where}: unknown claim {claim!r}{suggest(claim, known)}, expected one of "
                     f"{experiments / FILE}; add it there"
                 )
+            if not callable(judge):
+                raise UserError(f"{where}: {claim}: found {judge!r}, expected a function of the tables")
             judges[claim].append((name, judge))
     for name, found in judges.items():
         if not found:

@@ -22,8 +22,6 @@ from dfp.results.intervals import mean_interval
 from dfp.results.tables import ResultTables
 
 HOLDS, FAILS, UNDECIDED, NOT_TESTED = "holds", "fails", "undecided", "not tested"
-PAPER = "Aitchison, Adam, Turaga 2018 (Discrete flow posteriors)"
-GOAL = "this project's own goal"
 #: conditions that a verdict names; of more it gives the number
 NAMED = 6
 

@@ -48,23 +48,6 @@ def _written(where: dict[str, Any]) -> str:
     return ", ".join(f"{column} '{value}'" for column, value in where.items())
 
 
-def _read(path: Path, columns: Iterable[str]) -> pd.DataFrame:
-    if not path.is_file():
-        raise MissingResult(f"{path}: no such table (run the experiment first)")
-    try:
-        frame = pd.read_csv(
-            path, dtype={"run": str, "dataset": str}, keep_default_na=False, na_values=["", "nan", "NaN"]
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a CSV table ({str(error).strip()})") from None
-    missing = [name for name in columns if name not in frame.columns]
-    if missing:
-        raise UserError(
-            f"{path}: expected the column '{missing[0]}', found {', '.join(map(str, frame.columns))}"
-        )
-    return frame
-
-
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
     """The columns of a tidy table in their order: the keys, then the labels as they come, then the value."""
     labels = [name for name in table.columns if name not in COLUMNS]
@@ -72,17 +55,20 @@ def in_order(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_table(path: Path, columns: Iterable[str] = COLUMNS) -> pd.DataFrame:
-    """A CSV file that has ``columns``. Raises ``UserError`` for another, or none."""
-    columns = list(columns)
+    """A CSV file that has ``columns``; a run called NA is a name. Raises ``UserError`` for another."""
+    path, columns = Path(path), list(columns)
+    if not path.is_file():
+        raise MissingResult(f"{path}: no such table, expected a CSV file (run the experiment first)")
     try:
-        table = pd.read_csv(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        table = pd.read_csv(
+            path, dtype={"run": str, "dataset": str}, keep_default_na=False, na_values=["", "nan", "NaN"]
+        )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a table ({' '.join(str(error).split())})") from None
     missing = [name for name in columns if name not in table.columns]
     if missing:
-        raise UserError(f"{path}: found no column '{missing[0]}', expected {', '.join(columns)}")
+        found = ", ".join(map(str, table.columns))
+        raise UserError(f"{path}: expected the column '{missing[0]}', found {found}")
     return table
 
 
@@ -107,7 +93,7 @@ class ResultTables:
     def __init__(self, folder: Path) -> None:
         self.folder = Path(folder)
         self.path = self.folder / "table.csv"
-        table = _read(self.path, COLUMNS)
+        table = read_table(self.path, COLUMNS)
         values = pd.to_numeric(table["value"], errors="coerce")
         wrong = values.isna() & table["value"].notna()
         if wrong.any():
@@ -290,9 +276,9 @@ class ResultTables:
 
     def examples(self) -> pd.DataFrame:
         """`examples.csv`: traces, spikes, exact and posterior marginals (`exact` may be empty)."""
-        return _read(self.folder / "examples.csv", EXAMPLE_COLUMNS)
+        return read_table(self.folder / "examples.csv", EXAMPLE_COLUMNS)
 
     def history(self) -> pd.DataFrame | None:
         """`history.csv`, or None where training curves were not aggregated."""
         path = self.folder / "history.csv"
-        return _read(path, ("run", "step")) if path.is_file() else None
+        return read_table(path, ("run", "step")) if path.is_file() else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from dfp.core.errors import UserError
 from dfp.core.files import atomic_path, write_text
 from dfp.results.catalogue import load_claims
 from dfp.results.intervals import BOOTSTRAP_FROM
-from dfp.results.judging import NOT_TESTED, Claim, Finding, number, verdict
+from dfp.results.judging import NOT_TESTED, UNDECIDED, Claim, Finding, number, verdict
 from dfp.results.tables import IncompleteTable, MissingResult, ResultTables
 
+#: the section of the page that the table does not hold; the stage `page` takes it from there
+JUDGED = "## How each claim is judged"
 COLUMNS = (
     "claim",
     "statement",
@@ -47,15 +50,21 @@ def findings(claim: Claim, tables: dict[str, ResultTables], scale: str) -> list[
     """
     if claim.experiment not in tables:
         return [not_tested(f"no table of the experiment '{claim.experiment}' at the scale '{scale}'")]
+    found: list[Finding] = []
     try:
-        found = list(claim.judge(tables[claim.experiment]))
+        found.extend(claim.judge(tables[claim.experiment]))  # keeps what came before an error
     except MissingResult as error:
         reason = str(error).removeprefix(f"{tables[claim.experiment].path}: ")
-        return [not_tested(reason)]
+        if not found:
+            return [not_tested(reason)]
+        # what was found stands, failing or not; holding it cannot with a part untested
+        found.append(
+            replace(not_tested(reason), verdict=f"{UNDECIDED} (not tested: {reason})", where=found[-1].where)
+        )
     except IncompleteTable as error:
         raise UserError(
             f"{error}; the claim {claim.id} asks for it: if the table is of another version of dfp, run the "
-            f"experiment '{claim.experiment}' again"
+            f"experiment '{claim.experiment}' again; if a setting turned it off (evaluation: …), turn it on"
         ) from None
     except UserError as error:
         raise UserError(f"{error} (asked by the claim {claim.id})") from None
@@ -128,7 +137,7 @@ def markdown(frame: pd.DataFrame, scale: str, registry: Sequence[Claim]) -> str:
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
     lines += [
         "",
-        "## How each claim is judged",
+        JUDGED,
         "A figure holds only when its whole interval is on the wanted side, fails only when its whole "
         "interval is on the other side, and is undecided otherwise. A claim holds where every figure of a "
         "condition holds, and fails where any of them fails. Intervals are two-sided: a figure that lies on "
@@ -161,6 +170,11 @@ def claims(results: Path, out_csv: Path, out_md: Path, experiments: Path = Path(
             f"{results}: no such folder (expected results/<scale> with a table.csv per experiment)"
         )
     tables = {path.parent.name: ResultTables(path.parent) for path in sorted(results.glob("*/table.csv"))}
+    if not any(Path(experiments).glob("*/config.yaml")):
+        raise UserError(
+            f"{experiments}: found no experiment, expected folders with a config.yaml, which say "
+            "what is claimed (--experiments, or run it where they are)"
+        )
     registry = load_claims(experiments)
     frame = judge(tables, results.name, registry)
     with atomic_path(out_csv) as temporary:

@@ -11,10 +11,9 @@ import pandas as pd
 
 from dfp.core.errors import UserError
 from dfp.core.files import write_text
+from dfp.stages.claims import JUDGED
 
 NEEDED = ("claim", "statement", "source", "measured", "value", "low", "high", "n", "verdict", "claim_verdict")
-#: the section of the page of claims (`.md`) that the table does not hold
-JUDGED = "## How each claim is judged"
 COLOURS = {"holds": "#1a7f37", "fails": "#b3261e", "undecided": "#7a5c00", "not tested": "#6f6f6f"}
 STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; color: #222; max-width: 70rem; margin: 2rem auto }

@@ -54,7 +54,7 @@ def evaluate(checkpoint: Path, data: Path, out: Path, device: str = "auto") -> N
             examples = _examples(fitted, loaded, x, samples, reference)
     rows = _fitted_rows(fitted, loaded, samples, x) + _training_metrics(checkpoint.parent, x.shape[-1])
     pieces.append(_table(fitted, loaded, rows))
-    write_table(_ordered(pd.concat(pieces, ignore_index=True)), out)
+    write_table(in_order(pd.concat(pieces, ignore_index=True)), out)
     if len(examples):
         write_table(examples, out.with_name("examples.csv"))
     if "coupling" in fitted.model.learned and loaded.known:
@@ -167,11 +167,6 @@ def _table(fitted: Fitted, data: Dataset, rows: list[Measured]) -> pd.DataFrame:
     else:
         table["cell"] = np.array(data.names)[cell]
     return table.assign(**_labels(fitted))
-
-
-def _ordered(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns of a tidy table in their order: who, labels, metric, value."""
-    return in_order(table)
 
 
 def _examples(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from dfp.core.files import read_json
-from dfp.stages.aggregate import COLUMNS, means, read_table
+from dfp.results.tables import read_table
+from dfp.stages.aggregate import means
 from dfp.tracking.tracker import mirror_metrics
 
 
@@ -18,5 +19,5 @@ def mirror_evaluation(checkpoint: Path, metrics: Path, wandb: str) -> None:
     if wandb == "disabled" or not config.is_file():
         return
     run = read_json(config)
-    found = {name.partition("/")[2]: value for name, value in means(read_table(metrics, COLUMNS)).items()}
+    found = {name.partition("/")[2]: value for name, value in means(read_table(metrics)).items()}
     mirror_metrics(run, found, wandb)
