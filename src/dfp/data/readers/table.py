@@ -41,7 +41,7 @@ def _number(field: str) -> float | None:
 class Table(Reader):
     """A column a cell.
 
-    Fields are parted by semicolons, tabs, commas or spaces; with any but commas, decimal commas are
+    Fields are separated by semicolons, tabs, commas or spaces; with any but commas, decimal commas are
     understood. Lines that begin with # or % are left out, and so are a column that only counts the rows and
     an empty one at the end. A column named ``time`` or ``t`` holds seconds, ``time_ms`` milliseconds, and
     gives the frame rate. Empty fields are NaN.
@@ -133,7 +133,7 @@ def _is_header(row: list[str]) -> bool:
 
 
 def without_clocks(path: Path, values: Array, names: list[str]) -> Part:
-    """Take the columns away that count rows or tell the time; the frame rate of the latter."""
+    """Take away the columns that count rows or hold the time; the frame rate comes from the latter."""
     rate: float | None = None
     times: Array | None = None
     clock = ""
