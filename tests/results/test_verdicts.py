@@ -91,9 +91,9 @@ def test_a_metric_without_a_value_and_a_run_that_was_left_out_are_not_tested(tmp
     table = [row | {"value": np.nan} if row["metric"] == "covariance_lag1" else row for row in table]
     write(tmp_path, "uncertainty", table)
     frame = judged(tmp_path)
-    told = frame[frame["experiment"] == "uncertainty"].set_index("claim")["verdict"]
-    assert told["C1"] == "not tested ('covariance_lag1' for run 'factorised' has no value)"
-    assert told["C2"] == "not tested (nothing of run 'sequential' is in the table)"
+    verdicts = frame[frame["experiment"] == "uncertainty"].set_index("claim")["verdict"]
+    assert verdicts["C1"] == "not tested ('covariance_lag1' for run 'factorised' has no value)"
+    assert verdicts["C2"] == "not tested (nothing of run 'sequential' is in the table)"
 
 
 def test_the_page_tells_every_claim_and_its_rule(tmp_path: Path) -> None:
