@@ -135,7 +135,7 @@ class Family:
     settings: dict[str, Any]
 
     def __str__(self) -> str:
-        return "-".join([self.name, *_told(self.settings)])
+        return "-".join([self.name, *_words(self.settings)])
 
     @property
     def cls(self) -> type[Posterior]:
@@ -211,11 +211,11 @@ def _variants(config: type) -> list[dict[str, Any]]:
     return [{**own, "of": base, base: inner[-1]} for own in combined for base, inner in of.items()]
 
 
-def _told(settings: dict[str, Any]) -> list[str]:
+def _words(settings: dict[str, Any]) -> list[str]:
     words = []
     for key, value in settings.items():
         if isinstance(value, dict):
-            words += _told(value)
+            words += _words(value)
         elif value is True or isinstance(value, str):
             words.append(str(key if value is True else value))
         elif value and key in (

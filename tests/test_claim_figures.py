@@ -44,7 +44,7 @@ def values(findings: Iterable[Finding]) -> dict[tuple[str, str], float]:
 
 
 def gradients(run: str, metric: str, by_seed: list[float], **labels: Any) -> list[Row]:
-    told = {
+    about = {
         "family": "factorised",
         "bins": 4,
         "noise": 0.7,
@@ -53,7 +53,7 @@ def gradients(run: str, metric: str, by_seed: list[float], **labels: Any) -> lis
         "part": "phi",
         **labels,
     }
-    return [row(run, metric, value, seed, **told) for seed, value in enumerate(by_seed)]
+    return [row(run, metric, value, seed, **about) for seed, value in enumerate(by_seed)]
 
 
 def test_an_antithetic_pair_is_judged_by_variances(tmp_path: Path) -> None:
@@ -104,8 +104,8 @@ def test_unrolled_sweeps_are_judged_in_every_condition(tmp_path: Path) -> None:
 def images(
     run: str, metric: str, value: float, train: int, test: int, budget: str, step: float = 0.0
 ) -> list[Row]:
-    told = {"train_steps": train, "test_steps": test, "budget": budget}
-    return [row(run, metric, value + step * seed, seed, **told) for seed in range(3)]
+    about = {"train_steps": train, "test_steps": test, "budget": budget}
+    return [row(run, metric, value + step * seed, seed, **about) for seed in range(3)]
 
 
 def test_refinement_is_trained_less_untrained(tmp_path: Path) -> None:

@@ -67,10 +67,10 @@ def test_every_public_name_has_an_example_that_runs(name: str) -> None:
     given = {"np": np, "torch": torch, "dfp": dfp}
     (test,) = doctest.DocTestFinder(recurse=False).find(getattr(dfp, name), name, globs=given)
     assert test.examples, f"dfp.{name} has no example"
-    told: list[str] = []
+    lines: list[str] = []
     state = torch.get_rng_state()
-    result = doctest.DocTestRunner(optionflags=flags).run(test, out=told.append)
-    assert result.failed == 0, "".join(told)
+    result = doctest.DocTestRunner(optionflags=flags).run(test, out=lines.append)
+    assert result.failed == 0, "".join(lines)
     assert torch.equal(state, torch.get_rng_state()), "an example that leans on the global generator"
 
 

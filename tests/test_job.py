@@ -82,8 +82,8 @@ def test_a_forked_job_writes_what_the_command_writes(warm: dict[str, str], tmp_p
 
 
 def test_a_forked_job_speaks_and_fails_as_the_command_does(warm: dict[str, str]) -> None:
-    told = run(warm, "check", str(CONFIG), "--scale", "smoke")
-    assert told.returncode == 0 and "bias/config.yaml (smoke): 1 data sets" in told.stdout
+    done = run(warm, "check", str(CONFIG), "--scale", "smoke")
+    assert done.returncode == 0 and "bias/config.yaml (smoke): 1 data sets" in done.stdout
     wrong = run(warm, "check", "missing.yaml")
     assert (wrong.returncode, wrong.stderr) == (2, "dfp check: missing.yaml: no such file\n")
     unknown = run(warm, "trian")

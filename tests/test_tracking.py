@@ -243,9 +243,9 @@ from dfp.tracking.tracker import mirror_figures, mirror_metrics, open_tracker
 t = open_tracker("offline", group="bias-smoke", name="bias/factorised/panel", run_id="abc123")
 t.log({{"loss": 1.0}}, step=0)
 t.close()
-told = dict(experiment="bias", scale="smoke", run="factorised", dataset="panel", wandb="abc123")
-mirror_metrics(told, {{"elbo_per_bin": -1.25, "gap_per_bin": 0.0625}}, "offline")
-mirror_metrics(dict(told, wandb=None), {{"elbo_per_bin": -3.5}}, "offline")
+facts = dict(experiment="bias", scale="smoke", run="factorised", dataset="panel", wandb="abc123")
+mirror_metrics(facts, {{"elbo_per_bin": -1.25, "gap_per_bin": 0.0625}}, "offline")
+mirror_metrics(dict(facts, wandb=None), {{"elbo_per_bin": -3.5}}, "offline")
 table = (["run"], [["factorised"]])
 mirror_figures("bias", Path({str(picture.parent)!r}), ["gap"], "offline", {{"a/b": 1.0}}, table)
 """
@@ -260,10 +260,10 @@ mirror_figures("bias", Path({str(picture.parent)!r}), ["gap"], "offline", {{"a/b
     )
     assert done.returncode == 0 and "W&B failed" not in done.stderr, done.stderr
     runs = [records(folder) for folder in sorted((tmp_path / "wandb").glob("offline-run-*"))]
-    told = {id(found): next(one["run"] for one in found if one["type"] == "run") for found in runs}
-    same = [found for found in runs if told[id(found)]["run_id"] == "abc123"]
+    facts = {id(found): next(one["run"] for one in found if one["type"] == "run") for found in runs}
+    same = [found for found in runs if facts[id(found)]["run_id"] == "abc123"]
     assert len(runs) == 3 and len(same) == 2
-    assert {told[id(found)]["display_name"] for found in same} == {"bias/factorised/panel"}
+    assert {facts[id(found)]["display_name"] for found in same} == {"bias/factorised/panel"}
     summaries = json.dumps([one["summary"] for found in same for one in found if one["type"] == "summary"])
     assert (
         "heldout/elbo_per_bin" in summaries and "heldout/gap_per_bin" in summaries and "0.0625" in summaries

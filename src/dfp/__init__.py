@@ -131,7 +131,7 @@ if TYPE_CHECKING:  # the same for editors and type checkers, which do not run co
 else:
 
     def __getattr__(name: str) -> Any:
-        """The name, from its home (PEP 562)."""
+        """Load a public name from its home when it is first asked for (PEP 562)."""
         if name not in _HOMES:
             raise AttributeError(f"module 'dfp' has no attribute {name!r}")
         found = getattr(importlib.import_module(_HOMES[name]), name)

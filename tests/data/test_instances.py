@@ -30,11 +30,11 @@ PANEL: dict[str, Any] = {"kind": "independent", "bias_sd": 0.0}
 
 
 def spec(
-    ranges: dict[str, Any] | None = None, seeds: tuple[int, ...] = (3, 5), **told: Any
+    ranges: dict[str, Any] | None = None, seeds: tuple[int, ...] = (3, 5), **settings: Any
 ) -> SimulationSpec:
     network = PANEL | ({} if ranges is None else {"ranges": ranges})
     small: dict[str, Any] = {"bins": 25, "trials": 2, "test_trials": 1, "kernel_bins": 4}
-    return SimulationSpec(network=network, seeds=list(seeds), **(small | told))
+    return SimulationSpec(network=network, seeds=list(seeds), **(small | settings))
 
 
 def made(one: SimulationSpec) -> Dataset:

@@ -36,7 +36,7 @@ def folder_in(parent: Path) -> Path:
     return Path(tempfile.mkdtemp(dir=parent))
 
 
-def told(form: Format) -> dict[str, float]:
+def given_rate(form: Format) -> dict[str, float]:
     """The frame rate, where the file has none."""
     return {} if form.needs_rate else {"frame_rate": RATE}
 
@@ -80,10 +80,10 @@ def test_the_numbers_are_those_of_the_file(name: str, tmp_path: Path) -> None:
     form = FORMATS[name]
     x = transients(form)
     path = form.write(tmp_path, Content(x))
-    traces = read_traces(path, **told(form))
+    traces = read_traces(path, **given_rate(form))
     assert traces.x.dtype == np.float32 and traces.x.shape == x.shape and traces.source == path
     assert same(form, traces.x, x)
-    again = read_traces(str(path), **told(form))
+    again = read_traces(str(path), **given_rate(form))
     assert np.array_equal(again.x, traces.x), "a path as text is the same file"
 
 
@@ -96,7 +96,7 @@ def test_rows_may_be_cells_where_that_is_told(name: str, tmp_path: Path) -> None
         right, wrong = 0, 0
         for orientation in ("time_first", "cells_first"):
             try:
-                traces = read_traces(path, orientation=orientation, **told(form))  # type: ignore[arg-type]
+                traces = read_traces(path, orientation=orientation, **given_rate(form))  # type: ignore[arg-type]
                 right += same(form, traces.x, x)
             except UserError as error:
                 wrong += "the format fixes it" in str(error)
@@ -105,17 +105,17 @@ def test_rows_may_be_cells_where_that_is_told(name: str, tmp_path: Path) -> None
     if form.cells == 1:
         for orientation in ("time_first", "cells_first"):  # there is one way to read a single trace
             path = form.write(tmp_path, Content(x))
-            traces = read_traces(path, orientation=orientation, **told(form))  # type: ignore[arg-type]
+            traces = read_traces(path, orientation=orientation, **given_rate(form))  # type: ignore[arg-type]
             assert same(form, traces.x, x)
         return
     x = np.random.default_rng(2).standard_normal((120, 3)).astype(np.float32)
     path = form.write(tmp_path, Content(x.T))
-    assert same(form, read_traces(path, orientation="cells_first", **told(form)).x, x)
-    assert same(form, read_traces(path, orientation="time_first", **told(form)).x, x.T)
+    assert same(form, read_traces(path, orientation="cells_first", **given_rate(form)).x, x)
+    assert same(form, read_traces(path, orientation="time_first", **given_rate(form)).x, x.T)
     with refused(path, r"3 frames × 120 cells looks transposed.*--orientation"):
-        read_traces(path, **told(form))
+        read_traces(path, **given_rate(form))
     with refused(path, "orientation is 'rows', expected 'time_first' or 'cells_first'"):
-        read_traces(path, orientation="rows", **told(form))  # type: ignore[arg-type]
+        read_traces(path, orientation="rows", **given_rate(form))  # type: ignore[arg-type]
 
 
 @each
@@ -156,26 +156,26 @@ def test_missing_frames_stay_missing(name: str, tmp_path: Path) -> None:
     x = transients(form)
     x[:7, 0], x[40, -1], x[50:60] = np.nan, np.nan, np.nan
     path = form.write(tmp_path, Content(x))
-    traces = read_traces(path, allow_nan=True, **told(form))
+    traces = read_traces(path, allow_nan=True, **given_rate(form))
     assert np.array_equal(np.isnan(traces.x), np.isnan(x)) and same(form, traces.x, x)
     with refused(path, r"NaN values in . of . cells, first at frame 0 of .*--allow-nan"):
-        read_traces(path, **told(form))
+        read_traces(path, **given_rate(form))
     with refused(path, "of the frames of .* are NaN, expected at most 10%"):
-        read_traces(path, allow_nan=True, max_nan_fraction=0.1, **told(form))
+        read_traces(path, allow_nan=True, max_nan_fraction=0.1, **given_rate(form))
 
 
 @each
 def test_cells_have_names_of_their_own(name: str, tmp_path: Path) -> None:
     form = FORMATS[name]
     x = transients(form)
-    made = read_traces(form.write(tmp_path, Content(x)), **told(form)).names
+    made = read_traces(form.write(tmp_path, Content(x)), **given_rate(form)).names
     assert len(set(made)) == x.shape[1] and all(made)
     if form.names:
         path = form.write(tmp_path, Content(x, names=NAMES))
-        assert read_traces(path, **told(form)).names == NAMES
+        assert read_traces(path, **given_rate(form)).names == NAMES
         path = form.write(tmp_path, Content(x, names=("a", "b", "a")))
         with refused(path, "two cells are named 'a'"):
-            read_traces(path, **told(form))
+            read_traces(path, **given_rate(form))
 
 
 @each
@@ -185,16 +185,16 @@ def test_a_key_names_the_array(name: str, tmp_path: Path) -> None:
     if form.key is None:
         path = form.write(tmp_path, Content(x))
         with refused(path, "no key 'dff', expected"):
-            read_traces(path, key="dff", **told(form))
+            read_traces(path, key="dff", **given_rate(form))
         return
     path = form.write(tmp_path, Content(x, beside={"other": other}))
-    assert same(form, read_traces(path, key=form.key, **told(form)).x, x)
+    assert same(form, read_traces(path, key=form.key, **given_rate(form)).x, x)
     with refused(path, rf"holds 2 arrays that could be traces \({form.key}, .*--key"):
-        read_traces(path, **told(form))
+        read_traces(path, **given_rate(form))
     with refused(
         path, rf"no key '{form.key}x' \(did you mean '{form.key}'\?\), expected one of {form.key}, "
     ):
-        read_traces(path, key=f"{form.key}x", **told(form))
+        read_traces(path, key=f"{form.key}x", **given_rate(form))
 
 
 #: what no format may pass on, whatever its reader does: how traces are spoiled, what the sentence says
@@ -266,7 +266,7 @@ def test_any_numbers_come_back_as_they_were(name: str) -> None:
         names = NAMES[: x.shape[1]] if form.names else None
         with tempfile.TemporaryDirectory() as folder:
             path = form.write(Path(folder), Content(x, names=names))
-            found = read_traces(path, orientation="time_first", **told(form)).x
+            found = read_traces(path, orientation="time_first", **given_rate(form)).x
         assert found.tobytes() == np.ascontiguousarray(x).tobytes() or np.array_equal(found, x)
 
     check()

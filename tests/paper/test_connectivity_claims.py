@@ -14,12 +14,12 @@ def network(setting: str, correlations: dict[str, float], slope: float = 0.5) ->
     """Weights learned in a setting, a row a network; the fixed point's slope is `slope`, the other's 0.4."""
     table = []
     for run, correlation in correlations.items():
-        told = {"setting": setting, "dataset": setting}
-        table += rows(run, "weight_correlation", noisy(correlation, 0.005), **told)
+        about = {"setting": setting, "dataset": setting}
+        table += rows(run, "weight_correlation", noisy(correlation, 0.005), **about)
         if run in ("fixed_point", "factorised"):
             own = run == "fixed_point"
-            table += rows(run, "weight_slope", noisy(slope if own else 0.4), **told)
-            table += rows(run, "history_bias_1", noisy(1.0 if own else -1.5), **told)
+            table += rows(run, "weight_slope", noisy(slope if own else 0.4), **about)
+            table += rows(run, "history_bias_1", noisy(1.0 if own else -1.5), **about)
     return table
 
 
@@ -52,11 +52,11 @@ def test_longer_training_is_judged_by_its_length(tmp_path: Path) -> None:
     table = []
     for steps, gain in (("600", -0.02), ("2400", 0.05)):
         for family, correlation in (("factorised", 0.75), ("fixed_point", 0.75 + gain)):
-            told = {"family": family, "trained": steps}
+            about = {"family": family, "trained": steps}
             run = f"{family}_{steps}"
-            table += rows(run, "weight_correlation", noisy(correlation, 0.005), **told)
+            table += rows(run, "weight_correlation", noisy(correlation, 0.005), **about)
             slope = 0.3 + (gain if family == "fixed_point" else 0)
-            table += rows(run, "weight_slope", noisy(slope, 0.005), **told)
+            table += rows(run, "weight_slope", noisy(slope, 0.005), **about)
     write(tmp_path, "ablation_training", table)
     frame = judged(tmp_path)
     lines = frame[(frame["claim"] == "C6") & (frame["experiment"] == "ablation_training")]
@@ -155,11 +155,11 @@ def test_wrong_constants_are_judged_where_they_are_wrong(
 
 @pytest.mark.parametrize(("slope", "verdict"), [(1.0, HOLDS), (0.6, FAILS)])
 def test_indirect_inference_is_judged_in_connectivity(tmp_path: Path, slope: float, verdict: str) -> None:
-    told = {"setting": "slow"}
-    table = rows("fixed_point_indirect", "weight_slope", noisy(slope, 0.005), **told)
-    table += rows("fixed_point_indirect", "history_bias_1", noisy(0.05, 0.01), **told)
+    about = {"setting": "slow"}
+    table = rows("fixed_point_indirect", "weight_slope", noisy(slope, 0.005), **about)
+    table += rows("fixed_point_indirect", "history_bias_1", noisy(0.05, 0.01), **about)
     for run, value in (("fixed_point_indirect", 0.85), ("fixed_point", 0.7), ("oasis_glm", 0.9)):
-        table += rows(run, "weight_correlation", noisy(value, 0.001), **told)
+        table += rows(run, "weight_correlation", noisy(value, 0.001), **about)
     write(tmp_path, "connectivity", table)
     lines = judged(tmp_path).query("claim == 'G4'").set_index("measured")["verdict"]
     assert lines["slope of the weights"] == verdict
@@ -171,10 +171,10 @@ def test_indirect_inference_is_judged_in_connectivity(tmp_path: Path, slope: flo
 def test_indirect_inference_is_judged_in_the_peer_setting(
     tmp_path: Path, correlation: float, verdict: str
 ) -> None:
-    told = {"setting": "noise05"}
-    table = rows("oasis_glm", "weight_correlation", noisy(0.87, 0.001), **told)
-    table += rows("fixed_point_indirect", "weight_correlation", noisy(correlation, 0.001), **told)
-    table += rows("fixed_point_indirect", "weight_auc", noisy(0.99, 0.0005), **told)
+    about = {"setting": "noise05"}
+    table = rows("oasis_glm", "weight_correlation", noisy(0.87, 0.001), **about)
+    table += rows("fixed_point_indirect", "weight_correlation", noisy(correlation, 0.001), **about)
+    table += rows("fixed_point_indirect", "weight_auc", noisy(0.99, 0.0005), **about)
     write(tmp_path, "peer_connectivity", table)
     lines = judged(tmp_path).query("claim == 'G6'")
     by_measure = lines.groupby("measured")["verdict"].unique().map(list).to_dict()
@@ -188,12 +188,12 @@ def test_the_gibbs_posterior_mean_is_held_against_in_the_peer_setting(
     tmp_path: Path, gibbs: float, limit: float, found: str
 ) -> None:
     """As it was drawn and in the limit of many sweeps; networks that it was not drawn on do not count."""
-    told = {"setting": "noise05"}
-    table = rows("oasis_glm", "weight_correlation", noisy(0.87, 0.001), **told)
+    about = {"setting": "noise05"}
+    table = rows("oasis_glm", "weight_correlation", noisy(0.87, 0.001), **about)
     for run, correlation in (("fixed_point_indirect", 0.857), ("gibbs_posterior", gibbs)):
-        table += rows(run, "weight_correlation", noisy(correlation, 0.001), **told)
-        table += rows(run, "weight_auc", noisy(0.98, 0.0005), **told)
-    table += rows("gibbs_posterior", "weight_limit_correlation", noisy(limit, 0.001, 4), **told)
+        table += rows(run, "weight_correlation", noisy(correlation, 0.001), **about)
+        table += rows(run, "weight_auc", noisy(0.98, 0.0005), **about)
+    table += rows("gibbs_posterior", "weight_limit_correlation", noisy(limit, 0.001, 4), **about)
     write(tmp_path, "peer_connectivity", table)
     lines = judged(tmp_path).query("claim == 'G6'")
     drawn = lines[lines["where"] == "noise 0.5, against the Gibbs posterior mean"]
@@ -204,13 +204,13 @@ def test_the_gibbs_posterior_mean_is_held_against_in_the_peer_setting(
 
 
 def test_coupled_cells_are_part_of_c2(tmp_path: Path) -> None:
-    told = {"setting": "short"}
-    table = rows("fixed_point_short", "weight_correlation", noisy(0.4, 0.001), **told)
+    about = {"setting": "short"}
+    table = rows("fixed_point_short", "weight_correlation", noisy(0.4, 0.001), **about)
     write(
-        tmp_path, "connectivity", table + rows("sequential", "weight_correlation", noisy(0.4, 0.001), **told)
+        tmp_path, "connectivity", table + rows("sequential", "weight_correlation", noisy(0.4, 0.001), **about)
     )
     assert overall(judged(tmp_path), "C2") == "holds"
     write(
-        tmp_path, "connectivity", table + rows("sequential", "weight_correlation", noisy(0.3, 0.001), **told)
+        tmp_path, "connectivity", table + rows("sequential", "weight_correlation", noisy(0.3, 0.001), **about)
     )
     assert overall(judged(tmp_path), "C2") == FAILS

@@ -82,14 +82,14 @@ def test_the_longest_training_of_the_twisted_posterior_is_judged(
 ) -> None:
     table = []
     for steps, own in (("2000", 1e-3), ("12000", gap)):
-        told = {"trained": steps, "family": "twisted"}
+        about = {"trained": steps, "family": "twisted"}
         for metric, values in {
             "gap_per_bin": noisy(own),
             "count_sd": noisy(2.2 * sd, 0.01),
             "count_sd_exact": np.full(SEEDS, 2.2),
             "two_sample_accuracy": noisy(0.504, 0.001),
         }.items():
-            table += rows(steps, metric, values, **told)
+            table += rows(steps, metric, values, **about)
     write(tmp_path, "ablation_twisted", table)
     frame = judged(tmp_path)
     assert overall(frame, "G7") == found
@@ -115,8 +115,8 @@ def test_rivals_of_the_discrete_flow_are_judged_both_ways(tmp_path: Path) -> Non
     write(tmp_path, "families", families(gaps, weights | {"refined_fixed_point": 0.7}))
     frame = judged(tmp_path)
     assert overall(frame, "F3") == HOLDS and overall(frame, "F4") == HOLDS
-    told = {row["where"]: row["verdict"] for _, row in frame[frame["claim"] == "F5"].iterrows()}
-    assert told == {
+    verdicts = {row["where"]: row["verdict"] for _, row in frame[frame["claim"] == "F5"].iterrows()}
+    assert verdicts == {
         "one cell, refined sigma": FAILS,
         "one cell, refined straight": HOLDS,
         "one cell, refined autoregressive": HOLDS,

@@ -16,31 +16,31 @@ def wall_clock(ratios: dict[int, float], sweeps: float = 8.0) -> list[dict[str, 
     for bins, ratio in ratios.items():
         labels = {"bins": bins, "cells": 1, "chains": 16, "device": "cpu", "threads": 1}
         for measured, metric in (("sampling", "seconds_per_draw"), ("training", "seconds_per_step")):
-            told = {**labels, "measured": measured, "dataset": f"{measured}_0"}
+            about = {**labels, "measured": measured, "dataset": f"{measured}_0"}
             # a posterior without history samples by the fixed point too: it must not enter the ratio
             for family, seconds in (("fixed_point", 0.05), ("factorised", 1e-3)):
-                table += rows(family, metric, noisy(seconds)[::-1], family=family, **told)
-                table += rows(family, "sweeps_mean", noisy(sweeps), family=family, **told)
+                table += rows(family, metric, noisy(seconds)[::-1], family=family, **about)
+                table += rows(family, "sweeps_mean", noisy(sweeps), family=family, **about)
             sampler = {"sampler": "sequential", "family": "sequential"}
-            table += rows("sequential", metric, noisy(0.05 * ratio), **told, **sampler)
+            table += rows("sequential", metric, noisy(0.05 * ratio), **about, **sampler)
     return table
 
 
 def race(name: str, ratio: float, extrapolated: bool) -> list[dict[str, object]]:
     """A race to one level."""
-    told = {"measured": "race", "race": name, "level": "fixed_point", "extrapolated": extrapolated}
-    slow = rows("sequential", "seconds_to_level", noisy(5.0 * ratio), family="sequential", **told)
-    told["extrapolated"] = False
+    about = {"measured": "race", "race": name, "level": "fixed_point", "extrapolated": extrapolated}
+    slow = rows("sequential", "seconds_to_level", noisy(5.0 * ratio), family="sequential", **about)
+    about["extrapolated"] = False
     for run in ("sequential", "fixed_point"):
-        slow += rows(run, "reached", noisy(1.0, 0.0), family=run, **told)
-    return slow + rows("fixed_point", "seconds_to_level", noisy(5.0), family="fixed_point", **told)
+        slow += rows(run, "reached", noisy(1.0, 0.0), family=run, **about)
+    return slow + rows("fixed_point", "seconds_to_level", noisy(5.0), family="fixed_point", **about)
 
 
 def test_an_order_of_magnitude_is_ten(tmp_path: Path) -> None:
     write(tmp_path, "wall_clock", wall_clock({300: 7.0, 500: 14.0}))
     frame = judged(tmp_path)
-    told = "T = {}, 1 cell, 16 chains"
-    sizes = {bins: f"draw: {told.format(bins)} / training step: {told.format(bins)}" for bins in (300, 500)}
+    size = "T = {}, 1 cell, 16 chains"
+    sizes = {bins: f"draw: {size.format(bins)} / training step: {size.format(bins)}" for bins in (300, 500)}
     assert overall(frame, "C3") == f"holds where {sizes[500]}; fails where {sizes[300]}"
     assert overall(frame, "C3a") == "holds" and overall(frame, "G3") == "holds"
     row = frame[(frame["claim"] == "C3") & frame["where"].str.contains("T = 500")].iloc[0]
@@ -60,11 +60,11 @@ def gibbs_race(ratio: float, reached: float) -> list[dict[str, object]]:
     """Networks on which Gibbs takes `ratio` times as long to the fixed point's level, or never gets there."""
     table = []
     for family, seconds in (("fixed_point", 5.0), ("gibbs_posterior", 5.0 * ratio)):
-        told = {"measured": "race", "race": "network", "family": family}
+        about = {"measured": "race", "race": "network", "family": family}
         there = 1.0 if family == "fixed_point" else reached
-        level = {**told, "level": "network_fixed_point"}
+        level = {**about, "level": "network_fixed_point"}
         table += rows(family, "reached", noisy(there, 0.0), **level)
-        table += rows(family, "race_seconds", noisy(4 * seconds), **told)
+        table += rows(family, "race_seconds", noisy(4 * seconds), **about)
         if there:
             table += rows(family, "seconds_to_level", noisy(seconds), extrapolated=False, **level)
     return table

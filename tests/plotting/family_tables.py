@@ -57,11 +57,11 @@ def families(seeds: int, generator: np.random.Generator) -> pd.DataFrame:
         more = seeds + (run in ("factorised", "fixed_point"))
         found += rows(values, more, generator, run=run, of="connectivity", setting="slow", dataset="slow")
     for run, seconds in (("sequential", 0.2), ("fixed_point_short", 0.02)):
-        told = {"of": "connectivity", "setting": "short", "dataset": "short"}
+        about = {"of": "connectivity", "setting": "short", "dataset": "short"}
         values = {
             "seconds_per_step": seconds,
             "weight_correlation": 0.3,
             "total_train_seconds": 100 * seconds,
         }
-        found += rows(values, seeds, generator, run=run, **told)
+        found += rows(values, seeds, generator, run=run, **about)
     return tidy(found, "families")

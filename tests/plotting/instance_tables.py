@@ -40,7 +40,7 @@ def instances(
     exact = 1.0 + 0.1 * parameters["true_rate_hz"]
     ours = 0.5 * (parameters["true_noise"] - 0.3) + 1.0 if ratio is None else ratio
     rows = []
-    for run, told in RUNS.items():
+    for run, about in RUNS.items():
         gap, sd, bias = WORSE.get(run, (0.0, 0.0, 0.0))
         metrics = {
             "gap_per_bin": 0.02 + gap * parameters["true_decay"],
@@ -55,7 +55,7 @@ def instances(
         }
         if gaps and run in gaps:
             metrics["gap_per_bin"] = gaps[run]
-        common = {**FIXED_POINT, "run": run, **told}
+        common = {**FIXED_POINT, "run": run, **about}
         rows += [
             {**common, "seed": seed, "metric": metric, "value": float(value)}
             for metric, values in metrics.items()

@@ -22,9 +22,11 @@ def tidy(rows: list[dict[str, Any]], experiment: str, scale: str = "default") ->
     return frame[[*fixed, *labels, "metric", "value"]]
 
 
-def rows(values: dict[str, float], seeds: int, generator: np.random.Generator, **told: Any) -> Iterator[dict]:
+def rows(
+    values: dict[str, float], seeds: int, generator: np.random.Generator, **about: Any
+) -> Iterator[dict]:
     """A row a seed and metric, spread by a tenth of the value (0.02 around zero)."""
-    common = {**FIXED_POINT, **told}
+    common = {**FIXED_POINT, **about}
     for seed, (metric, value) in itertools.product(range(seeds), values.items()):
         spread = 0.1 * value if value else 0.02
         yield {**common, "seed": seed, "metric": metric, "value": value + spread * generator.uniform(-1, 1)}
@@ -59,17 +61,17 @@ def connectivity(seeds: int, generator: np.random.Generator) -> pd.DataFrame:
     for setting, (name, correlation) in itertools.product(("slow", "instant"), LEARNED.items()):
         if setting == "instant" and name not in ("factorised", "fixed_point"):
             continue
-        told = {"family": name.removesuffix("_score"), "setting": setting, "dataset": setting}
-        found += rows(weight_values(correlation), seeds, generator, run=name, parameters="learned", **told)
+        about = {"family": name.removesuffix("_score"), "setting": setting, "dataset": setting}
+        found += rows(weight_values(correlation), seeds, generator, run=name, parameters="learned", **about)
         steps = {"m_step_slope": 0.5, "m_step_correlation": correlation, "m_step_history_1": 1.0}
         for parameters, run in (("learned", name), ("truth", f"{name}_truth")):
-            found += rows(steps, seeds, generator, run=run, parameters=parameters, **told)
+            found += rows(steps, seeds, generator, run=run, parameters=parameters, **about)
     for setting, (name, correlation) in itertools.product(("slow", "instant"), PEERS.items()):
         values = weight_values(correlation)
         if name == "oasis_correlation":
             values = {metric: value for metric, value in values.items() if "slope" not in metric}
-        told = {"run": name, "family": name, "setting": setting, "dataset": setting}
-        found += rows(values, seeds, generator, **told)
+        about = {"run": name, "family": name, "setting": setting, "dataset": setting}
+        found += rows(values, seeds, generator, **about)
     return tidy(found, "connectivity")
 
 
@@ -78,8 +80,8 @@ def weights(generator: np.random.Generator) -> pd.DataFrame:
     for name, correlation in LEARNED.items():
         true = generator.standard_normal(60)
         learned = correlation * true + 0.3 * generator.standard_normal(60)
-        told = {"run": name, "setting": "slow", "parameters": "learned", "dataset": "slow_0"}
-        parts.append(pd.DataFrame({"true": true, "learned": learned}).assign(**told))
+        about = {"run": name, "setting": "slow", "parameters": "learned", "dataset": "slow_0"}
+        parts.append(pd.DataFrame({"true": true, "learned": learned}).assign(**about))
     return pd.concat(parts)
 
 
@@ -87,10 +89,10 @@ def peer_connectivity(seeds: int, generator: np.random.Generator) -> pd.DataFram
     methods = {**PEERS, "factorised": 0.8, "fixed_point": 0.84}
     found: list[dict] = []
     for setting, (name, correlation) in itertools.product(("noise01", "noise03", "noise05"), methods.items()):
-        told = {"run": name, "family": name, "setting": setting, "dataset": setting}
-        found += rows(weight_values(correlation), seeds, generator, **told)
-    told = {"run": "fixed_point_indirect", "family": "fixed_point", "setting": "noise05"}
-    found += rows(weight_values(0.9), seeds, generator, dataset="noise05", **told)
+        about = {"run": name, "family": name, "setting": setting, "dataset": setting}
+        found += rows(weight_values(correlation), seeds, generator, **about)
+    about = {"run": "fixed_point_indirect", "family": "fixed_point", "setting": "noise05"}
+    found += rows(weight_values(0.9), seeds, generator, dataset="noise05", **about)
     return tidy(found, "peer_connectivity")
 
 
@@ -98,8 +100,8 @@ def refinement(seeds: int, generator: np.random.Generator) -> pd.DataFrame:
     found: list[dict] = []
     values = {"gap_per_bin": 0.05, "marginal_rmse": 0.1, "inference_cpu_seconds": 0.002}
     for of in ("factorised", "autoregressive"):
-        told = {"run": f"amortised_{of}", "of": of, "dataset": "panel", "posterior": of}
-        found += rows(values, seeds, generator, **told)
+        about = {"run": f"amortised_{of}", "of": of, "dataset": "panel", "posterior": of}
+        found += rows(values, seeds, generator, **about)
         for estimator, training, budget, inference in itertools.product(
             ("mean_passing", "straight_through"), ("0", "1", "5"), ("steps", "time"), (0, 1, 5)
         ):
@@ -107,9 +109,9 @@ def refinement(seeds: int, generator: np.random.Generator) -> pd.DataFrame:
                 continue
             labels = {"of": of, "estimator": estimator, "steps_in_training": training, "budget": budget}
             run = "_".join((of, estimator, training, budget))
-            told = {"posterior": "refined", "dataset": "panel", "run": run, **labels}
+            about = {"posterior": "refined", "dataset": "panel", "run": run, **labels}
             cost = {**values, "inference_cpu_seconds": 0.002 * (1 + inference)}
-            found += rows(cost, seeds, generator, steps_at_inference=inference, **told)
+            found += rows(cost, seeds, generator, steps_at_inference=inference, **about)
     return tidy(found, "refinement")
 
 
@@ -119,8 +121,8 @@ def ablation(name: str, labels: dict[str, list[str]], values: dict[str, float]) 
     def make(seeds: int, generator: np.random.Generator) -> pd.DataFrame:
         found: list[dict] = []
         for place in itertools.product(*labels.values()):
-            told = dict(zip(labels, place, strict=True))
-            found += rows(values, seeds, generator, run="_".join(place), **told)
+            about = dict(zip(labels, place, strict=True))
+            found += rows(values, seeds, generator, run="_".join(place), **about)
         return tidy(found, name)
 
     return make

@@ -28,8 +28,8 @@ def tables(folder: Path, frame: pd.DataFrame) -> ResultTables:
     return ResultTables(folder)
 
 
-def made(folder: Path, cells: int = CELLS, **told: object) -> ResultTables:
-    return tables(folder, instances(cells, np.random.default_rng(1), **told))  # type: ignore[arg-type]
+def made(folder: Path, cells: int = CELLS, **settings: object) -> ResultTables:
+    return tables(folder, instances(cells, np.random.default_rng(1), **settings))  # type: ignore[arg-type]
 
 
 def found(results: ResultTables, claim: str) -> list[Finding]:

@@ -24,10 +24,10 @@ def test_numbers_are_of_the_mean_over_the_bins_that_there_are(flow: str, vectors
         assert isinstance(q, FlowedLatents)
         features = posterior.recognition(x)[1]
         heads = posterior.heads.expand(CELLS, -1, -1)
-        told = torch.einsum("btnf,nfo->bnot", features, heads).unflatten(2, (2, 3))[:, :, k]
+        outputs = torch.einsum("btnf,nfo->bnot", features, heads).unflatten(2, (2, 3))[:, :, k]
         bounds = [(0, 4), (4, 7)] if k == 0 else [(0, 2), (2, 6), (6, 7)]
         for block, (first, last) in enumerate(bounds):
-            means = told[..., first:last].mean(-1)[..., vectors:]
+            means = outputs[..., first:last].mean(-1)[..., vectors:]
             for number, found in enumerate(q.layers[k].numbers):
                 expected = means[..., number] + posterior.numbers[:, k, number]
                 assert torch.allclose(found[0, :, :, block], expected, atol=1e-12)

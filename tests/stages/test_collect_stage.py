@@ -41,11 +41,17 @@ def place(root: Path, asked: dict | None = None) -> tuple[Path, list[Path]]:
         rows = []
         for place, run in enumerate(("first", "second", "third")):
             for seed in (0, 1):
-                told = {"experiment": name, "scale": "default", "run": run, "dataset": "panel", "seed": seed}
-                told |= {"posterior": "factorised", "objective": "relaxed_pmf", "sampler": "fixed_point"}
-                told |= {"family": "factorised"} if number else {"note": "kept"}
+                labels = {
+                    "experiment": name,
+                    "scale": "default",
+                    "run": run,
+                    "dataset": "panel",
+                    "seed": seed,
+                }
+                labels |= {"posterior": "factorised", "objective": "relaxed_pmf", "sampler": "fixed_point"}
+                labels |= {"family": "factorised"} if number else {"note": "kept"}
                 values = {"gap": place + seed / 10, "train_seconds": 10.0**place, "other": 1.0}
-                rows += [{**told, "metric": key, "value": value} for key, value in values.items()]
+                rows += [{**labels, "metric": key, "value": value} for key, value in values.items()]
         tables.append(root / "results" / name / "table.csv")
         tables[-1].parent.mkdir(parents=True)
         pd.DataFrame(rows).to_csv(tables[-1], index=False)
@@ -58,8 +64,8 @@ def place(root: Path, asked: dict | None = None) -> tuple[Path, list[Path]]:
 def test_rows_of_both_and_the_seconds_of_what_they_started_from(tmp_path: Path) -> None:
     config, tables = place(tmp_path)
     out = tmp_path / "out.csv"
-    told = ["--experiment", config, "--inputs", *tables, "--out", out]
-    assert main(["collect", *map(str, told)]) == 0
+    options = ["--experiment", config, "--inputs", *tables, "--out", out]
+    assert main(["collect", *map(str, options)]) == 0
     found = pd.read_csv(out)
     assert list(found["of"].unique()) == ["one", "two"] and set(found["experiment"]) == {"both"}
     assert set(found["metric"]) == {"gap", "total_train_seconds"} and len(found) == 2 * 2 * 3 * 2

@@ -75,9 +75,9 @@ def test_what_is_beyond_the_limit_is_scaled_back_to_it(family: Family) -> None:
         guard = Guard(0.5 * largest)
         draw = hard_draw(posterior, network, guard)
         before = {name: p.clone() for name, p in posterior.named_parameters()}
-        told = guard.project(network, posterior, X, draw, learn_model=True)
+        metrics = guard.project(network, posterior, X, draw, learn_model=True)
         after = rho(posterior, network, guard, draw.z[:1])
-    assert told["rho"] == pytest.approx(largest) and 0 < told["guard_scale"] < 1
+    assert metrics["rho"] == pytest.approx(largest) and 0 < metrics["guard_scale"] < 1
     assert 0.97 * guard.rho < float(after.max()) <= guard.rho
     for name, parameter in posterior.named_parameters():
         causal = name.endswith(("history", "coupling"))
@@ -85,10 +85,10 @@ def test_what_is_beyond_the_limit_is_scaled_back_to_it(family: Family) -> None:
         if not causal:
             assert torch.equal(parameter, before[name])
         elif family is COUPLED:
-            assert torch.allclose(ratio, torch.full_like(ratio, told["guard_scale"]))
+            assert torch.allclose(ratio, torch.full_like(ratio, metrics["guard_scale"]))
         else:  # a factor a cell
             assert torch.equal(ratio, ratio[:, :1].expand_as(ratio)) and bool((ratio <= 1).all())
-            assert float(ratio.min()) == pytest.approx(told["guard_scale"])
+            assert float(ratio.min()) == pytest.approx(metrics["guard_scale"])
 
 
 def test_uncoupled_cells_are_scaled_each_by_a_factor_of_their_own() -> None:
@@ -109,10 +109,10 @@ def test_the_prior_is_guarded_only_where_it_is_learned(learned: bool) -> None:
     before = network.raw_coupling.detach().clone(), network.raw_history.detach().clone()
     with torch.no_grad():
         draw = posterior.condition(X).pmf.draw(NOISE, FixedPoint(), Hard())
-        told = guard.project(network, posterior, X, draw, learn_model=True)
+        metrics = guard.project(network, posterior, X, draw, learn_model=True)
         law = network.prior(6, 60)
         found = float(spectral_radius(flip_matrix(law, draw.z[:1])))
-    assert told == {"rho": 0.0, "guard_scale": 1.0}
+    assert metrics == {"rho": 0.0, "guard_scale": 1.0}
     same = torch.equal(before[0], network.raw_coupling) and torch.equal(before[1], network.raw_history)
     assert same == (not learned) and (found <= 0.3) == learned
 
@@ -143,9 +143,9 @@ def test_below_its_limit_a_guard_changes_no_bit(family: Family) -> None:
     plain, weights = trained(family, None)
     guarded, same = trained(family, Guard(0.99))
     assert all(torch.equal(weights[name], same[name]) for name in weights)
-    told = [{key: row.pop(key) for key in ("rho", "guard_scale")} for row in guarded]
+    metrics = [{key: row.pop(key) for key in ("rho", "guard_scale")} for row in guarded]
     assert str(plain) == str(guarded)
-    assert all(row["guard_scale"] == 1.0 for row in told)
+    assert all(row["guard_scale"] == 1.0 for row in metrics)
     assert not any("rho" in row for row in plain)
 
 
@@ -156,11 +156,11 @@ def test_a_guarded_training_resumes_to_the_bit() -> None:
         return Trainer(model(), COUPLED.fresh(3), X, [phase(guard=guard, steps=8)], seed=0)
 
     whole, first, second = make(), make(), make()
-    told = metrics_of(whole)
-    assert min(row["guard_scale"] for row in told) < 1
+    metrics = metrics_of(whole)
+    assert min(row["guard_scale"] for row in metrics) < 1
     metrics_of(first, 4)
     second.load_state(first.state())
-    assert str(metrics_of(second)) == str(told[4:])
+    assert str(metrics_of(second)) == str(metrics[4:])
 
 
 @pytest.mark.parametrize(
@@ -228,13 +228,13 @@ def test_a_nonlinear_history_is_scaled_back_too(per_cell: bool, history: int) ->
         largest = float(rho(posterior, network, Guard()).max())
         guard = Guard(0.5 * min(largest, 1.0))
         draw = hard_draw(posterior, network, guard)
-        told = guard.project(network, posterior, X, draw, learn_model=True)
+        metrics = guard.project(network, posterior, X, draw, learn_model=True)
         after = float(rho(posterior, network, guard, draw.z[:1]).max())
-    assert told["rho"] == pytest.approx(largest) and 0 < told["guard_scale"] < 1
+    assert metrics["rho"] == pytest.approx(largest) and 0 < metrics["guard_scale"] < 1
     assert 0.9 * guard.rho < after <= guard.rho
     ratio = posterior.outward.detach() / before
     assert torch.equal(ratio, ratio[:, :1].expand_as(ratio))
-    assert float(ratio.min()) == pytest.approx(told["guard_scale"])
+    assert float(ratio.min()) == pytest.approx(metrics["guard_scale"])
 
 
 @pytest.mark.parametrize(
@@ -246,6 +246,6 @@ def test_wake_sleep_is_guarded_at_the_noise_of_what_it_drew(settings: dict[str, 
          "steps": 4, "batch": 5, "learning_rate": {"start": 0.01}}, "here",
     )  # fmt: skip
     posterior = strong(COUPLED)
-    told = metrics_of(Trainer(model(basis=1, learn=("bias", "coupling")), posterior, X, [asleep], seed=0))
-    assert told[0]["rho"] > 0.3 and told[0]["guard_scale"] < 0.5
-    assert all(row["rho"] < 0.06 for row in told[1:])  # no more than what a step adds
+    metrics = metrics_of(Trainer(model(basis=1, learn=("bias", "coupling")), posterior, X, [asleep], seed=0))
+    assert metrics[0]["rho"] > 0.3 and metrics[0]["guard_scale"] < 0.5
+    assert all(row["rho"] < 0.06 for row in metrics[1:])  # no more than what a step adds

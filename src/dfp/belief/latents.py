@@ -145,7 +145,7 @@ KINDS: dict[str, type[Latents]] = {"gaussian": Gaussian, "bernoulli": Bernoulli}
 
 
 def make_latents(kind: str, units: int) -> Latents:
-    """Units by the name of their kind.
+    """The latent units of a kind, by its name.
 
     Raises:
         UserError: for a name that is not known.

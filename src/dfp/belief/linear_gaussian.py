@@ -37,12 +37,12 @@ class LinearGaussian:
 
     @property
     def latents(self) -> Gaussian:
-        """Its units; ζ = (μ, log σ) as in every network."""
+        """The latent units; ζ = (μ, log σ) as in every network."""
         return Gaussian(self.weights.shape[1])
 
     @cached_property
     def precision(self) -> Tensor:
-        """Λ, ``(D, D)``, the posterior's."""
+        """The posterior's precision Λ, ``(D, D)``."""
         own = torch.eye(self.weights.shape[1], dtype=self.weights.dtype, device=self.weights.device)
         return own + self.weights.mT @ self.weights / self.noise**2
 
@@ -94,7 +94,7 @@ class LinearGaussian:
 
 
 def random_linear_gaussian(units: int, pixels: int, noise: float, rng: torch.Generator) -> LinearGaussian:
-    """Weights and offset N(0, 1)."""
+    """A model whose weights and offset are drawn from N(0, 1)."""
     weights = torch.randn(pixels, units, generator=rng, dtype=torch.float64, device=rng.device)
     offset = torch.randn(pixels, generator=rng, dtype=torch.float64, device=rng.device)
     return LinearGaussian(weights, offset, noise)

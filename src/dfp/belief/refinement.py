@@ -145,7 +145,9 @@ def sampled_bound(
 
 
 def climb_exactly(value: Callable[[Tensor], Tensor], start: Tensor, steps: int, rate: float) -> list[Tensor]:
-    """Refinement with exact expectations and a line search: ``[ζ_0, …, ζ_n]``; no datum's bound falls.
+    """Refine with exact expectations and a line search, so that no datum's bound falls.
+
+    Returns ``[ζ_0, …, ζ_n]``.
 
     ``ζ ← ζ + γ ∇ℒ`` (eq. 5), where γ of each datum starts at twice its last one and is halved until its ℒ
     does not fall; after 30 halvings the datum stays where it is. Once all do, the rest of the path is the

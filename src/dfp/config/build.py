@@ -72,7 +72,7 @@ def posterior_config(raw: dict[str, Any], where: str) -> tuple[type[Posterior], 
 
 
 def make_phase(raw: dict[str, Any], where: str) -> Phase:
-    """A phase with its objective and sampler; relaxed pmf by the fastest sampler unless it says otherwise."""
+    """A phase with its objective and sampler; by default the relaxed pmf and the fastest sampler."""
     objective = make_objective(_settings(raw, "objective", "relaxed_pmf", where), f"{where}.objective")
     sampler = make_sampler(_settings(raw, "sampler", "auto", where), f"{where}.sampler")
     return build(Phase, {**raw, "objective": objective, "sampler": sampler}, where)

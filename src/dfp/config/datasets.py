@@ -59,7 +59,7 @@ def make_datasets(
 
 
 def _check_peers(peers: PeersSpec, entries: Mapping[str, DataEntry], where: str) -> None:
-    """Refuse data sets that a peer is kept to and that are not there."""
+    """Refuse a peer that is kept to data sets which are not there."""
     scored = {name: entry.setting for name, entry in entries.items() if not entry.tuning}
     known = list(dict.fromkeys([*filter(None, scored.values()), *scored]))
     for method, names in peers.only.items():

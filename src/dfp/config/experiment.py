@@ -172,7 +172,7 @@ class Experiment:
 
     @property
     def sources(self) -> list[str]:
-        """Experiments whose tables its own is made of; none but for kind ``tables``."""
+        """Experiments whose tables this one's table is made of; none unless its kind is ``tables``."""
         return list(self.document.tables.of) if self.document.tables else []
 
     def tables_fingerprint(self) -> str:

@@ -93,7 +93,7 @@ class Fit:
         return Response(rise or 0.0, decay, amplitude)
 
     def told(self, response: Response) -> Fit:
-        """The same fit, with what the response tells no longer learned."""
+        """The same fit, which no longer learns what the response gives."""
         if response.amplitude is None:
             return self
         model = dict(self.raw.get("model") or {})

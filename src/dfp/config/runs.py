@@ -81,7 +81,10 @@ def raw_runs(document: Runs, where: str) -> dict[str, dict[str, Any]]:
 
 
 def left_out(document: Runs) -> dict[str, str]:
-    """Runs that the axes would make but for ``only`` and ``skip``: run → the key that leaves it out."""
+    """Runs that the axes would make, were it not for ``only`` and ``skip``.
+
+    By run, the key that leaves it out.
+    """
     found = {}
     for values in itertools.product(*document.axes.values()):
         place = dict(zip(document.axes, values, strict=True))
@@ -218,7 +221,7 @@ def _check_start_has_data(
 
 
 def _check_told(name: str, runs: Mapping[str, RunSpec], where: str) -> None:
-    """Refuse constants, or a kind, that the model of a warm start would put aside."""
+    """Refuse constants, or a kind, that the model of a warm start would override."""
     run, start = runs[name], runs[name].warm_start
     if start is not None and run.warm_start_model and run.model.kind != runs[start].model.kind:
         raise UserError(

@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Draw:
-    """A sample and how it was come by.
+    """A sample and how it was obtained.
 
     Attributes:
         z: the sample, ``(S, B, T, N)``; 0/1 for hard relaxations, in [0, 1] for relaxed ones.

@@ -18,7 +18,7 @@ OPTIONAL = {
 
 @contextmanager
 def optional() -> Iterator[None]:
-    """Around imports of optional libraries: one that is missing is a ``UserError`` with the way to get it.
+    """Import optional libraries inside this block: a missing one is a ``UserError`` that says how to get it.
 
     Any other import that fails is an error of dfp's own and passes through.
 

@@ -56,7 +56,10 @@ def build(cls: type[T], raw: object, where: str) -> T:
 
 
 def convert(hint: Any, value: object, where: str) -> Any:
-    """``value`` as the type ``hint``; integers pass for floats, lists for tuples, nothing else is bent."""
+    """``value`` as the type ``hint``.
+
+    Integers pass for floats and lists for tuples; nothing else is converted.
+    """
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value

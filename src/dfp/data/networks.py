@@ -95,7 +95,7 @@ class Network:
 
     @property
     def cells(self) -> int:
-        """N."""
+        """The number of cells, N."""
         return int(self.bias.shape[0])
 
     @property

@@ -56,7 +56,7 @@ class Recording:
 
     @property
     def saturation(self) -> float:
-        """The fraction of the spikes that a binary latent of one bin a frame cannot hold."""
+        """The fraction of the spikes that is lost where a bin, one a frame, holds at most one spike."""
         total = int(self.spike_counts.sum())
         return 1.0 - float(self.spikes.sum()) / total if total else 0.0
 
@@ -67,7 +67,7 @@ class Recording:
 
     @property
     def noise_level(self) -> float:
-        """ν in % / √Hz, see ``noise_level``."""
+        """The noise level ν in % / √Hz, see ``preprocess.noise_level``."""
         return noise_level(self.dff, self.frame_rate)
 
     def counts(self, bins_per_frame: int = 1) -> NDArray[np.int64]:

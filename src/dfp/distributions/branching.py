@@ -142,7 +142,7 @@ def _own_flips(
 
 
 def _rows(chains: int, bins: int, lag: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Chain and bin of an even selection of at most ``ROWS`` bins with a past of ``lag`` bins."""
+    """Chain and bin of at most ``ROWS`` evenly spread bins that have a past of ``lag`` bins."""
     each = bins - lag
     chosen = torch.arange(0, chains * each, math.ceil(chains * each / ROWS), device=device)
     return chosen // each, lag + chosen % each

@@ -103,7 +103,7 @@ class CausalBernoulli:
         return total
 
     def recursion(self) -> Recursion | None:
-        """The same law as numbers, with its gradients; None where a term is more than those can say."""
+        """The same law as plain tensors, with their gradients; None where a term cannot be written so."""
         cells, parts = self.drive.shape[-1], Parts()
         if not all(term.lower(cells, parts) for term in self.terms) or len(parts.hidden) > 1:
             return None

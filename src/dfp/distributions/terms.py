@@ -70,7 +70,7 @@ class CausalTerm(ABC):
 
     @property
     def effort(self) -> Effort:
-        """What it costs, for choosing a sampler; unless a term says otherwise, that of a small filter."""
+        """What the term costs, for choosing a sampler; by default what a small filter costs."""
         return Effort(4, self.memory)
 
     @abstractmethod
@@ -96,12 +96,12 @@ class CausalTerm(ABC):
         return None
 
     def lower(self, cells: int, parts: Parts) -> bool:
-        """Add this term's numbers to ``parts``; False where they are of no form that those can hold."""
+        """Add this term's numbers to ``parts``; False where ``parts`` cannot hold them."""
         return False
 
 
 def check_term(term: CausalTerm, cells: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> None:
-    """Refuse a term that is no causal one: of use for a term of one's own, before it is sampled.
+    """Refuse a term that is not causal; for a term of one's own, before it is sampled.
 
     Two sets of 0/1 values, S = 1, B = 1, T = 2 ``memory`` + 3, differ in one bin: contributions at that bin
     and before may not change, nor any more than ``memory`` bins later; and ``step`` has to say what the term

@@ -32,7 +32,7 @@ class Facts:
     cells: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
-        """As mappings, lists, text and numbers, for files."""
+        """The facts as mappings, lists, text and numbers, for files."""
         return {**asdict(self), "settings": self.settings, "cells": list(self.cells)}
 
     @staticmethod

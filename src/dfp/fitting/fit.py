@@ -161,7 +161,10 @@ def train_in_memory(job: Job, device: str = "auto", progress: bool = True) -> di
 
 
 def _jobs(traces: Traces, plan: Fit, response: Response, recording: str, source: str) -> list[Job]:
-    """The trainings of a plan, what it starts from first. Every slow baseline is taken away once."""
+    """The trainings of a plan, in order: first the one that the other starts from.
+
+    A slow baseline is taken away once for all of them.
+    """
     plans = [plan.told(response)]
     while (first := plans[0].before) is not None:
         plans.insert(0, first.told(response))
@@ -201,5 +204,5 @@ def _result(job: Job, payload: dict[str, Any], device: str, before: Result | Non
 
 
 def _printed(values: np.ndarray) -> np.ndarray:
-    """Numbers to the digits that a table of them is written with."""
+    """Numbers rounded to the digits that a table of them is written with."""
     return np.array([float(f"{value:.8g}") for value in values])

@@ -20,7 +20,7 @@ TABLES = ("spikes", "cells", "connections")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Result:
-    """A posterior fitted to a recording, and what it says of it; of ``dfp.fit``.
+    """A posterior fitted to a recording, and what it says of it: what ``dfp.fit`` returns.
 
     Attributes:
         spikes: a row a frame and cell: ``time_s`` (of the frame, from the first one on), ``cell``,
@@ -56,7 +56,7 @@ class Result:
 
     @property
     def facts(self) -> Facts:
-        """Of the fit: its settings, what was done to the traces, the cells' names."""
+        """The facts of the fit: its settings, what was done to the traces, the cells' names."""
         return Facts.read(self.payload["facts"], "the fit")
 
     def fitted(self, device: str | torch.device = "auto") -> Fitted:

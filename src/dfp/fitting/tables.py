@@ -14,7 +14,9 @@ from dfp.models.calcium import CalciumParameters
 
 
 def spikes_table(fitted: Fitted, traces: Traces) -> pd.DataFrame:
-    """What the posterior says of traces ``(T, N)`` that have no slow baseline any more, cell after cell.
+    """What the posterior says of traces ``(T, N)``, cell after cell.
+
+    Their slow baseline is taken away already.
 
     Columns: ``time_s`` (of the frame, from the first one on), ``cell``, ``probability`` (of at least one
     spike in the frame), ``expected_count`` (of spikes in the frame), and of the spikes in the second around

@@ -59,7 +59,10 @@ def planar_inverse(
 
 @torch.no_grad()
 def _rounded_off(z: Tensor, a: Tensor, w: Tensor, b: Tensor, log_s: Tensor) -> Tensor:
-    """What z lacks along w to have wᵀz + b = a: where the step is far longer, z was a difference."""
+    """What z lacks along w to have wᵀz + b = a.
+
+    Where the step is far longer than z, z was a difference and has lost digits.
+    """
     length = norm(w).clamp(min=torch.finfo(z.dtype).tiny)
     missing = torch.where(a.abs() < torch.expm1(log_s), a - affine(w, z, b), 0.0)
     return (missing / length).unsqueeze(-1) * (w / length.unsqueeze(-1))

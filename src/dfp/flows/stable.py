@@ -95,14 +95,14 @@ def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _exact_product(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """``x·y`` rounded, and what rounding took."""
+    """``x·y`` rounded, and the rounding error."""
     product = x * y
     (x1, x2), (y1, y2) = _halves(x), _halves(y)
     return product, x2 * y2 - (((product - x1 * y1) - x2 * y1) - x1 * y2)
 
 
 def _exact_sum(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """``x + y`` rounded, and what rounding took."""
+    """``x + y`` rounded, and the rounding error."""
     total = x + y
     part = total - x
     return total, (x - (total - part)) + (y - part)

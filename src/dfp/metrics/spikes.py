@@ -185,7 +185,7 @@ def log_score(probability: NDArray[Any], spike: NDArray[Any]) -> float:
 
 
 def base_log_score(spike: NDArray[Any]) -> float:
-    """The log score of someone who knows the mean rate and nothing else: what ``log_score`` has to beat."""
+    """The log score of knowing the mean rate and nothing else: what ``log_score`` has to beat."""
     z = np.asarray(spike, dtype=float)
     z = np.minimum(z[np.isfinite(z)], 1.0)
     return log_score(np.full(z.shape, z.mean()), z) if z.size else float("nan")

@@ -158,7 +158,7 @@ def require_pathwise(name: str, relaxation: Relaxation) -> None:
 
 
 def require_hard(name: str, relaxation: Relaxation) -> None:
-    """Raise ``UserError`` for a relaxation of what is defined on exact samples."""
+    """Raise ``UserError`` for a relaxation where an objective is defined on exact samples only."""
     if not isinstance(relaxation, Hard):
         raise UserError(
             f"objective {name}: found a relaxation, expected 'hard': it is defined on exact samples"

@@ -50,10 +50,7 @@ class Beyond(Line2D):
 
     @property
     def beyond(self) -> np.ndarray:
-        """Mark with triangles at both edges of the axis ``which`` those of ``values`` that are off it.
-
-        They are found when the figure is drawn; ``places`` are where they stand along the other axis.
-        """
+        """Which of the values lie beyond the axis as it is now."""
         assert self.axes is not None
         low, high = sorted(self.axes.get_xlim() if self.which == "x" else self.axes.get_ylim())
         found: np.ndarray = self.values < low if self.side == "low" else self.values > high
@@ -67,8 +64,10 @@ class Beyond(Line2D):
 
 
 def beyond(axes: Axes, values: Any, places: Any, which: str, **look: Any) -> None:
-    """Triangles at both edges of the axis ``which`` for those of ``values`` that are off it when it is drawn;
-    ``places`` are where they stand along the other axis."""
+    """Mark with triangles at both edges of the axis ``which`` those of ``values`` that are off it.
+
+    They are found when the figure is drawn; ``places`` are where they stand along the other axis.
+    """
     values = np.atleast_1d(np.asarray(values, dtype=float))
     if np.isfinite(values).any():
         for side in ("low", "high"):

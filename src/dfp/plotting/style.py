@@ -151,18 +151,18 @@ def family(row: pd.Series[Any] | dict[str, Any]) -> str:
 
 
 def colour(name: str) -> str:
-    """The colour of a family, the same in every figure; one of `OTHERS` for a name that is none."""
+    """The colour of a family, the same in every figure; other names get one of `OTHERS`."""
     return FAMILIES[name][1] if name in FAMILIES else OTHERS[sum(map(ord, name)) % len(OTHERS)]
 
 
 def family_name(name: str) -> str:
-    """The name of a family in a legend; a name that is none as it is."""
+    """The name of a family in a legend; any other name is left as it is."""
     text = FAMILIES[name][0] if name in FAMILIES else name.replace("_", " ")
     return text[:1].upper() + text[1:]
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Families in the order of the legend, names that are none behind them."""
+    """Families in the order of the legend, then all other names."""
     found = list(dict.fromkeys(names))
     return [*(name for name in FAMILIES if name in found), *(name for name in found if name not in FAMILIES)]
 
@@ -193,7 +193,7 @@ def two_lines(label: str) -> str:
 
 
 def number(value: object) -> str:
-    """A size of a table as text: integers without a decimal point, which a column with gaps gives them."""
+    """A size in a table as text: an integer without the decimal point that a column with gaps gives it."""
     found = float(str(value))
     return f"{found:,.0f}" if found == round(found) else f"{found:g}"
 

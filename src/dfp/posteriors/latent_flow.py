@@ -148,7 +148,7 @@ class FlowedLatents:
         return self.drive + y.transpose(-1, -2), total.transpose(-1, -2)
 
     def draw(self, noise: Tensor, sampler: Sampler, relaxation: Relaxation) -> Draw:
-        """One pass: nothing in the flow waits for a spike, so that there is nothing for a sampler to solve.
+        """Draw in one pass: nothing waits for a spike, so there is nothing for a sampler to solve.
 
         The draw's ``logits`` are L − ℓ, so that ``logits + noise`` are the latents as they are elsewhere.
         """

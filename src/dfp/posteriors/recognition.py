@@ -117,7 +117,7 @@ class Recognition(nn.Module):
         return self.gain * drive + self.offset
 
     def _large(self, x: Tensor) -> bool:
-        """Whether to go by blocks: where asked to, on a CPU, with more rows than one block."""
+        """Whether to work block by block: where asked to, on a CPU, with more rows than one block."""
         shared = self.config.blocked and self.first.shape[0] == 1
         return shared and x.device.type == "cpu" and x.numel() > ROWS and not x.requires_grad
 

@@ -17,7 +17,7 @@ from dfp.samplers.sequential import Sequential
 
 @dataclass(frozen=True)
 class Rates:
-    """What a device takes, in seconds: a tensor operation, whatever its size, and a multiply-add of many."""
+    """Seconds that a device takes: for a tensor operation of any size, and for a multiply-add."""
 
     call: float
     work: float

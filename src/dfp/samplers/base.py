@@ -43,11 +43,11 @@ class CausalProcess(Protocol):
         """
 
     def recursion(self) -> Recursion | None:
-        """The process as numbers, or None where it is more than a ``Recursion`` can say."""
+        """The process as plain tensors, or None where a ``Recursion`` cannot hold it."""
 
     @property
     def effort(self) -> Effort:
-        """What its logits cost."""
+        """What the logits cost."""
 
 
 def agreeing(process: CausalProcess, draw: Draw, relaxation: Relaxation, name: str) -> Draw:
@@ -67,7 +67,7 @@ def agreeing(process: CausalProcess, draw: Draw, relaxation: Relaxation, name: s
 
 
 def warn_acausal(name: str, found: str) -> None:
-    """Say that a sample is none, since a term looks ahead."""
+    """Warn that a draw is no sample, since a term looks ahead."""
     warnings.warn(
         f"sampler {name}: found {found}, expected a process whose logits see values before their bin only; "
         "the sample has not converged (`dfp.distributions.terms.check_term` says what is wrong with a term)",

@@ -82,7 +82,7 @@ class FixedPoint(Sampler):
         return with_gradient(process, solved, relaxation, self.tolerance) if differentiate else solved
 
     def _known(self, draw: Draw) -> Draw:
-        """The draw, with a warning where values still move after T + 1 sweeps: no causal process can."""
+        """The draw, with a warning where values still move after T + 1 sweeps, as in no causal process."""
         if self.max_sweeps is None and not draw.converged and 0 < draw.residual < float("inf"):
             warn_acausal(self.name, f"values that still change after {draw.sweeps} sweeps over as many bins")
         return draw

@@ -76,7 +76,7 @@ class Taps:
 
     @property
     def arrays(self) -> tuple[Array, ...]:
-        """In the order that the kernels take them."""
+        """The arrays in the order in which the kernels take them."""
         return (
             self.own, self.dense, self.starts, self.targets, self.sparse,
             self.inward, self.context, self.outward,

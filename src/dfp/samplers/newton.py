@@ -126,7 +126,7 @@ class Newton(Sampler):
 
 
 def own_taps(recursion: Recursion) -> Tensor:
-    """``∂u[t, n] / ∂z[t − τ, n]`` but for the hidden units, ``(N, L)``."""
+    """``∂u[t, n] / ∂z[t − τ, n]`` without the hidden units' part, ``(N, L)``."""
     within = torch.einsum("rnn,rl->nl", recursion.weights, recursion.basis)
     inward = recursion.own.new_zeros(0) if recursion.hidden is None else recursion.hidden.inward[0, :, 0]
     lags = max(recursion.own.shape[1], within.shape[1], len(inward))
@@ -134,7 +134,7 @@ def own_taps(recursion: Recursion) -> Tensor:
 
 
 def coupled_taps(recursion: Recursion) -> Tensor:
-    """``∂u[t, i] / ∂z[t − τ, j]`` but for the hidden units, ``(L, N, N)`` as ``[τ, i, j]``."""
+    """``∂u[t, i] / ∂z[t − τ, j]`` without the hidden units' part, ``(L, N, N)`` as ``[τ, i, j]``."""
     lags = own_taps(recursion).shape[1]
     own = pad(recursion.own, (0, lags - recursion.own.shape[1]))
     across = torch.einsum("rij,rl->lij", recursion.weights, recursion.basis)

@@ -74,7 +74,7 @@ def forward_pass(
 
 @dataclass(frozen=True)
 class Adjoint:
-    """What a pass back leaves.
+    """What a backward pass yields.
 
     Attributes:
         logits: the loss's gradient in the logits through all later bins, ``(S, B, T, N)``.
@@ -122,5 +122,5 @@ def reverse_pass(weights: Weights, grad_z: Tensor, grad_logits: Tensor, slopes: 
 
 
 def as_array(tensor: Tensor) -> Array:
-    """Contiguous, without its gradient."""
+    """A contiguous array of a tensor, without its gradient."""
     return np.ascontiguousarray(tensor.detach().numpy())

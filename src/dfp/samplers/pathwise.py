@@ -98,7 +98,7 @@ def temperatures(relaxation: Relaxation, noise: Tensor) -> Tensor:
 
 
 def reduced(gradient: Tensor, like: Tensor) -> Tensor:
-    """Summed over what ``like`` was repeated over."""
+    """A gradient summed over what ``like`` was repeated over."""
     return (
         gradient
         if like.dim() == 4 and like.shape[0] == gradient.shape[0]

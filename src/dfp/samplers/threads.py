@@ -27,5 +27,5 @@ def in_threads(work: Callable[[int, int], None], noise: Tensor) -> None:
 
 @cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that wait for the next draw: to start them anew takes as long as a draw of a million bins."""
+    """Threads kept for the next draw: starting them anew takes as long as a draw of a million bins."""
     return ThreadPoolExecutor(threads)

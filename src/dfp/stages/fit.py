@@ -20,7 +20,7 @@ from dfp.stages.train import train_on
 
 @dataclass(frozen=True)
 class Source:
-    """A file of traces, and what it does not tell itself; see ``read_traces``."""
+    """A file of traces, and what the user adds to it; see ``read_traces``."""
 
     path: Path
     frame_rate: float | None = None

@@ -75,7 +75,7 @@ def peers(
 
 
 def _as_told(exp: Experiment, data: Dataset, method: str) -> list[tuple[str, Dataset]]:
-    """The data set as it is, under no name, and with the calcium constants that a method is told, by name."""
+    """The data set as it is, under an empty name, and with constants as a method is told them, by name."""
     spec = exp.document.peers
     assert spec is not None
     variants = {} if method in UNTOLD else spec.told

@@ -65,7 +65,7 @@ def _named(module: str | Path, package: Path) -> tuple[tuple[str, tuple[str, ...
 
 @cache
 def _door(package: Path) -> dict[str, str]:
-    """The names that a package itself gives, and the modules that they are imported from."""
+    """The names that a package itself offers, and the modules that they are imported from."""
     path = modules(package).get(package.name)
     nodes = ast.walk(_tree(path)) if path is not None else ()
     return {
@@ -197,7 +197,7 @@ def _tree(path: Path) -> ast.Module:
 
 @cache
 def _code(path: Path, docstrings: bool) -> str:
-    """Hash of what a file says to Python."""
+    """Hash of what a file means to Python."""
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     for node in () if docstrings else ast.walk(tree):
         if (

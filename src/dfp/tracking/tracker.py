@@ -24,7 +24,7 @@ LOG_EVERY = 0.1
 
 
 class Tracker:
-    """Does nothing: the tracker when W&B is disabled, missing or broken."""
+    """A tracker that does nothing: for W&B disabled, missing or broken."""
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
         """Metrics of one step; steps rise from call to call."""
@@ -163,7 +163,7 @@ def open_tracker(
 
 
 def mirror_metrics(facts: Mapping[str, Any], metrics: Mapping[str, float], mode: str) -> None:
-    """Add what a trained posterior is worth on held-out trials to the W&B run of its training.
+    """Add a trained posterior's metrics on held-out trials to the W&B run of its training.
 
     Args:
         facts: what ``train`` wrote to config.json: ``experiment``, ``scale``, ``run``, ``dataset`` and

@@ -32,7 +32,7 @@ class Average:
 
     @torch.no_grad()
     def settle(self) -> None:
-        """Set the parameters to their mean and forget it; nothing where nothing was counted."""
+        """Set the parameters to their mean and forget it; nothing happens where nothing was counted."""
         if self.count:
             for mean, p in zip(self.means, self.parameters, strict=True):
                 p.copy_(mean)

@@ -53,7 +53,7 @@ class Guard:
     def project(
         self, model: ObservationModel, posterior: Posterior, x: Tensor, draw: Draw, learn_model: bool
     ) -> dict[str, float]:
-        """Scale back what is beyond the limit: of the posterior, then, where it is learned, of the model.
+        """Scale back the weights beyond the limit: the posterior's, then the model's if it is learned.
 
         Args:
             x: the step's traces, ``(B, T, N)``.
@@ -119,7 +119,7 @@ def _rho(law: CausalBernoulli, z: Tensor, alone: bool) -> Tensor:
 
 
 def _times(law: CausalBernoulli, own: Sequence[Tensor | None], factor: Tensor) -> CausalBernoulli:
-    """``law`` with its terms multiplied, but for those without a parameter."""
+    """``law`` with its terms multiplied; those without a parameter stay as they are."""
     factors = factor.to(law.drive.dtype)
     both = zip(law.terms, own, strict=True)
     return law.with_terms(term if parameter is None else term.times(factors) for term, parameter in both)

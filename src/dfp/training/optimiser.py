@@ -62,7 +62,7 @@ class Adam:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """Of all groups, in order."""
+        """The parameters of all groups, in order."""
         return [p for group in self.groups for p in group.parameters]
 
     def zero_grad(self) -> None:

@@ -185,7 +185,7 @@ class Phase:
 
 
 def _has_terms(posterior: Posterior) -> bool:
-    """Whether a posterior is known to have causal terms; of others, DisARM's loss tells."""
+    """Whether a posterior is known to have causal terms; for others DisARM's loss finds out."""
     base = posterior.unrefined
     if isinstance(base, Autoregressive):
         config = base.config

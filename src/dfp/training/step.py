@@ -81,7 +81,7 @@ def _both(
     dream: Dream,
     condition: Callable[[Tensor, CausalBernoulli], CausalBernoulli],
 ) -> CausalBernoulli:
-    """The posterior of the recorded trials and of the dream's after them; the dream's is known already."""
+    """The posterior of the recorded trials, followed by that of the dream's, which is known already."""
     both = joined(q, dream.q)
     if both is not None:
         return both

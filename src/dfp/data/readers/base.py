@@ -219,7 +219,7 @@ def _single(values: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _frame_rate(path: Path, part: Part, given: float | None) -> tuple[float, str]:
-    """Hz, and where it came from."""
+    """The frame rate in Hz, and where it came from."""
     stored = part.frame_rate
     rate = stored if given is None else float(given)
     if rate is None:

@@ -13,7 +13,7 @@ from dfp.data.readers.base import UNNAMED, Part, Reader
 
 
 def load_array(path: Path) -> NDArray[Any]:
-    """The array of a ``.npy`` file; none that would run code to be read."""
+    """The array of a ``.npy`` file; one that would run code when read is refused."""
     return np.asarray(np.load(path, allow_pickle=False))
 
 

@@ -44,7 +44,7 @@ class Suite2p(Reader):
     )
 
     def recognises(self, path: Path) -> bool:
-        """A plane's folder, or one above it, which a refusal then names as such."""
+        """Whether this is a plane's folder, or one above it, which ``parts`` then refuses by name."""
         known = ("F.npy", "Fneu.npy", "iscell.npy", "*/F.npy", "*/*/F.npy")
         return path.is_dir() and any(next(path.glob(name), None) is not None for name in known)
 
@@ -107,7 +107,7 @@ class Suite2p(Reader):
     def _dff(
         self, folder: Path, names: Sequence[str], corrected: NDArray[Any], rate: float
     ) -> NDArray[np.float32]:
-        """From Fc ``(T, N)``."""
+        """dF/F ``(T, N)`` from Fc ``(T, N)``."""
         x = np.empty(corrected.shape, dtype=np.float32)
         for n, name in enumerate(names):
             rest = rolling_percentile(corrected[:, n], rate, self.percentile, self.window_seconds)

@@ -41,7 +41,7 @@ def _number(field: str) -> float | None:
 class Table(Reader):
     """A column a cell.
 
-    Fields are parted by semicolons, tabs, commas or spaces; with any but commas, decimal commas are
+    Fields are separated by semicolons, tabs, commas or spaces; with any but commas, decimal commas are
     understood. Lines that begin with # or % are left out, and so are a column that only counts the rows and
     an empty one at the end. A column named ``time`` or ``t`` holds seconds, ``time_ms`` milliseconds, and
     gives the frame rate. Empty fields are NaN.
@@ -50,10 +50,10 @@ class Table(Reader):
     name: ClassVar[str] = "table"
     what: ClassVar[str] = "a table of numbers"
     summary: ClassVar[str] = (
-        "a column a cell, with or without names; columns parted by commas, semicolons, tabs or spaces, "
-        "decimal commas with any but commas. A column `time` (seconds) or `time_ms` gives the frame rate; "
-        "`frame`, `index` or the nameless first column of pandas is left out. Lines after `#` or `%` are "
-        "comments"
+        "a column a cell, with or without names; columns separated by commas, semicolons, tabs or spaces; "
+        "decimal commas where the separator is no comma. A column `time` (seconds) or `time_ms` gives the "
+        "frame rate; `frame`, `index` or the nameless first column of pandas is left out. Lines after `#` or "
+        "`%` are comments"
     )
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv", ".txt")
 
@@ -115,7 +115,7 @@ def _fields(path: Path) -> tuple[list[list[str]], list[int]]:
     elif "." not in text and any(re.match(r"0\d", field) for row in rows for field in row[1:]):
         raise UserError(
             f"{path}: holds numbers such as {first.strip()[:20]} that look like decimal commas, expected "
-            "decimal points, or columns parted by semicolons or tabs"
+            "decimal points, or columns separated by semicolons or tabs"
         )
     return rows, [n for n, _ in lines]
 
@@ -133,7 +133,7 @@ def _is_header(row: list[str]) -> bool:
 
 
 def without_clocks(path: Path, values: Array, names: list[str]) -> Part:
-    """Take the columns away that count rows or tell the time; the frame rate of the latter."""
+    """Take away the columns that count rows or hold the time; the frame rate comes from the latter."""
     rate: float | None = None
     times: Array | None = None
     clock = ""

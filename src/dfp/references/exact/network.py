@@ -94,7 +94,7 @@ class ExactNetworkPosterior:
 
     @classmethod
     def of(cls, model: ObservationModel, x: Tensor) -> ExactNetworkPosterior:
-        """Under a model, for traces ``(B, T, N)``; the kernel has to be cut.
+        """The exact posterior under a model, for traces ``(B, T, N)``; the kernel has to be cut.
 
         Raises:
             UserError: for a kind of observation model that is not served, see ``cell_parameters``.

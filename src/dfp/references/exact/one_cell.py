@@ -169,7 +169,10 @@ class ExactPosterior:
 
     @classmethod
     def of(cls, model: ObservationModel, x: Tensor) -> ExactPosterior:
-        """Under a model without coupling, for traces ``(B, T, N)``; the kernel has to be cut."""
+        """The exact posterior under a model without coupling, for traces ``(B, T, N)``.
+
+        The kernel has to be cut.
+        """
         return cls(cell_parameters(model, x.shape[1]), x.double())
 
     def pairwise(self, lag: int = 1) -> Tensor:

@@ -26,7 +26,7 @@ HAS_NUMBA = find_spec("numba") is not None
 
 
 def compiled(function: Kernel) -> Kernel:
-    """To machine code at the first call, kept on disk for the next process."""
+    """Compile a function at its first call, and keep the code on disk for the next process."""
     if not HAS_NUMBA:
         return function
     from numba import njit
@@ -36,7 +36,7 @@ def compiled(function: Kernel) -> Kernel:
 
 @compiled
 def softplus(u: float) -> float:
-    """log(1 + e^u); beyond 37 what is left out is below double precision."""
+    """log(1 + e^u); above u = 37 the term left out is below double precision."""
     if u > 37.0:
         return u
     if u < -37.0:
@@ -125,7 +125,7 @@ class GibbsChain(ABC):
     @property
     @abstractmethod
     def memory(self) -> int:
-        """Past bins that the longest memory of a cell's own reaches back."""
+        """The longest of the cells' memories, in past bins."""
 
     @abstractmethod
     def _prepare(self, effects: Array, response: Array, parameters: CalciumParameters) -> None:

@@ -81,7 +81,7 @@ def draw_law(
 
 
 def _log_student(scaled: Array) -> float:
-    """Up to a constant."""
+    """Log density of Student's t, up to a constant."""
     return float(-0.5 * (FREEDOM + len(scaled)) * np.log1p(scaled @ scaled / FREEDOM))
 
 

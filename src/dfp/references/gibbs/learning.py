@@ -183,7 +183,7 @@ class LawDraw:
 def law_draws(
     data: Recorded, seed: int, prior_sd: float, other_sd: float = 3.0, particles: int = 0
 ) -> Iterator[LawDraw]:
-    """The turns of ``weight_posterior``, without end, from its first: nothing is left out."""
+    """The turns of ``weight_posterior``, without end and from the first on, none left out."""
     start = data.start
     theta = _at_rest(start)
     chain = gibbs_chain(

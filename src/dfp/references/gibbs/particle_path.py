@@ -317,7 +317,7 @@ def _trace_back(
     twist: Any,
     uniform: Any,
 ) -> None:
-    """Choose the path from its last bin backward, each past in proportion to what it makes of the rest."""
+    """Choose the path from its last bin backward, each past by how well it explains what comes after."""
     bins, gain = x.shape[0], response[0]
     later = np.zeros(bins, dtype=np.int64)
     residual = x.copy()

@@ -55,7 +55,7 @@ TUNED_RECEIVERS = 20
 
 
 class Recording(Protocol):
-    """What a method is given: a ``Dataset``, or anything that tells the same of itself."""
+    """What a method is given: a ``Dataset``, or anything with the same attributes."""
 
     @property
     def x(self) -> NDArray[Any]:
@@ -88,7 +88,7 @@ class Recording(Protocol):
 
 @dataclass(frozen=True)
 class PeerSettings:
-    """What a method does; entries that it has no use for keep their defaults.
+    """What a method does; settings that it does not use keep their defaults.
 
     Attributes:
         deconvolution: one of ``DECONVOLUTIONS``; output: one of ``OUTPUTS``.

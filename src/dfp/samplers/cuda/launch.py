@@ -150,11 +150,11 @@ def _shapes(own: Tensor, weights: Tensor, basis: Tensor, cells: int) -> dict[str
 
 
 def _laid_out(drive: Tensor, noise: Tensor, own: Tensor, dense: Tensor) -> tuple[Tensor, ...]:
-    """As the kernels read them: contiguous, lags before cells."""
+    """Tensors as the kernels read them: contiguous, lags before cells."""
     wide = drive.detach() if drive.dim() == 4 else drive.detach()[None]
     return wide.contiguous(), noise.detach().contiguous(), own.t().contiguous(), dense.contiguous()
 
 
 def _stride(drive: Tensor) -> int:
-    """From sample to sample of a contiguous drive."""
+    """The step from sample to sample of a contiguous drive."""
     return drive[0].numel() if len(drive) > 1 else 0

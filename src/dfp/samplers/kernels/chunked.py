@@ -32,7 +32,7 @@ def sweep_chunks(
     logits: Array,  # (S, B, T, N), written
     sweeps: Array,  # (S·B, chunks), written
 ) -> None:
-    """Chains ``first`` to ``last`` of the S·B there are."""
+    """Sweep chains ``first`` to ``last`` of the S·B that there are."""
     trials, bins, cells = noise.shape[1], noise.shape[2], noise.shape[3]
     units, size = outward.shape[1], min(chunk, bins)
     ahead = np.zeros((size + memory, cells))  # what the spikes found so far add to each bin's logits

@@ -38,7 +38,7 @@ def draw_bins(
     z: Array,  # (S, B, T, N), written
     logits: Array,  # (S, B, T, N), written
 ) -> None:
-    """Chains ``first`` to ``last`` of the S·B there are."""
+    """Draw chains ``first`` to ``last`` of the S·B that there are."""
     trials, bins, cells = noise.shape[1], noise.shape[2], noise.shape[3]
     units = outward.shape[1]
     rows = max(memory, 1)

@@ -29,7 +29,7 @@ def hidden_units(
     last: int,
     units: Array,  # (S, B, T, N, H), written
 ) -> None:
-    """Of chains ``first`` to ``last``."""
+    """The hidden units of chains ``first`` to ``last``."""
     if units.shape[4] == 0:
         return
     for chain in range(first, last):
@@ -57,7 +57,7 @@ def forward(
     z: Array,  # (S, B, T, N), written
     logits: Array,  # (S, B, T, N), written
 ) -> None:
-    """Chains ``first`` to ``last`` of the S·B there are."""
+    """Draw chains ``first`` to ``last`` of the S·B that there are."""
     trials, bins, cells = noise.shape[1], noise.shape[2], noise.shape[3]
     one = noise.dtype.type(1)
     total = np.zeros(cells, noise.dtype)
