@@ -11,11 +11,11 @@ from dfp.belief.enumerated import LARGEST, Enumerated
 from dfp.belief.latents import Bernoulli
 from dfp.belief.network import BeliefNetwork
 from dfp.belief.refinement import SCORE, Refinement
-from dfp.belief.scores import score
 from dfp.core.errors import UserError
 from dfp.core.noise import generator
 
 from ..ledger.minimise import minimise_each
+from .scores import score
 from .trainings import Pair
 
 

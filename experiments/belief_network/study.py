@@ -14,7 +14,6 @@ from dfp.belief.enumerated import LARGEST, Enumerated
 from dfp.belief.latents import make_latents
 from dfp.belief.learning import Learning
 from dfp.belief.refinement import IMPORTANCE
-from dfp.belief.scores import score
 from dfp.core.errors import NumericalError, UserError
 from dfp.core.noise import generator
 from dfp.results.study import Study
@@ -22,6 +21,7 @@ from dfp.results.tables import Row
 
 from .digits import ImageSource
 from .gaps import Effort, gaps
+from .scores import score
 from .settings import Late, Tuning, Variant
 from .trainings import Pair, Training
 

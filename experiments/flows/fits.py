@@ -14,9 +14,10 @@ from torch.quasirandom import SobolEngine
 from dfp.core.errors import NumericalError
 from dfp.core.noise import generator
 from dfp.flows.chain import Chain, FlowDensity
-from dfp.flows.energies import ENERGIES, HALF, inside, log_normaliser, walls
 from dfp.training.optimiser import Adam
 from dfp.training.schedules import Schedule
+
+from .energies import ENERGIES, HALF, inside, log_normaliser, walls
 
 #: the last step's share of the learning rate (our choice)
 LAST = 0.05

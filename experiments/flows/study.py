@@ -10,11 +10,11 @@ import torch
 
 from dfp.core.errors import UserError
 from dfp.flows.chain import KINDS
-from dfp.flows.energies import ENERGIES, log_normaliser
 from dfp.flows.stable import check_constraint
 from dfp.results.study import Study
 from dfp.results.tables import Row
 
+from .energies import ENERGIES, log_normaliser
 from .fits import Fit, densities, fit, grid, score
 
 #: densities below are written as 0, which keeps the table short

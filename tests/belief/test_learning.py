@@ -14,9 +14,9 @@ from dfp.belief.latents import make_latents
 from dfp.belief.learning import EM, Learning, losses
 from dfp.belief.network import BeliefNetwork, Recognition
 from dfp.belief.refinement import Refinement
-from dfp.belief.scores import score
 from dfp.core.errors import NumericalError, UserError
 from dfp.core.noise import generator
+from experiments.belief_network.scores import score
 
 X = images(8)
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from belief_cases import images, network, point
 
-from dfp.belief import scores
 from dfp.belief.enumerated import Enumerated
-from dfp.belief.scores import score
 from dfp.core.noise import generator
+from experiments.belief_network import scores
+from experiments.belief_network.scores import score
 
 
 def test_many_samples_give_the_exact_bound_and_evidence() -> None:

@@ -15,13 +15,13 @@ from dfp.config import load_experiment
 from dfp.core.errors import UserError
 from dfp.core.noise import generator
 from dfp.flows.chain import Chain, FlowDensity
-from dfp.flows.energies import ENERGIES, HALF, log_normaliser, walls
 from dfp.plotting import style
 from dfp.results.judging import FAILS, HOLDS, verdict
 from dfp.results.tables import ResultTables
 from dfp.stages.plot import load_plots
 from dfp.stages.study import make_study
 from experiments.flows.claims import longer_is_closer
+from experiments.flows.energies import ENERGIES, HALF, log_normaliser, walls
 from experiments.flows.fits import Fit, densities, energies, fit, grid, score, temperature
 from experiments.flows.study import Flows, FlowSpec
 

@@ -1,1 +1,1 @@
-"""Normalizing flows (Rezende & Mohamed 2015): planar and radial maps, chains of them, test energies."""
+"""Normalizing flows (Rezende & Mohamed 2015): planar and radial maps, chains of them."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dfp.core.noise import generator
-from dfp.flows.energies import ENERGIES, HALF, inside, log_normaliser, walls
+from experiments.flows.energies import ENERGIES, HALF, inside, log_normaliser, walls
 
 #: on [−4, 4]², found apart from this code
 LOG_Z = {"U1": 1.8775, "U2": 2.0821, "U3": 2.6417, "U4": 2.6846}
