@@ -34,7 +34,8 @@ $(STAMP): pyproject.toml $(if $(LOCKED),$(LOCK) $(if $(wildcard $(VENV)/.locked)
 force:
 
 lock: $(STAMP) ## requirements.lock from the versions in .venv: after `make test` has passed with them
-	@{ echo '# Tested versions of all that dfp[dev] installs: `make env LOCKED=1` keeps to them (pip install -c).'; \
+	@{ echo '# Tested versions of what dfp[dev] installs: `make env LOCKED=1` keeps to them (pip install -c).'; \
+	  echo '# Not of nvidia-*, cuda-* and triton: those that a torch for CUDA brings are as it asks for them.'; \
 	  echo '# Remade by `make lock`, after `make test` has passed in an environment without it. Do not edit.'; \
 	  $(BIN)/python -c 'import sys; print("# python %d.%d.%d" % sys.version_info[:3])'; \
 	  $(BIN)/python -m pip --disable-pip-version-check freeze --exclude-editable | sed -E 's/\+[A-Za-z0-9.]+$$//'; } >$(LOCK).part
@@ -49,12 +50,13 @@ smoke: $(STAMP) ## the same at the smallest scale, a few minutes
 ablations: $(STAMP) ## the experiments that are no part of `all`
 	$(SNAKEMAKE) ablations $(ARGS)
 
-report: $(STAMP) ## report.html, self-contained, of what is there: the newest scale, or ARGS="--config scale=paper"
+report: $(STAMP) ## report.html, self-contained, of what is there: the newest scale (with `overrides=`, of those), or ARGS="--config scale=paper"
 	@args='$(ARGS)'; \
 	if [[ "$$args" != *scale=* ]]; then \
-	  made=$$(ls -t results/{default,smoke,paper}/claims.csv 2>/dev/null | head -n 1); \
-	  [ -n "$$made" ] || { echo "make: found no results/<scale>/claims.csv, expected one (make all or make smoke makes it)" >&2; exit 2; }; \
-	  scale="--config scale=$$(basename "$$(dirname "$$made")")"; \
+	  [[ "$$args" =~ overrides=([^[:space:]]+) ]] && { file="$${BASH_REMATCH[1]##*/}"; of="-$${file%.*}"; }; \
+	  made=$$(ls -t results/{default,smoke,paper}"$$of"/claims.csv 2>/dev/null | head -n 1); \
+	  [ -n "$$made" ] || { echo "make: found no results/<scale>$$of/claims.csv, expected one (make all or make smoke makes it)" >&2; exit 2; }; \
+	  made=$$(basename "$$(dirname "$$made")"); scale="--config scale=$${made%"$$of"}"; \
 	  if [[ "$$args" == *--config* ]]; then args="$${args/--config/$$scale}"; else args="$$scale $$args"; fi; \
 	fi; \
 	$(SNAKEMAKE) all --report report.html --report-metadata workflow/report.yaml $$args

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -158,6 +159,31 @@ def test_make_env_keeps_to_the_lock_when_asked(tmp_path: Path) -> None:
     assert "pip install" not in told() and f"-c {LOCK.name}" in told("LOCKED=1")
     (tmp_path / ".locked").touch()
     assert "pip install" not in told("LOCKED=1")
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+def test_make_report_takes_the_newest_scale_of_the_same_overrides(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv" / ".installed").touch()
+    for age, place in enumerate(("paper-other", "default", "smoke-mine", "paper", "default-mine")):
+        table = tmp_path / "results" / place / "claims.csv"
+        table.parent.mkdir(parents=True)
+        table.touch()
+        os.utime(table, (10_000 - age, 10_000 - age))
+
+    def asked(arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["make", "-s", "report", "VENV=venv", "SNAKEMAKE=echo", f"ARGS={arguments}"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert asked("").stdout.endswith(" --config scale=default\n")
+    assert "--config scale=smoke overrides=of/mine.yaml" in asked("--config overrides=of/mine.yaml").stdout
+    assert (
+        "--config scale=paper overrides=mine.yaml" in asked("--config scale=paper overrides=mine.yaml").stdout
+    )
+    none = asked("--config overrides=no.yaml")
+    assert none.returncode == 2 and "found no results/<scale>-no/claims.csv" in none.stderr
 
 
 WITHOUT = """

@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -23,9 +25,11 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="jo
 
 @pytest.fixture(scope="module")
 def warm() -> Iterator[dict[str, str]]:
-    """The environment of jobs beside a warm process."""
+    """The environment of jobs beside a warm process that ignores interrupts, as a script's `snakemake &`."""
     before = os.environ.pop(job.WARM, None)
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
     made = job.start()
+    signal.signal(signal.SIGINT, heard)
     assert made is not None and made.stdin is not None
     yield dict(os.environ) | dict.fromkeys(job.THREADS, "1")
     del os.environ[job.WARM]
@@ -33,6 +37,30 @@ def warm() -> Iterator[dict[str, str]]:
         os.environ[job.WARM] = before
     made.stdin.close()
     assert made.wait(10) == 0  # it ends with what started it
+
+
+SERVING = """
+import sys
+from dfp import job
+
+job.LOADED = ()
+{change}
+sys.exit(job.main(["--serve", sys.argv[1]]))
+"""
+
+
+@contextmanager
+def serving(folder: Path, change: str) -> Iterator[dict[str, str]]:
+    """The environment of jobs beside a warm process that has loaded nothing, with a change to it."""
+    address = folder / "warm" / "warm"
+    address.parent.mkdir()
+    command = [sys.executable, "-c", SERVING.format(change=change), str(address)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=folder) as made:
+        assert made.stdin is not None and made.stdout is not None
+        assert made.stdout.readline() == b"ready\n"
+        yield dict(os.environ) | dict.fromkeys(job.THREADS, "1") | {job.WARM: str(address)}
+        made.stdin.close()
+        assert made.wait(10) == 0
 
 
 def run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -97,6 +125,53 @@ def test_threads_of_its_own_or_nobody_there_leave_a_job_to_itself(warm: dict[str
         assert (done.returncode, done.stderr) == (2, "dfp check: missing.yaml: no such file\n")
 
 
+def doing(folder: Path, code: str) -> str:
+    """The configuration of a study whose file does this when it is loaded, by `check` too."""
+    place = folder / "experiments" / "doing"
+    place.mkdir(parents=True)
+    (place / "config.yaml").write_text("question: What does it do?\nkind: study\nfigures: []\n")
+    (place / "study.py").write_text(code)
+    return str(place / "config.yaml")
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "told"), [("", 0, ""), ("3", 3, ""), ("'no such cell'", 1, "no such cell\n")]
+)
+def test_a_forked_job_that_exits_ends_as_python_does(
+    warm: dict[str, str], tmp_path: Path, said: str, status: int, told: str
+) -> None:
+    done = run(warm, "check", doing(tmp_path, f"import sys\nsys.exit({said})\n"))
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", told)
+
+
+def test_a_library_that_cannot_be_loaded_or_prints_keeps_no_job_from_running(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("print('ready for what')\nraise RuntimeError('broken')\n")
+    with serving(tmp_path, "job.LOADED = ('broken',)") as environment:
+        done = run(environment, "check", str(CONFIG))
+        assert done.returncode == 0 and len(done.stdout.splitlines()) == 1, done.stdout
+
+
+def test_a_process_that_cannot_fork_leaves_jobs_to_themselves(tmp_path: Path) -> None:
+    refusing = "import os\ndef refused():\n    raise BlockingIOError(11, 'try again')\nos.fork = refused"
+    with serving(tmp_path, refusing) as environment:
+        for _ in range(2):  # and lives on
+            done = run(environment, "check", "missing.yaml")
+            assert (done.returncode, done.stderr) == (2, "dfp check: missing.yaml: no such file\n")
+
+
+def test_a_folder_too_deep_for_a_socket_is_told_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    deep = tmp_path / ("deep" * 30)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    before = os.environ.get(job.WARM)
+    assert job.start() is None and os.environ.get(job.WARM) == before
+    (line,) = capfd.readouterr().err.splitlines()
+    assert f"{deep}" in line and "path too long" in line and "loads its libraries itself" in line
+    assert not list(deep.iterdir())
+
+
 def endless(environment: dict[str, str], folder: Path) -> subprocess.Popen[bytes]:
     """A training of an hour, begun; it says what it says into ``log.txt``."""
     (folder / "long.yaml").write_text("bias: {steps_scale: 100000}\n")
@@ -135,3 +210,18 @@ def test_a_fork_that_dies_fails_its_job(warm: dict[str, str], tmp_path: Path) ->
     os.kill(fork, signal.SIGKILL)
     assert asking.wait(10) == 1
     assert "the process that ran this job was killed" in log.read_text()
+
+
+def test_a_fork_that_hears_no_interrupt_is_killed_after_its_job(tmp_path: Path) -> None:
+    """As one would in a long call of a library."""
+    deaf = "import signal, time\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nprint('deaf', flush=True)\n"
+    log, asked = tmp_path / "log.txt", doing(tmp_path, deaf + "time.sleep(120)\n")
+    with serving(tmp_path, "job.PATIENCE = 0.2") as environment:
+        command = [sys.executable, "-m", "dfp.job", "check", asked]
+        with log.open("w") as file:
+            asking = subprocess.Popen(command, env=environment, stdout=file, stderr=file)
+        assert eventually(lambda: log.read_text() == "deaf\n")
+        assert len(beside(log)) == 2
+        asking.kill()
+        asking.wait(10)
+        assert eventually(lambda: not beside(log))

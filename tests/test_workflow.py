@@ -167,7 +167,9 @@ def test_everything_is_planned(copy: Path, recordings: Path, scale: str) -> None
     assert len(wanted) >= 4
     trainings = sum(len(exp.jobs()) for exp in wanted if exp.kind not in ("study", "tables"))
     assert found["train"] == found["evaluate"] == trainings > 0
-    assert found.get("study", 0) == sum(exp.kind == "study" for exp in wanted)
+    measured = [exp.document.alone for exp in wanted if exp.kind == "study"]
+    assert found.get("study", 0) == measured.count(False) > 0
+    assert found.get("measure_alone", 0) == measured.count(True) > 0
     assert found.get("collect", 0) == sum(exp.kind == "tables" for exp in wanted)
     assert found["claims"] == 1
     assert {f"plot_{exp.name}" for exp in wanted} == {rule for rule in found if rule.startswith("plot_")}
@@ -179,7 +181,7 @@ def test_an_experiment_is_a_target(copy: Path) -> None:
     assert found["train"] == len(known["uncertainty"].jobs())
     assert [rule for rule in found if rule.startswith("plot_")] == ["plot_uncertainty"]
     assert planned(snakemake(copy, "-n", "-j4", "wall_clock")) == {
-        "study": 1,
+        "measure_alone": 1,
         "plot_wall_clock": 1,
         "wall_clock": 1,
     }
@@ -208,6 +210,50 @@ def test_tables_outside_of_all_are_judged_where_they_are(copy: Path) -> None:
     done = snakemake(copy, "-n", "-j4", "all", "--config", "scale=smoke")
     shutil.rmtree(folder)
     assert planned(done)["claims"] == 1 and "plot_peer_connectivity" not in planned(done)
+
+
+def jobs(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """What a dry run says of the last job of each rule."""
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = re.split(r"^(?:local)?rule (\w+):$", done.stdout + done.stderr, flags=re.MULTILINE)
+    return dict(zip(said[1::2], said[2::2], strict=True))
+
+
+def test_what_is_measured_against_the_clock_has_the_machine_and_a_process_to_itself(copy: Path) -> None:
+    ordinary = ("--default-resources", "slurm_extra='--qos=mine'")
+    told = jobs(snakemake(copy, "-n", "-p", "--cores", "4", "wall_clock", "ledger", *ordinary))
+    alone, together = told["measure_alone"], told["study"]
+    assert "DFP_WARM= " in alone and "--exclusive" in alone and "threads: 4" in alone
+    assert "dfp.job" in together and "DFP_WARM" not in together and "threads: " not in together
+    assert "--qos=mine" in together  # what a user's profile asks of Slurm
+
+
+def test_a_training_without_a_time_does_not_keep_the_others_from_being_ordered(copy: Path) -> None:
+    table = copy / "results" / "reference" / "default" / "uncertainty" / "table.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("run,metric,value\nlogistic_flow,train_seconds,\nlogistic_flow,train_seconds,1000\n")
+    told = jobs(
+        snakemake(copy, "-n", "-j4", "results/default/uncertainty/runs/logistic_flow/panel/checkpoint.pt")
+    )
+    shutil.rmtree(copy / "results" / "reference")
+    assert "priority: 1000" in told["train"]
+
+
+def test_a_missing_catalogue_of_claims_is_one_sentence(copy: Path) -> None:
+    catalogue = copy / "experiments" / "claims.yaml"
+    catalogue.rename(copy / "away.yaml")
+    done = snakemake(copy, "-n", "-j4", "all", "--config", "scale=smoke")
+    # no experiment that judges a claim, no catalogue: that is no mistake
+    judging = list((copy / "experiments").glob("*/claims.py"))
+    for path in judging:
+        path.rename(path.with_suffix(".away"))
+    without = snakemake(copy, "-n", "-j4", "all", "--config", "scale=smoke")
+    for path in judging:
+        path.with_suffix(".away").rename(path)
+    (copy / "away.yaml").rename(catalogue)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "configuration: experiments/claims.yaml: no such file" in done.stderr
+    assert planned(without)["claims"] == 1
 
 
 def test_without_recordings_all_skips_and_the_target_refuses(copy: Path) -> None:
@@ -348,7 +394,7 @@ def test_from_nothing_to_claims(copy: Path, recordings: Path) -> None:
     before = style.read_text()
     style.write_text(before + "\nADDED = 1\n")
     redrawn = again()
-    assert not {"train", "evaluate", "simulate", "aggregate", "study"} & set(redrawn)
+    assert not {"train", "evaluate", "simulate", "aggregate", "study", "measure_alone"} & set(redrawn)
     assert [rule for rule in redrawn if rule.startswith("plot_")]
     style.write_text(before)
     loop = source / "training" / "loop.py"

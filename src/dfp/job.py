@@ -29,6 +29,10 @@ from pathlib import Path
 
 #: where a job finds the process that has loaded everything
 WARM = "DFP_WARM"
+#: seconds that a fork whose job is gone has to end by itself
+PATIENCE = 30.0
+#: what the warm process says where it cannot fork
+ALONE = b"alone"
 #: what sets a process's threads when its libraries are loaded, and cannot be changed for a fork
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 #: what stages load, now or later; the packages that come with extras may be missing
@@ -62,11 +66,12 @@ def start() -> subprocess.Popen[bytes] | None:
     """Start a warm process and point jobs to it; it ends with the process that started it.
 
     Returns it (it lives as long as its ``stdin`` stays open), or None where it cannot be had, which costs
-    time only.
+    time only and is told in a sentence.
     """
     if not sys.platform.startswith("linux"):  # elsewhere a process with libraries loaded may not be forked
         return None
-    address = Path(tempfile.mkdtemp(prefix="dfp-")) / "warm"
+    folder = Path(tempfile.mkdtemp(prefix="dfp-"))
+    address = folder / "warm"
     made = subprocess.Popen(
         [sys.executable, "-m", "dfp.job", "--serve", str(address)],
         stdin=subprocess.PIPE,
@@ -75,10 +80,18 @@ def start() -> subprocess.Popen[bytes] | None:
         start_new_session=True,  # Ctrl-C is for the jobs, whose end it sees
     )
     assert made.stdout is not None
-    if made.stdout.readline() != b"ready\n":
-        return None
-    os.environ[WARM] = str(address)
-    return made
+    told = made.stdout.readline().decode(errors="replace").strip()
+    if told == "ready":
+        os.environ[WARM] = str(address)
+        return made
+    made.kill()
+    made.communicate()
+    shutil.rmtree(folder, ignore_errors=True)
+    print(
+        f"dfp: no process that jobs fork from ({told or 'it ended'}): each loads its libraries itself",
+        file=sys.stderr,
+    )
+    return None
 
 
 def _run(given: list[str]) -> int:
@@ -107,7 +120,7 @@ def _ask(address: str, given: list[str]) -> int | None:
     """Have a fork of the warm process run a command with this one's files, folder and environment.
 
     Returns:
-        Its exit status, or None where nobody answers.
+        Its exit status, or None where nobody answers or can fork.
     """
     with socket.socket(socket.AF_UNIX) as line:
         try:
@@ -117,11 +130,14 @@ def _ask(address: str, given: list[str]) -> int | None:
             line.sendall(json.dumps(request).encode() + b"\n")
         except OSError:
             return None
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the fork sees our end, and tells of it
-        try:
-            answer = line.makefile("rb").read()
-        except OSError:
-            answer = b""
+        before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # the fork sees our end, and tells of it
+        answer = b""
+        with suppress(OSError):
+            while part := line.recv(16):  # to the end of the fork
+                answer += part
+    if answer == ALONE:
+        signal.signal(signal.SIGINT, before)
+        return None
     if not answer:
         print("dfp: the process that ran this job was killed", file=sys.stderr)
     return int(answer or 1)
@@ -129,28 +145,43 @@ def _ask(address: str, given: list[str]) -> int | None:
 
 def _serve(address: Path) -> int:
     """Load everything, then fork for each job that asks, until the process that started this one is gone."""
+    answers = os.dup(1)  # to the process that started this one
+    os.dup2(2, 1)  # what a library prints when it is loaded is no answer
+    listening = socket.socket(socket.AF_UNIX)
+    try:
+        listening.bind(str(address))
+        listening.listen(128)
+    except OSError as error:
+        os.write(answers, f"{address}: {error.strerror or error}\n".encode())
+        return 1
     for name in LOADED:
-        with suppress(ImportError):
+        with suppress(Exception):  # the job that needs it tells of it
             importlib.import_module(name)
-    with suppress(ImportError):  # what numba loads when the first compiled function is called
+    with suppress(Exception):  # what numba loads when the first compiled function is called
         registry = importlib.import_module("numba.core.registry")
         registry.cpu_target.target_context.refresh()
+    sys.stdout.flush()
     gc.collect()
     gc.freeze()  # what is loaded stays shared with the forks
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks answer their jobs themselves
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(address))
-        listening.listen(128)
-        print("ready", flush=True)
-        while True:
-            ready, _, _ = select.select([listening, sys.stdin], [], [])
-            if sys.stdin in ready:
-                break
-            line, _ = listening.accept()
-            if os.fork() == 0:
+    os.write(answers, b"ready\n")
+    os.close(answers)
+    while True:
+        ready, _, _ = select.select([listening, sys.stdin], [], [])
+        if sys.stdin in ready:
+            break
+        line, _ = listening.accept()
+        try:
+            fork = os.fork()
+        except OSError:  # no memory or no process left for now
+            with suppress(OSError):
+                line.sendall(ALONE)
+        else:
+            if fork == 0:
                 listening.close()
                 return _answer(line)
-            line.close()
+        line.close()
+    listening.close()
     shutil.rmtree(address.parent, ignore_errors=True)
     return 0
 
@@ -158,6 +189,8 @@ def _serve(address: Path) -> int:
 def _answer(line: socket.socket) -> int:
     """In the fork: become the job at the other end of ``line``, run it, and send its exit status."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # a script's `snakemake &` hands down that interrupts are ignored, which is how _watch ends this process
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     _, files, _, _ = socket.recv_fds(line, 1, 3)
     for number, file in enumerate(files):
         os.dup2(file, number)
@@ -173,8 +206,11 @@ def _answer(line: socket.socket) -> int:
     status = 1
     try:
         status = _run(request["arguments"])
-    except SystemExit as stop:
-        status = stop.code if isinstance(stop.code, int) else 1
+    except SystemExit as stop:  # as Python itself ends on it
+        if stop.code is None or isinstance(stop.code, int):
+            status = stop.code or 0
+        else:
+            print(stop.code, file=sys.stderr)
     except BaseException:
         traceback.print_exc()
     sys.stdout.flush()
@@ -186,11 +222,13 @@ def _answer(line: socket.socket) -> int:
 
 
 def _watch(line: socket.socket, done: threading.Event) -> None:
-    """Interrupt this process once the job that it runs for is gone."""
+    """Interrupt this process once the job that it runs for is gone, and kill it if it does not notice."""
     with suppress(OSError):
         line.recv(1)
     if not done.is_set():
         os.kill(os.getpid(), signal.SIGINT)
+        if not done.wait(PATIENCE):
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

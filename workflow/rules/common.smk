@@ -11,6 +11,7 @@ from pathlib import Path
 from dfp.config import list_experiments, load_experiment
 from dfp.core.errors import UserError, suggest
 from dfp.job import start
+from dfp.results.catalogue import FILE, read_catalogue
 from dfp.stages.provenance import code_hash
 from dfp.stages.settings import read_settings
 from dfp.stages.study import make_study
@@ -29,6 +30,10 @@ try:
     for exp in EXPERIMENTS.values():
         if exp.kind == "study" and workflow.is_main_process:
             make_study(exp)  # refuses what it does not understand before anything is run
+    CATALOGUE = CONFIGS / FILE
+    # without one there is nothing to judge, unless an experiment judges claims
+    if CATALOGUE.exists() or any((CONFIGS / name / "claims.py").exists() for name in EXPERIMENTS):
+        read_catalogue(CONFIGS)
 except UserError as error:
     print(f"configuration: {error}", file=sys.stderr)
     sys.exit(2)
@@ -124,6 +129,11 @@ def of_kind(*kinds):
     return [name for name, exp in EXPERIMENTS.items() if exp.kind in kinds]
 
 
+def studies(alone):
+    """Those that are measured with the machine to themselves, or the others."""
+    return [name for name in of_kind("study") if EXPERIMENTS[name].document.alone == alone]
+
+
 HELD = []  # what has to live as long as Snakemake does
 
 
@@ -143,7 +153,8 @@ def seconds_of(name):
         took = {}
         with path.open(newline="") as file:
             for row in csv.DictReader(file):
-                if row["metric"] == "train_seconds" and row["run"] in found:
+                # a training that failed has none
+                if row["metric"] == "train_seconds" and row["run"] in found and row["value"]:
                     took.setdefault(row["run"], []).append(float(row["value"]))
         found |= took
     return {run: sum(values) / len(values) for run, values in found.items()}
@@ -155,12 +166,6 @@ def urgency(name, run):
     exp = EXPERIMENTS[name]
     after = [urgency(name, other) for other in exp.runs if exp.warm_start(other) == run]
     return seconds_of(name)[run] + max(after, default=0)
-
-
-def study_urgency(wildcards):
-    """A study is one long job; one that is alone on the machine waits for the end, when it holds nobody up."""
-    exp = EXPERIMENTS[wildcards.experiment]
-    return 0 if exp.document.alone else 60 * exp.minutes
 
 
 def data_urgency(wildcards):
@@ -175,7 +180,7 @@ def estimate(jobs):
     """One sentence: the time that the trainings and measurements among ``jobs`` were estimated at."""
     waiting = {}
     for job in jobs:
-        if job.rule.name in ("train", "study", "collect"):
+        if job.rule.name in ("train", "study", "measure_alone", "collect"):
             waiting[job.wildcards.experiment] = waiting.get(job.wildcards.experiment, 0) + 1
     # a study or a table of tables is one job, whatever it trains
     whole = {

@@ -119,7 +119,6 @@ rule peers:
         " --dataset {wildcards.dataset} --data {input.data} {params.settings} --out {output} > {log.text} 2>&1"
 
 
-# what is measured against the clock has the machine to itself: such a job takes every core that there is
 rule study:
     output:
         f"{RESULTS}/{{experiment}}/table.csv",
@@ -127,18 +126,42 @@ rule study:
         text=f"{RESULTS}/logs/study/{{experiment}}.log",
         usage=f"{RESULTS}/benchmarks/study/{{experiment}}.tsv",
     wildcard_constraints:
-        experiment=pattern(of_kind("study")),
-    priority: study_urgency
-    threads: lambda w: (workflow.cores or 1) if EXPERIMENTS[w.experiment].document.alone else 1
+        experiment=pattern(studies(alone=False)),
+    priority: lambda w: 60 * EXPERIMENTS[w.experiment].minutes  # one long job
+    threads: 1
     resources:
         mem_mb=4000,
         runtime=240,
         gpu=GPU,
-        # on Slurm: a node that nobody else uses
-        slurm_extra=lambda w: "'--exclusive'" if EXPERIMENTS[w.experiment].document.alone else "",
     params:
         code=lambda w: code_hash("dfp.stages.study", *parts(w.experiment, "study.py")),
         spec=lambda w: EXPERIMENTS[w.experiment].study_fingerprint(),
     shell:
         "{JOB} --usage {log.usage} study --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
+        " --out {output} --device {SETTINGS.device} > {log.text} 2>&1"
+
+
+# a study that is measured against the clock: it takes every core that there is, is no fork of another process even
+# where that is one core, and waits for the end, when it holds nobody up
+rule measure_alone:
+    output:
+        f"{RESULTS}/{{experiment}}/table.csv",
+    log:
+        text=f"{RESULTS}/logs/study/{{experiment}}.log",
+        usage=f"{RESULTS}/benchmarks/study/{{experiment}}.tsv",
+    wildcard_constraints:
+        experiment=pattern(studies(alone=True)),
+    priority: 0
+    threads: lambda w: workflow.cores or 1
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=GPU,
+        # on Slurm: a node that nobody else uses; in place of the `slurm_extra` of a profile
+        slurm_extra="'--exclusive'",
+    params:
+        code=lambda w: code_hash("dfp.stages.study", *parts(w.experiment, "study.py")),
+        spec=lambda w: EXPERIMENTS[w.experiment].study_fingerprint(),
+    shell:
+        "DFP_WARM= {JOB} --usage {log.usage} study --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
         " --out {output} --device {SETTINGS.device} > {log.text} 2>&1"

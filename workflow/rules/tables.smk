@@ -107,7 +107,7 @@ rule claims:
             *[path for name in EXPERIMENTS for path in parts(name, "claims.py")],
             docstrings=True,
         ),
-        catalogue=hashlib.sha256((ROOT / "experiments" / "claims.yaml").read_bytes()).hexdigest()[:16],
+        catalogue=hashlib.sha256(CATALOGUE.read_bytes()).hexdigest()[:16] if CATALOGUE.exists() else "",
         others=other_tables(),
     shell:
         "{JOB} --usage {log.usage} claims --results {RESULTS} --experiments {CONFIGS} --out {output[0]} > {log.text} 2>&1"
