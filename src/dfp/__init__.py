@@ -28,6 +28,7 @@ _HOMES = {
     "OwnHistory": "dfp.distributions.terms",
     "check_term": "dfp.distributions.terms",
     "fit": "dfp.fitting.fit",
+    "Fitted": "dfp.fitting.fitted",
     "load": "dfp.fitting.fitted",
     "infer": "dfp.fitting.infer",
     "Result": "dfp.fitting.result",
@@ -87,6 +88,7 @@ if TYPE_CHECKING:  # the same for editors and type checkers, which do not run co
     from dfp.distributions.terms import OwnHistory as OwnHistory
     from dfp.distributions.terms import check_term as check_term
     from dfp.fitting.fit import fit as fit
+    from dfp.fitting.fitted import Fitted as Fitted
     from dfp.fitting.fitted import load as load
     from dfp.fitting.infer import infer as infer
     from dfp.fitting.result import Result as Result

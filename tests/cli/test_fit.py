@@ -31,14 +31,14 @@ def recording(folder: Path, cells: int = 2, frames: int = 300, rate: float = 30.
     """A CSV file of simulated dF/F (0.3 a spike, drifting baseline) and its true spikes ``(T, N)``."""
     network = sparse_random(
         generator=np.random.default_rng(1),
-        frame_rate=rate,
+        bin_rate=rate,
         cells=cells,
         density=0.5,
         rate_hz=2,
         history=[-2.0],
     )
     data = simulate(
-        network, [1], frame_rate=rate, bins=frames, trials=1, test_trials=0, rise=0.05, decay=0.4,
+        network, [1], bin_rate=rate, bins=frames, trials=1, test_trials=0, rise=0.05, decay=0.4,
         amplitude=0.3, baseline=0.1, noise=0.1, kernel_bins=0,
     )  # fmt: skip
     assert data.z is not None

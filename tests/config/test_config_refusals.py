@@ -12,8 +12,9 @@ import yaml
 from documents import BASE, CONFIGS, changed, load, refusal, write
 
 from dfp.config import load_experiment
-from dfp.config.schema import SCALES, RecordingsSpec, SimulationSpec
+from dfp.config.schema import SCALES, ModelSpec, RecordingsSpec, SimulationSpec
 from dfp.core.errors import UserError
+from dfp.models.calcium import CalciumParameters
 from dfp.stages.study import make_study
 
 
@@ -358,3 +359,12 @@ def test_a_start_that_the_user_left_out_is_no_unknown_run(
         f"runs.late.warm_start: found the run '10', which {key} leaves out, expected one that is kept" in told
     )
     assert "did you mean" not in told
+
+
+def test_constants_that_may_be_told_are_those_that_a_kind_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a kind with a decay and a baseline, only the decay can be told by a factor."""
+    monkeypatch.setattr(CalciumParameters, "constants", ("decay", "baseline"))
+    with pytest.raises(
+        UserError, match=r"told: found 'noise', which .* does not have, expected some of decay$"
+    ):
+        ModelSpec(told={"noise": 2.0})

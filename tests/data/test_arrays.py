@@ -70,6 +70,93 @@ def test_a_time_column_gives_the_frame_rate_as_in_a_file() -> None:
         array_traces(frame, 30)
 
 
+def test_a_row_of_time_is_no_cell() -> None:
+    rows = pd.DataFrame(np.vstack([np.arange(40) / 20, X.T]), index=["time", *NAMES])
+    for frame in (rows, rows.rename_axis("roi")):
+        traces = array_traces(frame, orientation="cells_first")
+        assert traces.names == NAMES and traces.frame_rate == pytest.approx(20)
+        assert np.array_equal(traces.x, X.astype(np.float32))
+
+
+def test_a_table_without_an_index_is_read_by_its_columns() -> None:
+    """A polars DataFrame has names of columns, as text, and no index."""
+
+    class Columns(SimpleNamespace):
+        def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+            return np.column_stack([np.arange(40) / 20, X])
+
+    traces = array_traces(Columns(columns=["time", *NAMES]))
+    assert traces.names == NAMES and traces.frame_rate == pytest.approx(20)
+    assert np.array_equal(traces.x, X.astype(np.float32))
+
+
+SECONDS = np.arange(40) / 10
+DATES = pd.date_range("2024-05-01", periods=40, freq="100ms")
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        pd.DataFrame(X, index=pd.Index(SECONDS, name="time")),
+        pd.DataFrame(X, index=pd.Index(1000 * SECONDS, name="Time_ms")),
+        pd.DataFrame(X, index=DATES),
+        pd.DataFrame(X, index=DATES.tz_localize("Europe/Berlin")),
+        pd.DataFrame(X, index=DATES - DATES[0]),
+        pd.DataFrame(X.T, columns=pd.Index(SECONDS, name="time")),
+        pd.Series(X[:, 0], index=pd.Index(SECONDS, name="t")),
+        labelled(X, ("time", "cell"), time=SECONDS),
+        labelled(X.T, ("cell", "time"), time=DATES.values, cell=NAMES),
+    ],
+)
+def test_an_axis_of_times_gives_the_frame_rate_and_must_not_contradict_it(x: Any) -> None:
+    traces = array_traces(x)
+    assert traces.frame_rate == pytest.approx(10) and traces.rate_from != "given"
+    assert traces.times == pytest.approx(SECONDS)
+    assert array_traces(x, 10).rate_from == "given"
+    with pytest.raises(UserError, match="x: holds a frame rate of 10 Hz, but frame_rate is given as 30 Hz"):
+        array_traces(x, 30)
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        pd.DataFrame(X, index=pd.Index(SECONDS, name="depth")),
+        pd.DataFrame(X, index=pd.Index(SECONDS)),
+        pd.DataFrame(X, index=pd.Index(np.arange(40), name="time")),
+        pd.DataFrame(X, index=pd.Index(np.arange(40.0), name="time")),
+        pd.DataFrame(X, index=pd.Index(np.tile(SECONDS[:20], 2), name="time")),
+        labelled(X, ("frame", "cell"), frame=np.arange(40)),
+    ],
+)
+def test_an_axis_that_only_counts_or_is_none_of_time_tells_no_rate(x: Any) -> None:
+    assert array_traces(x, 30).frame_rate == 30
+    with pytest.raises(UserError, match="x: does not tell its frame rate"):
+        array_traces(x)
+
+
+def test_units_of_an_axis_are_heeded_and_gaps_refused() -> None:
+    in_ms = labelled(X, ("time", "cell"), time=1000 * SECONDS)
+    in_ms.coords["time"].attrs = {"units": "ms"}
+    assert array_traces(in_ms).frame_rate == pytest.approx(10)
+    in_ms.coords["time"].attrs = {"units": "fortnights"}
+    assert array_traces(in_ms, 30).frame_rate == 30
+    holed = pd.DataFrame(X, index=pd.Index(np.delete(np.arange(45) / 10, range(20, 25)), name="time"))
+    with pytest.raises(UserError, match=r"x: the axis 'time' steps by 0.6 s at row 20 and by 0.11\d+ s"):
+        array_traces(holed, 10)
+
+
+def test_masked_values_are_missing_frames() -> None:
+    for values in (X, (1000 * X).astype(int)):
+        spoiled = values.copy()
+        spoiled[3, 1] = 999
+        masked = np.ma.masked_array(spoiled, mask=spoiled == 999)
+        with pytest.raises(UserError, match=r"x: 1 NaN values in 1 of 3 cells, first at frame 3 of cell1"):
+            array_traces(masked, 30)
+        found = array_traces(masked, 30, allow_nan=True).x
+        assert np.isnan(found[3, 1]) and np.isnan(found).sum() == 1
+        assert np.array_equal(array_traces(np.ma.masked_array(values), 30).x, values.astype(np.float32))
+
+
 def test_missing_frames_are_allowed_where_it_is_said() -> None:
     holed = X.copy()
     holed[3, 1] = np.nan

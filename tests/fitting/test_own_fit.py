@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,11 @@ import yaml
 import dfp
 from dfp.cli import main
 from dfp.core.errors import UserError
+from dfp.core.files import read_json
 from dfp.data import own
+from dfp.data.arrays import array_traces
+from dfp.fitting.infer import unlike
+from dfp.fitting.tables import cells_table
 
 BRIEF: dict[str, Any] = {
     "cells": {
@@ -84,6 +90,102 @@ def test_the_result_says_what_it_holds_and_infers_alike_from_memory_and_from_dis
         assert weights.dtype == before[name].dtype and torch.equal(weights, before[name])
 
 
+@pytest.mark.parametrize("connections", [False, True])
+def test_a_result_saved_over_a_command_is_not_taken_for_its_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], connections: bool
+) -> None:
+    recording().to_csv(tmp_path / "mine.csv", index=False)
+    (tmp_path / "brief.yaml").write_text(yaml.safe_dump(BRIEF))
+    asked = ["fit", "--decay", "0.4", "--frame-rate", "30", "--traces", str(tmp_path / "mine.csv")]
+    asked += ["--settings", str(tmp_path / "brief.yaml"), "--out", str(tmp_path / "mine")]
+    asked += ["--connections"] * connections
+    assert main(asked) == 0
+    tables = [path for path in (tmp_path / "mine").rglob("*.csv") if path.name != "history.csv"]
+    written = {path: path.read_bytes() for path in tables}
+    fitted(recording()[::-1].reset_index(drop=True), connections=connections).save(tmp_path / "mine")
+    assert not [*(tmp_path / "mine").rglob("*.json"), *(tmp_path / "mine").rglob("history.csv")]
+    assert all(path.read_bytes() != content for path, content in written.items())
+    capsys.readouterr()
+    assert main(asked) == 0 and "trained already" not in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tables} == written
+
+
+def test_renamed_cells_are_another_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "brief.yaml").write_text(yaml.safe_dump(BRIEF))
+    asked = ["fit", "--decay", "0.4", "--frame-rate", "30", "--traces", str(tmp_path / "mine.csv")]
+    asked += ["--settings", str(tmp_path / "brief.yaml"), "--out", str(tmp_path / "mine")]
+    for names in (["a", "b"], ["c", "d"]):
+        recording().set_axis(names, axis=1).to_csv(tmp_path / "mine.csv", index=False)
+        assert main(asked) == 0
+        assert dfp.load(tmp_path / "mine" / "checkpoint.pt").facts.cells == tuple(names)
+    assert "trained already" not in capsys.readouterr().err
+
+
+def test_a_posterior_is_used_on_the_device_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy is moved; with `auto` it stays where it is."""
+    import dfp.fitting.infer as module
+
+    x = recording()
+    used: list[dfp.Fitted] = []
+    here = fitted(x).fitted("cpu")
+
+    def keep(fitted: dfp.Fitted, traces: Any) -> None:
+        used.append(fitted)
+
+    monkeypatch.setattr(module, "spikes_table", keep)
+    monkeypatch.setattr(module, "choose_device", torch.device)
+    for name in ("meta", "cpu"):
+        dfp.infer(here, x, 30, device=name)
+    monkeypatch.setattr(module, "choose_device", lambda name: torch.device("meta"))
+    dfp.infer(here, x, 30)
+    places = [[p.device.type for p in (*f.model.parameters(), *f.posterior.parameters())] for f in used]
+    assert [set(each) for each in places] == [{"meta"}, {"cpu"}, {"cpu"}]
+    assert here.model.value("bias").device.type == "cpu"
+
+
+def test_a_model_without_amplitude_baseline_and_noise_has_a_table_and_no_warning() -> None:
+    """What the record lists is what is told."""
+    result = fitted(recording())
+    plain = result.fitted("cpu")
+
+    class Bare(SimpleNamespace):
+        constants = ("decay", "gain")
+
+    now = Bare(decay=np.array([0.4, 0.4]), gain=np.array([1.0, 2.0]), history=np.zeros((2, 1)))
+    bare = SimpleNamespace(model=SimpleNamespace(parameters_now=lambda: now))
+    traces = array_traces(recording(), 30)
+    table = cells_table(bare, traces, result.spikes)  # type: ignore[arg-type]
+    assert list(table) == ["cell", "rate_hz", "decay_s", "gain", "history_1"]
+    assert unlike(bare, traces) == []  # type: ignore[arg-type]
+    measured = ["amplitude", "baseline", "noise", "rise_s", "decay_s"]
+    assert list(cells_table(plain, traces, result.spikes))[2:7] == measured
+
+
+def test_a_run_in_wandb_is_named_only_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An evaluation adds to the run that is named, and would open one of nothing."""
+    recording(1).to_csv(tmp_path / "mine.csv", index=False)
+    (tmp_path / "brief.yaml").write_text(yaml.safe_dump(BRIEF))
+    run = SimpleNamespace(log=lambda *_, **__: None, summary={}, finish=lambda: None)
+    opened: list[str] = []
+
+    def init(**options: Any) -> SimpleNamespace:
+        opened.append(options["id"])
+        return run
+
+    fake = SimpleNamespace(Settings=dict, Image=str, Table=dict, init=init)
+    asked = ["fit", "--decay", "0.4", "--frame-rate", "30", "--traces", str(tmp_path / "mine.csv")]
+    asked += ["--settings", str(tmp_path / "brief.yaml")]
+    for mode, wandb in (("disabled", fake), ("offline", None), ("offline", fake)):
+        monkeypatch.setitem(sys.modules, "wandb", wandb)
+        out = tmp_path / f"{mode}_{wandb is None}"
+        assert main([*asked, "--wandb", mode, "--out", str(out)]) == 0
+        assert read_json(out / "config.json").get("wandb") == (opened[-1] if opened else None)
+        shutil.rmtree(out)
+    assert len(opened) == 1
+
+
 def test_a_fit_repeats_itself_and_leaves_what_is_global_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,6 +235,7 @@ def test_the_command_reads_its_file_once(tmp_path: Path, monkeypatch: pytest.Mon
         (recording(1), {"connections": True}, "x: found one cell, expected at least two"),
         (recording()[:9], {}, "x: roi0 has 9 frames, expected at least 10"),
         (recording(), {"indicator": "GCaMP9"}, "indicator: unknown 'GCaMP9'"),
+        (recording(), {"indicator": 5}, "indicator: unknown 5; known: GCaMP6f"),
         (recording(), {"indicator": None}, "decay: found none, expected the decay"),
         (recording(), {"amplitude": -1.0}, "amplitude: found -1, expected a number above 0"),
         (recording(), {"device": "tpu"}, "device: found 'tpu', expected auto, cpu or cuda"),
@@ -162,6 +265,10 @@ def test_what_inference_refuses_and_warns_of() -> None:
         dfp.infer(result, x, 20)
     with pytest.raises(UserError, match="x: found the cells in the order roi1, roi0, expected that of"):
         dfp.infer(result, x[["roi1", "roi0"]], 30)
+    shifted = x.set_axis(["roi1", "roi2"], axis=1)
+    with pytest.raises(UserError, match="x: found the cells in the order roi1, roi2, expected that of"):
+        dfp.infer(result, shifted, 30)
+    assert set(dfp.infer(result, x.set_axis(["new", "roi1"], axis=1), 30)["cell"]) == {"new", "roi1"}
     with pytest.warns(UserWarning, match="x: roi0 has a baseline near") as found:
         dfp.infer(result, 1000 + 200 * x, 30)
     assert found[0].filename == __file__

@@ -77,13 +77,13 @@ class Fit:
             UserError: for an unknown indicator, no decay, or numbers that are no response.
         """
         known = {name.lower(): times for name, times in self.indicators.items()}
-        if indicator is not None and indicator.lower() not in known:
+        if indicator is not None and str(indicator).lower() not in known:
             raise UserError(
-                f"indicator: unknown {indicator!r}{suggest(indicator, self.indicators)}; known: "
+                f"indicator: unknown {indicator!r}{suggest(str(indicator), self.indicators)}; known: "
                 f"{', '.join(self.indicators)} (or say rise and decay in seconds)"
             )
         if indicator is not None:
-            own = known[indicator.lower()]
+            own = known[str(indicator).lower()]
             rise, decay = (own[0] if rise is None else rise), (own[1] if decay is None else decay)
         if decay is None:
             raise UserError(

@@ -7,7 +7,7 @@ from typing import Any
 
 from dfp.core.errors import UserError
 from dfp.core.parse import build
-from dfp.data.told import Told, read_told
+from dfp.data.told import CONSTANTS, Told, read_told
 from dfp.models.kinds import DEFAULT, Observation, observation
 
 SCALES = ("smoke", "default", "paper")
@@ -187,7 +187,7 @@ class ModelSpec:
             if name not in record.constants:
                 raise UserError(
                     f"told: found {name!r}, which the observation model '{self.kind}' does not have, "
-                    f"expected some of {', '.join(record.constants)}"
+                    f"expected some of {', '.join(name for name in CONSTANTS if name in record.constants)}"
                 )
 
     def observation(self) -> Observation:

@@ -48,10 +48,13 @@ def simulate(
         bin_rate: bins per second.
         bins, trials, test_trials: T, and the numbers of training and held-out trials.
         rise, decay: seconds; amplitude, baseline, noise: fluorescence; the same for all cells, but for decay
-            and noise, which may be ``(N,)``.
+            and noise, which may be ``(N,)``. By default an indicator like GCaMP6f, as in recordings; a
+            configuration's data sets have the one-cell experiments' defaults (``SimulationSpec``: no rise,
+            decay 0.15 s, noise 0.5).
         kernel_bins: cut of the calcium response, 0 for none.
         allow_supercritical: accept a network whose spectral radius is 1 or more.
-        observation: the kind of model; what it has beyond these constants, its settings or defaults tell.
+        observation: the kind of model, of ``dfp.models.kinds.observation``; what it has beyond these
+            constants, its settings or defaults tell.
 
     Raises:
         UserError: for a supercritical network, unless allowed.

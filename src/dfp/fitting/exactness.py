@@ -21,9 +21,6 @@ from dfp.models.kinds import kinds
 from dfp.references.exact.one_cell import ExactPosterior, cell_parameters, exact_neighbour_covariance
 from dfp.results.tables import Measured
 
-#: bins of the windowed spike counts whose coverage is measured: one second at the 30 Hz of the one-cell
-#: experiments
-COUNT_WINDOW = 30
 #: lags whose covariances are measured; the exact one only where the posterior's state holds the lag
 COVARIANCE_LAGS = 3
 
@@ -74,17 +71,18 @@ def exact_metrics(
             p = exact_neighbour_covariance(exact, lag)
             rows += [(n, f"covariance_lag{lag}_exact", float(p[n])) for n in range(cells)]
     if spikes is not None:
-        rows += _calibration(samples, torch.as_tensor(spikes, device=x.device))
+        rows += _calibration(samples, torch.as_tensor(spikes, device=x.device), fitted.model.bin_rate)
     if settings.two_sample:
         rows += _two_sample(exact, samples, x, settings.two_sample_samples)
     return rows, exact.marginals
 
 
-def _calibration(samples: HardSamples, truth: Tensor) -> list[Measured]:
+def _calibration(samples: HardSamples, truth: Tensor, bin_rate: float) -> list[Measured]:
     rows: list[Measured] = []
+    second = min(max(1, round(bin_rate)), truth.shape[1])
     for level in (0.5, 0.9):
         whole = count_coverage(samples.z, truth, level)
-        windowed = count_coverage(samples.z, truth, level, window=min(COUNT_WINDOW, truth.shape[1]))
+        windowed = count_coverage(samples.z, truth, level, window=second)
         for n in range(truth.shape[-1]):
             rows += [(n, f"coverage_{round(100 * level)}", float(whole[n]))]
             rows += [(n, f"coverage_{round(100 * level)}_windowed", float(windowed[n]))]

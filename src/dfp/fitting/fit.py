@@ -105,7 +105,16 @@ class Job:
         start = self.data.start
         started = {name: getattr(start, name).tolist() for name in start.constants}
         held = hashlib.sha256(np.ascontiguousarray(self.data.x).tobytes()).hexdigest()
-        return fingerprint([self.plan.raw, asdict(self.plan.data), started, self.data.bin_rate, held])
+        return fingerprint(
+            [
+                self.plan.raw,
+                asdict(self.plan.data),
+                started,
+                self.data.bin_rate,
+                held,
+                list(self.traces.names),
+            ]
+        )
 
     def after(self, before: Result) -> Job:
         """The same fit, started from the measurement that another fit found.

@@ -35,6 +35,13 @@ class Fitted:
 
     Attributes:
         facts: of the run.
+
+    Example:
+        >>> x = np.random.default_rng(0).normal(size=(100, 1))
+        >>> brief = {"cells": {"phases": [{"steps": 2}], "evaluation": {"samples": 4, "iwae_samples": 4}}}
+        >>> fitted = dfp.fit(x, 30, decay=0.4, settings=brief, progress=False).fitted()
+        >>> isinstance(fitted, dfp.Fitted), fitted.model.cells, fitted.posterior.name
+        (True, 1, 'autoregressive')
     """
 
     model: ObservationModel
@@ -48,10 +55,10 @@ class Fitted:
         """Whether every cell is a problem of its own."""
         return self.posterior.per_cell and not self.model.couples_cells
 
-    def double(self) -> Fitted:
-        """A copy in float64."""
+    def double(self, device: torch.device | None = None) -> Fitted:
+        """A copy in float64, on ``device`` where one is given."""
         model, posterior = copy.deepcopy(self.model).double(), copy.deepcopy(self.posterior).double()
-        return replace(self, model=model, posterior=posterior)
+        return replace(self, model=model.to(device), posterior=posterior.to(device))
 
     def payload(self, summary: dict[str, float]) -> dict[str, Any]:
         """What a checkpoint holds: plain values and tensors on the CPU that later training leaves alone."""

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from dfp.core.errors import UserError
 from dfp.data.arrays import array_traces
 from dfp.data.preprocess import initial_estimates
-from dfp.data.traces import Orientation, Traces
+from dfp.data.traces import Orientation, Traces, cell_names
 from dfp.fitting.fitted import Fitted, choose_device, load
 from dfp.fitting.result import Result
 from dfp.fitting.tables import spikes_table
@@ -41,7 +42,8 @@ def infer(
         trained: what ``fit`` or ``load`` returned, or the path of a checkpoint.
         x, frame_rate, names, orientation, allow_nan: as in ``fit``; cells without names are taken to be those
             of the training in their order.
-        device: ``auto``, ``cpu`` or ``cuda``.
+        device: ``auto``, ``cpu`` or ``cuda``; what ``load`` returned stays where it is with ``auto``, and is
+            else used as a copy there.
 
     Returns:
         A row a frame and cell: ``time_s``, ``cell``, ``probability`` (of at least one spike in the frame),
@@ -66,7 +68,7 @@ def infer(
     else:
         fitted, checkpoint = load(str(trained), where), str(trained)
     traces = array_traces(x, frame_rate, names=names, orientation=orientation, allow_nan=allow_nan)
-    unnamed = traces.names == tuple(f"cell{n}" for n in range(len(traces.names)))
+    unnamed = traces.names == cell_names(None, len(traces.names), "")
     if unnamed and len(fitted.facts.cells) == len(traces.names):
         traces = replace(traces, names=fitted.facts.cells)
     return infer_traces(
@@ -74,18 +76,26 @@ def infer(
         traces,
         checkpoint=checkpoint,
         source="x",
+        device=None if isinstance(trained, Fitted) and device == "auto" else where,
         warn=lambda sentence: warnings.warn(f"x: {sentence}", stacklevel=4),
     )
 
 
 def infer_traces(
-    fitted: Fitted, traces: Traces, *, checkpoint: object, source: object, warn: Callable[[str], None]
+    fitted: Fitted,
+    traces: Traces,
+    *,
+    checkpoint: object,
+    source: object,
+    warn: Callable[[str], None],
+    device: torch.device | None = None,
 ) -> pd.DataFrame:
     """``spikes_table`` of traces as a user has them, prepared as those of the training were.
 
     Args:
         checkpoint, source: what messages call the posterior and the traces.
         warn: called with a sentence about traces far from those of the training.
+        device: to draw on; by default the posterior's own.
 
     Raises:
         UserError: for other cells or another rate than the posterior's.
@@ -94,16 +104,20 @@ def infer_traces(
     levelled = fitted.facts.preparation.levelled(traces)
     for sentence in unlike(fitted, levelled):
         warn(sentence)
-    return spikes_table(fitted.double(), levelled)
+    return spikes_table(fitted.double(device), levelled)
 
 
 def unlike(fitted: Fitted, traces: Traces) -> list[str]:
     """A sentence for the first cell whose noise or baseline is far from the fitted one; none if all are near.
 
+    An observation model without the two has none to compare.
+
     Args:
         traces: without their slow baseline.
     """
     now = fitted.model.parameters_now()
+    if not {"baseline", "noise"} <= {*now.constants}:
+        return []
     for n, name in enumerate(traces.names):
         if np.isfinite(traces.x[:, n]).sum() < 10:
             continue
@@ -133,7 +147,8 @@ def _check(fitted: Fitted, traces: Traces, checkpoint: object, source: object) -
             "at; resample the traces or train at their rate"
         )
     known = fitted.facts.cells or traces.names
-    if sorted(known) == sorted(traces.names) and list(known) != list(traces.names):
+    elsewhere = any(mine != name and name in known for mine, name in zip(known, traces.names, strict=True))
+    if elsewhere and traces.names != cell_names(None, len(known), ""):
         raise UserError(
             f"{source}: found the cells in the order {', '.join(traces.names)}, expected that of "
             f"{checkpoint}, {', '.join(known)}"

@@ -50,8 +50,6 @@ def gibbs_refined(z: Tensor, data: Dataset, parameters: Parameters, sweeps: int)
     """Posterior samples ``(S, B, T, N)`` after ``sweeps`` sweeps of Gibbs sampling under ``parameters``.
 
     Every sample starts a chain of its own.
-
-    The chains run under ``parameters``.
     """
     from dfp.references.gibbs.particles import gibbs_chain  # here, since few runs wait for numba
 

@@ -16,6 +16,8 @@ from dfp.results.tables import write_table
 
 #: what a fit leaves in a folder beside its checkpoint
 TABLES = ("spikes", "cells", "connections")
+#: what the command leaves there besides: how the checkpoint was trained
+RECORDS = ("config.json", "progress.pt", "history.csv", "summary.json")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,9 +69,12 @@ class Result:
         """Write the result into a folder, as ``dfp fit`` does; each file whole or not at all.
 
         The files are ``checkpoint.pt`` (for ``dfp.load``, ``dfp.infer`` and the command ``dfp infer``),
-        ``spikes.csv``, ``cells.csv`` and ``connections.csv``.
+        ``spikes.csv``, ``cells.csv`` and ``connections.csv``. What the command left there of another training
+        is taken away.
         """
         place = Path(folder)
+        for name in RECORDS:  # first, so that no fit is ever taken for the one that these are of
+            (place / name).unlink(missing_ok=True)
         if self.before is not None:
             self.before.save(place / self.before.facts.run)
         write_payload(self.payload, place / "checkpoint.pt")

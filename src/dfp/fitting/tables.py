@@ -10,7 +10,13 @@ from dfp.core.errors import NumericalError
 from dfp.data.traces import Traces
 from dfp.fitting.fitted import Fitted
 from dfp.fitting.sampling import draw_samples
-from dfp.models.calcium import CalciumParameters
+
+#: constants of the calcium models as columns, in their order; others go by their own names, after these
+COLUMNS = {
+    **{name: name for name in ("amplitude", "baseline", "noise")},
+    "rise": "rise_s",
+    "decay": "decay_s",
+}
 
 
 def spikes_table(fitted: Fitted, traces: Traces) -> pd.DataFrame:
@@ -61,18 +67,14 @@ def cells_table(fitted: Fitted, traces: Traces, spikes: pd.DataFrame) -> pd.Data
     now = fitted.model.parameters_now()
     seconds = len(traces.x) / traces.frame_rate
     counts = spikes.groupby("cell", sort=False)["expected_count"].sum()
-    more = {name: getattr(now, name) for name in now.constants if name not in CalciumParameters.constants}
+    names = sorted(now.constants, key=lambda name: [*COLUMNS, name].index(name))
+    constants = {COLUMNS.get(name, name): getattr(now, name) for name in names}
     history = {f"history_{lag + 1}": now.history[:, lag] for lag in range(now.history.shape[1])}
     return pd.DataFrame(
         {
             "cell": traces.names,
             "rate_hz": [counts[name] / seconds for name in traces.names],
-            "amplitude": now.amplitude,
-            "baseline": now.baseline,
-            "noise": now.noise,
-            "rise_s": now.rise,
-            "decay_s": now.decay,
-            **more,
+            **constants,
             **history,
         }
     )

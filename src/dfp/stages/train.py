@@ -20,7 +20,7 @@ from dfp.fitting.facts import Facts
 from dfp.fitting.fitted import Fitted, choose_device, fresh, warm_start
 from dfp.fitting.training import HISTORY_ROWS, entry, history_table, shown, summary_of, trainer_of
 from dfp.stages.provenance import environment
-from dfp.tracking.tracker import Tracker, open_tracker
+from dfp.tracking.tracker import Tracker, WandbTracker, open_tracker
 from dfp.training.loop import Trainer
 
 #: seconds between two saved states from which a killed run resumes
@@ -96,10 +96,12 @@ def train_on(
     trainer = trainer_of(fitted, data, where)
     folder = out.parent
     mirror = uuid.uuid4().hex[:12]  # a name for W&B, which the evaluation adds to
-    record = {**facts.plain(), "fingerprint": identity, "environment": environment(), "wandb": mirror}
-    write_json(folder / "config.json", record)
     tracker = _tracker(wandb, facts, fitted, data, mirror)
+    record = {**facts.plain(), "fingerprint": identity, "environment": environment()}
+    if isinstance(tracker, WandbTracker):  # else there is no run to add to
+        record["wandb"] = mirror
     try:
+        write_json(folder / "config.json", record)
         history = _train(trainer, folder / "progress.pt", identity, tracker)
         summary = summary_of(history, trainer, where)
         _write_history(history, folder / "history.csv")

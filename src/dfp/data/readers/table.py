@@ -6,7 +6,7 @@ import csv
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,7 +141,7 @@ def without_clocks(path: Path, values: Array, names: list[str]) -> Part:
     for column, name in enumerate(names):
         if name.lower() in _TIME_NAMES:
             times = values[:, column] * _TIME_NAMES[name.lower()]
-            rate, clock = _rate_of(path, times), f"the column '{name}'"
+            rate, clock = rate_of(path, times), f"the column '{name}'"
             notes.append(f"the column '{name}' tells the time")
         elif re.match(r"time(stamp)?s?\b|time_", name.lower()):
             raise UserError(
@@ -168,16 +168,27 @@ def _counts(column: Array) -> bool:
         return len(column) > 1 and column[0] in (0, 1) and bool(np.all(np.diff(column) == 1))
 
 
-def _rate_of(path: Path, seconds: Array) -> float:
+def seconds_of(name: str, labels: NDArray[Any]) -> Array | None:
+    """Seconds along an axis labelled with dates, or with rising decimals under a name of time; else None."""
+    if labels.dtype.kind in "mM":
+        return np.asarray((labels - labels[:1]) / np.timedelta64(1, "s"))
+    unit = _TIME_NAMES.get(name.lower())
+    if unit is None or labels.dtype.kind != "f" or _counts(labels) or not (np.diff(labels) > 0).all():
+        return None
+    return labels * unit
+
+
+def rate_of(path: Path, seconds: Array, what: str = "the time column") -> float:
+    """Frames a second. Raises ``UserError`` where ``seconds`` do not rise evenly, to half a step."""
     with np.errstate(invalid="ignore", over="ignore"):  # infinite numbers
         steps = np.diff(seconds)
     if len(steps) == 0 or not np.all(np.isfinite(steps)) or not np.all(steps > 0):
-        raise UserError(f"{path}: the time column does not rise from row to row, expected seconds in order")
+        raise UserError(f"{path}: {what} does not rise from row to row, expected seconds in order")
     interval = float(seconds[-1] - seconds[0]) / len(steps)
     worst = int(np.abs(steps / interval - 1).argmax())
     if abs(steps[worst] / interval - 1) > 0.5:
         raise UserError(
-            f"{path}: the time column steps by {steps[worst]:.4g} s at row {worst + 1} and by "
+            f"{path}: {what} steps by {steps[worst]:.4g} s at row {worst + 1} and by "
             f"{interval:.4g} s on average, "
             "expected a constant frame rate; put empty rows where frames are missing"
         )
