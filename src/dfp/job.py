@@ -66,7 +66,7 @@ def start() -> subprocess.Popen[bytes] | None:
     """Start a warm process and point jobs to it; it ends with the process that started it.
 
     Returns it (it lives as long as its ``stdin`` stays open), or None where it cannot be had, which costs
-    time only and is told in a sentence.
+    time only and is said in a sentence.
     """
     if not sys.platform.startswith("linux"):  # elsewhere a process with libraries loaded may not be forked
         return None
@@ -80,15 +80,15 @@ def start() -> subprocess.Popen[bytes] | None:
         start_new_session=True,  # Ctrl-C is for the jobs, whose end it sees
     )
     assert made.stdout is not None
-    told = made.stdout.readline().decode(errors="replace").strip()
-    if told == "ready":
+    said = made.stdout.readline().decode(errors="replace").strip()
+    if said == "ready":
         os.environ[WARM] = str(address)
         return made
     made.kill()
     made.communicate()
     shutil.rmtree(folder, ignore_errors=True)
     print(
-        f"dfp: no process that jobs fork from ({told or 'it ended'}): each loads its libraries itself",
+        f"dfp: no process that jobs fork from ({said or 'it ended'}): each loads its libraries itself",
         file=sys.stderr,
     )
     return None
