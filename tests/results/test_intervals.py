@@ -14,7 +14,6 @@ from scipy import stats
 from dfp.results.intervals import (
     BOOTSTRAP_FROM,
     mean_interval,
-    paired_interval,
     rank_correlation_interval,
     share_interval,
 )
@@ -82,14 +81,6 @@ def test_nearly_equal_values_still_have_finite_bounds() -> None:
         assert low <= mean <= high
 
 
-def test_pairs_remove_what_they_share() -> None:
-    rng = np.random.default_rng(3)
-    shared, effect = rng.normal(0, 10, 8), rng.normal(1, 0.1, 8)
-    paired = paired_interval(shared + effect, shared)
-    assert paired == pytest.approx(mean_interval(effect), abs=1e-12)
-    assert paired[1] > 0.8
-
-
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=BOOTSTRAP_FROM + 3),
@@ -113,8 +104,6 @@ def test_values_that_are_not_finite_are_refused(n: int, bad: float) -> None:
     values[-1] = bad
     with pytest.raises(ValueError, match=f"found 1 of {n} values not finite"):
         mean_interval(values)
-    with pytest.raises(ValueError, match="not finite"):
-        paired_interval(np.zeros(n), values)
 
 
 def test_other_mistakes_are_told() -> None:
@@ -122,8 +111,6 @@ def test_other_mistakes_are_told() -> None:
         mean_interval([])
     with pytest.raises(ValueError, match="found a level of 95"):
         mean_interval([1.0, 2.0], 95)
-    with pytest.raises(ValueError, match="found 3 and 2 values"):
-        paired_interval([1, 2, 3], [1, 2])
 
 
 def test_importing_intervals_does_not_import_torch() -> None:

@@ -69,20 +69,6 @@ def _rounded_mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]
     return np.asarray(values.mean(axis).round(12))
 
 
-def paired_interval(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
-    """``mean_interval`` of ``a − b``, paired value by value.
-
-    Raises:
-        ValueError: when the two differ in length, or as ``mean_interval``.
-    """
-    first, second = np.asarray(a, dtype=float).ravel(), np.asarray(b, dtype=float).ravel()
-    if first.size != second.size:
-        raise ValueError(
-            f"paired interval: found {first.size} and {second.size} values, expected as many of each"
-        )
-    return mean_interval(first - second, level)
-
-
 def share_interval(held: ArrayLike, level: float = 0.95) -> tuple[float, float, float]:
     """Share of true values and its interval ``(share, low, high)`` (Wilson 1927).
 
