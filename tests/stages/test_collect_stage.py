@@ -114,5 +114,5 @@ def test_another_kind_and_a_missing_table_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="found kind 'simulated', expected 'tables'"):
         collect(tmp_path / "experiments" / "one" / "config.yaml", "default", tables, tmp_path / "out.csv")
     tables[1].unlink()
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match="no such table"):
         collect(config, "default", tables, tmp_path / "out.csv")
