@@ -210,7 +210,7 @@ def test_recordings_that_are_not_there(
 def test_tables_that_are_none(refused: Callable[..., str], place: Place, tmp_path: Path) -> None:
     path, out = tmp_path / "metrics.csv", tmp_path / "table.csv"
     asked = ("aggregate", "--out", out, "--inputs", path)
-    assert "metrics.csv: no such file" in refused(*asked)
+    assert "metrics.csv: no such table" in refused(*asked)
     path.write_text("a,b\n1,2\n3,4,5,6\n")
     assert "metrics.csv: not a table" in refused(*asked)
     path.write_text("run,seed\na,0\n")
