@@ -214,7 +214,7 @@ def test_tables_that_are_none(refused: Callable[..., str], place: Place, tmp_pat
     path.write_text("a,b\n1,2\n3,4,5,6\n")
     assert "metrics.csv: not a table" in refused(*asked)
     path.write_text("run,seed\na,0\n")
-    assert "metrics.csv: found no column 'experiment'" in refused(*asked)
+    assert "metrics.csv: expected the column 'experiment', found run, seed" in refused(*asked)
     told = refused(
         "plot", "--experiment", place.config, "--results", tmp_path, "--out", tmp_path, "--figures", "gap"
     )
