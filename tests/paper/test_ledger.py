@@ -194,7 +194,8 @@ def test_the_command_fails_and_writes_nothing(
     config = tmp_path / "ledger" / "config.yaml"
     config.parent.mkdir()
     few = settings(runs={"factorised": RUNS["factorised"]})
-    config.write_text(yaml.safe_dump({"question": "?", "kind": "study", "study": {"kind": "ledger", **few}}))
+    config.write_text(yaml.safe_dump({"question": "?", "kind": "study", "study": few}))
+    config.with_name("study.py").write_text("from experiments.ledger.study import Ledger\n")
     out = tmp_path / "table.csv"
     ask = ["study", "--experiment", str(config), "--scale", "default", "--out", str(out), "--device", "cpu"]
     assert main(ask) == 0 and out.is_file()
