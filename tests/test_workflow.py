@@ -405,6 +405,18 @@ def test_from_nothing_to_claims(copy: Path, recordings: Path) -> None:
     )
     loop.write_text(before)
 
+    # an experiment's own files too, and what others borrow of them: here flows' fits, by two studies
+    own = [copy / "experiments" / name for name in ("flows/fits.py", "ledger/plot.py")]
+    were = [path.read_text() for path in own]
+    for path, text in zip(own, were, strict=True):
+        path.write_text(text + "\nADDED = 1\n")
+    redone = again()
+    assert redone["study"] == 2 and not {"train", "evaluate", "simulate"} & set(redone)
+    plots = {rule for rule in redone if rule.startswith("plot_")}
+    assert plots == {"plot_flows", "plot_flow_vae", "plot_ledger"}
+    for path, text in zip(own, were, strict=True):
+        path.write_text(text)
+
     # one run's settings rerun that run, and what starts from it
     edit(
         copy / "experiments" / "uncertainty" / "config.yaml",

@@ -11,6 +11,7 @@ import scipy.io
 
 from dfp.core.errors import UserError
 from dfp.data.cascade import FOLDER_VARIABLE, read_cascade_mat
+from dfp.data.readers.cascade import segments_of_mat
 from dfp.data.recording import resample_recording
 from dfp.data.recordings import load_recordings
 
@@ -175,6 +176,12 @@ def test_missing_times_at_the_beginning_do_not_move_the_spikes(tmp_path: Path) -
     recording = read_cascade_mat(tmp_path / "a.mat")[0]
     assert np.flatnonzero(recording.spike_counts).tolist() == [50, 125]
     assert recording.nan_fraction == pytest.approx(0.2)
+
+
+def test_spikes_without_a_time_are_left_out(tmp_path: Path) -> None:
+    write_mat(tmp_path / "a.mat", 0.7 + np.arange(500) / 50.0, [1.7, np.nan, 3.2])
+    (first, _) = segments_of_mat(tmp_path / "a.mat")
+    assert np.allclose(first.spike_times, [1.01, 2.51]), "seconds from the beginning of the first frame"
 
 
 def test_a_foreign_mat_file_is_named(tmp_path: Path) -> None:

@@ -175,6 +175,14 @@ def test_check_traces_bounds_the_share_of_missing_frames(x: np.ndarray) -> None:
         check_traces(x, "a.npy", allow_nan=True)
 
 
+def test_a_mark_of_the_byte_order_is_no_part_of_a_name(tmp_path: Path, x: np.ndarray) -> None:
+    """What Excel saves as "CSV UTF-8" begins with one."""
+    rows = [f"{t / 20.0},{a},{b}" for t, (a, b, _) in enumerate(x)]
+    (tmp_path / "a.csv").write_text("\n".join(["time,a,b", *rows]) + "\n", encoding="utf-8-sig")
+    traces = read_traces(tmp_path / "a.csv")
+    assert traces.names == ("a", "b") and traces.frame_rate == pytest.approx(20.0)
+
+
 @pytest.fixture
 def suite2p(tmp_path: Path) -> Path:
     rng = np.random.default_rng(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from cases import Family, condition, traces
+from cases import Family, condition, model, traces
 
 from dfp.distributions.causal_bernoulli import CausalBernoulli
 from dfp.distributions.terms import Coupling
@@ -52,6 +52,14 @@ def test_cells_that_nothing_connects_do_not_hear_each_other() -> None:
     still, moved = law.logits(z), law.logits(other)
     assert torch.equal(still[..., :2], moved[..., :2])
     assert (still[:, :, 3, 3] != moved[:, :, 3, 3]).all(), "its child hears it"
+
+
+def test_the_model_learns_nothing_through_the_prior_that_is_twisted() -> None:
+    """q follows the model: its bias, history and coupling are held, in the logits and in the messages."""
+    network, x = model(2, basis=1), traces(0)
+    law = FAMILY.trained(2).condition(x, None, network.prior(*x.shape[:2])).pmf
+    log_q = law.log_prob(torch.ones(1, *x.shape, dtype=torch.float64)).sum()
+    assert all(g is None for g in torch.autograd.grad(log_q, [*network.parameters()], allow_unused=True))
 
 
 def test_a_law_without_coupling_has_no_words() -> None:

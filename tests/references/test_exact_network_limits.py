@@ -111,12 +111,11 @@ def test_large_logits_are_exact_up_to_the_limit_and_refused_beyond() -> None:
         coupling=torch.tensor([[[0.0, 60.0], [-80.0, 0.0]]], dtype=torch.float64),
         noise=torch.full((2,), 0.02, dtype=torch.float64),
     )
-    posterior = ExactNetworkPosterior(large, x)
-    assert_exact(posterior, large, x)
-    with pytest.raises(
-        UserError, match=r"found log-probability -1\d{3} for the spikes of a bin, expected at"
-    ):
-        ExactNetworkPosterior(replace(large, bias=6 * large.bias), x)
+    for factor in (1.0, 2.14):  # of a bin after silence, the most unlikely: log-probability −280 and −599
+        extreme = replace(large, bias=factor * large.bias)
+        assert_exact(ExactNetworkPosterior(extreme, x), extreme, x)
+    with pytest.raises(UserError, match=r"found log-probability -602 for the spikes of a bin, expected at"):
+        ExactNetworkPosterior(replace(large, bias=2.15 * large.bias), x)
 
 
 def test_mistakes_are_told_in_a_sentence() -> None:

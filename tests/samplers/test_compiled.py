@@ -198,6 +198,14 @@ def test_two_terms_of_a_kind_are_added_up() -> None:
     assert torch.equal(Compiled().draw(longer, noise, Hard()).z, Sequential().draw(longer, noise, Hard()).z)
 
 
+def test_couplings_that_look_back_differently_far_are_added_up_lag_by_lag() -> None:
+    near, far = (process("coupled", 7, trials=1, bins=20, cells=2, lags=lags) for lags in (3, 6))
+    both = near.with_terms([*near.terms, *far.terms])
+    noise = logistic_noise((2, 1, 20, 2), generator(1), torch.float64)
+    found, expected = (how.draw(both, noise, Hard()) for how in (Compiled(), Sequential()))
+    assert torch.equal(found.z, expected.z) and torch.allclose(found.logits, expected.logits, atol=1e-11)
+
+
 def test_what_is_no_recursion_is_drawn_all_the_same() -> None:
     """Two nonlinear terms are more than a recursion holds; a gradient in the noise is one that it has not."""
     q = process("nonlinear", 7, trials=1, bins=20, cells=2)
@@ -230,3 +238,14 @@ def test_the_choice_depends_on_what_was_drawn_and_on_no_clock(monkeypatch: pytes
     bins, sweeps = expected_seconds(strong, many, made[0])
     assert bins < sweeps
     assert Auto() == how, "what it remembers is no setting of it"
+
+
+def test_sweeps_are_looked_at_again_once_in_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A law that has become weaker takes fewer sweeps, which bins alone would never tell."""
+    monkeypatch.setattr(auto_module, "compiled", lambda *_: None)
+    monkeypatch.setattr(auto_module, "expected_seconds", lambda *_: (0.0, 1.0))
+    monkeypatch.setattr(auto_module, "LOOK_AGAIN", 3)
+    q = process("own_history", 1, trials=1, bins=40, cells=1)
+    noise, how = logistic_noise((1, 1, 40, 1), generator(0), torch.float64), Auto()
+    swept = [how.draw(q, noise, Hard()).sweeps > 1 for _ in range(9)]
+    assert swept == [True, False, False, False, True, False, False, False, True]
