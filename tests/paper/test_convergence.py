@@ -247,5 +247,8 @@ def test_a_guard_without_meaning_is_refused_before_anything_runs(tmp_path: Path)
     text = (FOLDER / "config.yaml").read_text().replace("guard: {rho: 0.95}", "guard: {rho: 1.95}")
     (tmp_path / "convergence").mkdir()
     (tmp_path / "convergence" / "config.yaml").write_text(text)
+    (tmp_path / "convergence" / "study.py").write_text(
+        "from experiments.convergence.study import Convergence\n"
+    )
     with pytest.raises(UserError, match=r"runs.guard_095.guard: rho: found 1.95, expected a number between"):
         make_study(load_experiment(tmp_path / "convergence" / "config.yaml", "smoke"))

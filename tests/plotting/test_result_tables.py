@@ -87,7 +87,7 @@ def test_absent_and_empty_tables(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"table\.csv: no such table"):
         ResultTables(tmp_path)
     (tmp_path / "table.csv").write_text("")
-    with pytest.raises(UserError, match="not a CSV table"):
+    with pytest.raises(UserError, match="not a table"):
         ResultTables(tmp_path)
 
 
