@@ -1,0 +1,210 @@
+"""Training of the amortised posterior: on simulated cells of the prior, and on true recordings where there are some.
+
+    simulated:  −log q(n | θ, x) − w log q(θ | x)                                  (θ and n are known)
+    recorded:   −log 1/K Σ_k q(n | θ_k, x) − w Σ_k ω_k log q(θ_k | x),  θ_k ~ q(θ | x),  ω_k ∝ q(n | θ_k, x)
+
+The second line is reweighted wake-sleep's (Bornschein & Bengio 2015) for constants that nobody measured: draws of θ
+that explain the true counts become likelier. The counts of a whole window share each θ_k, so that what is not
+known of a cell widens the intervals of all its bins together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dfp.amortised.constants import to_real
+from dfp.amortised.counts import MEMORY_SECONDS, saturated, traces_of
+from dfp.amortised.features import OBSERVED, see
+from dfp.amortised.ground_truth import draw_window, weights_of
+from dfp.amortised.indicators import known
+from dfp.amortised.network import DIMS, Network, Sizes
+from dfp.amortised.priors import Prior
+from dfp.amortised.simulate import draw_cell, simulate_cell
+from dfp.amortised.told import Told
+from dfp.data.recording import Recording
+
+#: bins of a window and how often (our choice)
+LENGTHS = {512: 0.2, 1024: 0.4, 2048: 0.25, 4096: 0.15}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Settings of a training; all are our choice.
+
+    Attributes:
+        steps: of Adam.
+        bins: of a batch, over all its windows.
+        learning_rate: at the start; it falls to 1% along a cosine.
+        recorded: share of the windows that are recorded ones, where recordings are given.
+        constants_weight: w.
+        draws: K.
+        clip: largest norm of a gradient.
+        seed: of the weights, the cells and the windows.
+        sizes: of the network.
+    """
+
+    steps: int = 2000
+    bins: int = 16384
+    learning_rate: float = 2e-3
+    recorded: float = 0.5
+    constants_weight: float = 0.06
+    draws: int = 8
+    clip: float = 1.0
+    seed: int = 0
+    sizes: Sizes = field(default_factory=Sizes)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B windows of T bins; ``valid`` is 0 past a window's end; ``theta`` is standardised, of simulated ones."""
+
+    frames: Tensor
+    numbers: Tensor
+    past: Tensor
+    counts: Tensor
+    valid: Tensor
+    theta: Tensor
+    simulated: Tensor
+
+    def part(self, which: Tensor) -> Batch:
+        """The windows of a mask ``(B,)``."""
+        return Batch(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One window: what is seen and what is true."""
+
+    trace: np.ndarray
+    counts: np.ndarray
+    bin_seconds: float
+    told: Told
+    theta: np.ndarray | None
+
+
+def simulated_example(bins: int, rng: np.random.Generator) -> Example:
+    """A window of a cell of the prior, with some of what it is told."""
+    rate = 30.0 if rng.random() < 0.45 else float(np.exp(rng.uniform(np.log(2.0), np.log(64.0))))
+    names = known()
+    indicator = names[rng.integers(len(names))] if rng.random() < 0.5 else None
+    cell = draw_cell(Prior(indicator), 1 / rate, rng)
+    trace, counts = simulate_cell(cell, bins, 1 / rate, int(rng.integers(2**31)))
+    told = rng.random(3) < 0.6 if rng.random() < 0.35 else np.zeros(3, bool)
+    if rng.random() < 0.1:
+        told[:] = True
+    values = {n: getattr(cell, n) if t else None for n, t in zip(("amplitude", "decay", "rise"), told, strict=True)}
+    if rng.random() < 0.15:
+        trace = _with_gaps(trace, rng)
+    return Example(trace, counts, 1 / rate, Told(indicator, **values), to_real(cell.constants()))
+
+
+def recorded_example(recordings: Sequence[Recording], weights: np.ndarray, bins: int, rng: np.random.Generator) -> Example:
+    """A window of a recording."""
+    one = recordings[int(rng.choice(len(recordings), p=weights))]
+    indicator = one.indicator if one.indicator in known() else None
+    window = draw_window(one, bins, indicator, rng)
+    return Example(window.trace, window.counts, window.bin_seconds, Told(window.indicator), None)
+
+
+def _with_gaps(trace: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    gapped = trace.copy()
+    for _ in range(rng.integers(1, 6)):
+        start = rng.integers(len(trace))
+        gapped[start : start + rng.integers(1, max(2, len(trace) // 15))] = np.nan
+    return gapped if np.isfinite(gapped).sum() > 20 else trace
+
+
+def gather(examples: Sequence[Example], bins: int) -> Batch:
+    """Examples of at most ``bins`` bins as tensors."""
+    frames, numbers, past, counts, valid, theta = [], [], [], [], [], []
+    for one in examples:
+        seen = see(one.trace, one.bin_seconds, one.told)
+        short = bins - len(one.counts)
+        memory = [saturated(traces_of(one.counts, math.exp(-one.bin_seconds / s))) for s in MEMORY_SECONDS]
+        frames.append(np.pad(seen.frames, ((0, 0), (0, short))))
+        numbers.append(seen.numbers)
+        past.append(np.pad(np.stack(memory), ((0, 0), (0, short))))
+        counts.append(np.pad(one.counts, (0, short)))
+        valid.append(np.arange(bins) < len(one.counts))
+        theta.append(np.zeros(DIMS) if one.theta is None else one.theta)
+    real = [torch.from_numpy(np.stack(part).astype(np.float32)) for part in (frames, numbers, past, valid, theta)]
+    whole = torch.from_numpy(np.stack(counts).astype(np.int64))
+    known_theta = torch.tensor([one.theta is not None for one in examples])
+    return Batch(real[0], real[1], real[2], whole, real[3], real[4], known_theta)
+
+
+def batches(schedule: Schedule, recordings: Sequence[Recording], rng: np.random.Generator) -> Iterator[Batch]:
+    """Batches without end."""
+    weights = weights_of(recordings) if recordings else np.zeros(0)
+    share = schedule.recorded if recordings else 0.0
+    lengths = list(LENGTHS)
+    while True:
+        bins = int(rng.choice(lengths, p=list(LENGTHS.values())))
+        yield gather(
+            [
+                recorded_example(recordings, weights, bins, rng) if rng.random() < share else simulated_example(bins, rng)
+                for _ in range(max(1, schedule.bins // bins))
+            ],
+            bins,
+        )
+
+
+def loss(network: Network, batch: Batch, schedule: Schedule, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    """The loss of a batch, and its terms: nats a bin (``simulated``, ``recorded``) and a window (``constants``)."""
+    parts = network(batch.frames, batch.numbers)
+    total, told = parts.frames.new_zeros(()), {}
+    bins, windows = batch.valid.sum(), len(batch.valid)
+    for simulated in (True, False):
+        which = batch.simulated if simulated else ~batch.simulated
+        if not bool(which.any()):
+            continue
+        some, of = batch.part(which), type(parts)(parts.frames[which], parts.context[which], parts.hidden[which])
+        if simulated:
+            theta = some.theta[None]
+        else:
+            with torch.no_grad():
+                noise = torch.randn((schedule.draws, *some.theta.shape), generator=rng)
+                theta = network.constants.draw(of.context, noise)
+        each = (network.log_counts(of, theta, some.past, some.counts) * some.valid).sum(-1)
+        counts = torch.logsumexp(each, 0) - math.log(len(theta))
+        density = network.constants.log_prob(of.context, theta)
+        constants = (torch.softmax(each.detach(), 0) * density.clamp(min=-50)).sum(0)
+        share = 1.0 if simulated else 0.3
+        total = total - counts.sum() / bins - share * schedule.constants_weight * constants.sum() / windows
+        told["simulated" if simulated else "recorded"] = -float(counts.sum() / some.valid.sum())
+        if simulated:
+            told["constants"] = -float(constants.mean())
+    return total, told
+
+
+def train(
+    schedule: Schedule,
+    recordings: Sequence[Recording] = (),
+    start: Network | None = None,
+    progress: Callable[[int, dict[str, float]], None] = lambda step, terms: None,
+) -> Network:
+    """A trained network."""
+    torch.manual_seed(schedule.seed)
+    network = Network(schedule.sizes) if start is None else start
+    optimiser = torch.optim.Adam(network.parameters(), lr=schedule.learning_rate)
+    rng = np.random.default_rng(schedule.seed)
+    noise = torch.Generator().manual_seed(schedule.seed)
+    for step, batch in zip(range(schedule.steps), batches(schedule, recordings, rng)):
+        done = step / schedule.steps
+        for group in optimiser.param_groups:
+            warm = min(1.0, step / 50 + 0.02)
+            group["lr"] = schedule.learning_rate * warm * (0.5 * (1 + math.cos(math.pi * done)) * 0.99 + 0.01)
+        total, terms = loss(network, batch, schedule, noise)
+        optimiser.zero_grad()
+        total.backward()
+        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), schedule.clip)
+        if torch.isfinite(norm):
+            optimiser.step()
+        progress(step, terms)
+    return network.eval()
