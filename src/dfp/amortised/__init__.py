@@ -1,1 +1,6 @@
 """The posterior that is trained once, for all cells: what a cell is, the network, its training, its weights."""
+
+from dfp.amortised.posterior import CellPosterior, Draws, Pretrained, load_pretrained
+from dfp.amortised.told import Told
+
+__all__ = ["CellPosterior", "Draws", "Pretrained", "Told", "load_pretrained"]

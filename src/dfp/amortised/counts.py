@@ -151,7 +151,7 @@ def _draw(
 
 
 @njit(cache=True, nogil=True)
-def _uniform(seed: Any, s: int, t: int) -> float:
+def seeded_uniform(seed: Any, s: int, t: int) -> float:
     """A uniform number in (0, 1) that belongs to a sample and a bin: SplitMix64 of their numbers.
 
     Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators": the mixing function.
@@ -167,7 +167,7 @@ def _uniform(seed: Any, s: int, t: int) -> float:
 def _seeded_noise(seed: Any, out: Array) -> None:
     for s in range(out.shape[0]):
         for t in range(out.shape[1]):
-            u = _uniform(seed, s, t)
+            u = seeded_uniform(seed, s, t)
             out[s, t] = np.log(u / (1.0 - u))
 
 
@@ -204,7 +204,7 @@ def _draw_seeded(
             log_scale = base[1, t]
             for r in range(scale_weights.shape[1]):
                 log_scale += scale_weights[s, r] * scale_basis[r, t]
-            u = _uniform(seed, s, t)
+            u = seeded_uniform(seed, s, t)
             level = location + np.exp(min(max(log_scale, -3.0), 3.0)) * np.log(u / (1.0 - u))
             n = 0
             while n < len(thresholds) and level >= thresholds[n]:
