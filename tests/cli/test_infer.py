@@ -58,12 +58,30 @@ def test_the_command_writes_what_python_gives_to_the_byte(
         f"3 cells, 400 frames at 30 Hz: {mean:.5g} spikes expected, {low:.5g} to {high:.5g} with 90%",
         "doubts: none",
         f"written: {out}/spikes.npz, {out}/cells.csv, {out}/posterior_samples.npz",
-        f"next: dfp fit --traces {path} --frame-rate 30 --connections --indicator NAME "
+        f"next: dfp fit --traces {path} --frame-rate 30 --allow-nan --connections --indicator GCaMP6f "
         f"--out {out}-connections",
     ]
     assert "3/3" in said.err and {one.name for one in tmp_path.iterdir()} == {"mine.npy", "more", "python"}
     record = json.loads((tmp_path / "more" / "infer.json").read_text())
     assert record["provenance"] == {"data": ["cells"]} and record["asked"]["told"]["amplitude"] == 0.4
+
+
+def test_the_folder_may_be_the_one_that_one_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, _ = recording(tmp_path, cells=1)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert infer(path, Path(".")) == 0
+    assert {one.name for one in Path(".").iterdir()} == {"cells.csv", "infer.json", "spikes.npz"}
+    assert {one.name for one in tmp_path.iterdir()} == {"here", "mine.npy"}
+    assert infer(path, tmp_path / "new" / "deep") == 0
+    assert contents(Path(".")) == contents(tmp_path / "new" / "deep")
+    # one cell has no connections: the next thing are its samples
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith("next: dfp infer") and said.endswith(
+        f"--keep-samples --out {tmp_path}/new/deep-samples"
+    )
 
 
 def test_the_same_bytes_for_any_number_of_processes(tmp_path: Path) -> None:

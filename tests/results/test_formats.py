@@ -96,7 +96,7 @@ def test_hdf5_says_what_it_holds(tmp_path: Path) -> None:
 
 def test_a_missing_library_is_told_before_anything_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(UserError, match="h5py: not installed.*'pip install h5py'"):
+    with pytest.raises(UserError, match=r"h5py: not installed.*'pip install h5py'"):
         writers()["hdf5"]().ready()
     writers()["npz"]().ready()
 

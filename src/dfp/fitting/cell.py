@@ -138,7 +138,8 @@ def infer_cell(asked: Asked, traces: Traces, cell: int, keep_samples: bool = Fal
         **_with_interval("rate_hz", measured * (rate / max(1, int(observed.sum()))), middle=np.mean),
         **_with_interval("spikes", totals, middle=np.mean),
     }
-    for name in [*CONSTANTS, *(one for one in drawn.constants if one not in CONSTANTS)]:
+    known = [name for name in CONSTANTS if name in drawn.constants]
+    for name in [*known, *(one for one in drawn.constants if one not in known)]:
         if name != "rate_hz":  # the law's own; what is told is the rate of the spikes
             row |= _with_interval(CONSTANTS.get(name, name), drawn.constants[name], middle=np.median)
     row |= {

@@ -107,18 +107,22 @@ def write_folder(
     cells: pd.DataFrame,
     record: Record,
     samples: SpikeArrays | None = None,
+    beside: Path | None = None,
 ) -> None:
-    """Write everything beside the folder, then put it there at once.
+    """Write everything into a folder of its own, then put it in its place at once.
 
     Args:
         samples: whose cells are those of ``Cell.held`` with events; None to keep no samples.
+        beside: where the folder of its own is made, on the same disk; by default beside the result.
 
     Raises:
         UserError: for a folder that holds something else.
     """
     check_ours(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    folder = Path(os.path.abspath(folder))  # "." has no name and no parent
+    beside = beside or folder.parent
+    beside.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(dir=beside, prefix=f".{folder.name}-"))
     try:
         writer.write_into(spikes, place)
         write_table(cells, place / CELLS)

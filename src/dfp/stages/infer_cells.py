@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dfp.core.errors import UserError
+from dfp.data.traces import Traces
 from dfp.fitting.cell import Asked, identity
 from dfp.fitting.folder import CELLS, SAMPLES, Record, check_ours, finished, totals_interval, write_folder
 from dfp.fitting.inferred import times_of
@@ -76,7 +77,9 @@ def infer_cells(source: Source, asked: Asked, output: Output) -> list[str]:
             writer.write(arrays, out)
         else:
             record = Record.of(asked, traces, spikes, doubts)
-            write_folder(out, writer, arrays, cells, record, arrays if output.keep_samples else None)
+            write_folder(
+                out, writer, arrays, cells, record, arrays if output.keep_samples else None, pieces.folder
+            )
         pieces.take_away()
     seen = f"{_many(len(names), 'cell')}, {_many(len(traces.x), 'frame')} at {traces.frame_rate:g} Hz"
     mean, low, high = spikes
@@ -84,7 +87,7 @@ def infer_cells(source: Source, asked: Asked, output: Output) -> list[str]:
         f"{seen}: {mean:.5g} spikes expected, {low:.5g} to {high:.5g} with 90%",
         *_doubtful(doubts, None if single else out / CELLS),
         f"written: {_written(output, writer, single)}",
-        f"next: {_next(source, traces.frame_rate, output, len(names))}",
+        f"next: {_next(source, traces, asked, output, single)}",
     ]
 
 
@@ -103,17 +106,24 @@ def _written(output: Output, writer: Writer, single: bool) -> str:
     return ", ".join(str(output.out / name) for name in names)
 
 
-def _next(source: Source, frame_rate: float, output: Output, cells: int) -> str:
+def _next(source: Source, traces: Traces, asked: Asked, output: Output, single: bool) -> str:
     """A command that goes on from here: connections where there are cells to connect, else the samples."""
-    read = f"--traces {shlex.quote(str(source.path))} --frame-rate {frame_rate:g}"
-    stem = output.out.with_suffix("") if output.out.suffix else output.out
-    if cells > 1:
+    words = ["--traces", str(source.path)]
+    if traces.rate_from == "given":
+        words += ["--frame-rate", f"{traces.frame_rate:g}"]
+    for flag, value in (("--orientation", source.orientation), ("--key", source.key)):
+        words += [flag, value] if value else []
+    words += ["--allow-nan"] * source.allow_nan
+    stem = output.out.with_suffix("") if single else output.out
+    if not stem.name:  # "."
+        stem = stem.absolute()
+    if len(traces.names) > 1:
+        words = ["fit", *words, "--connections", "--indicator", asked.told.indicator or "NAME"]
         out = stem.with_name(f"{stem.name}-connections")
-        return f"dfp fit {read} --connections --indicator NAME --out {shlex.quote(str(out))}"
-    if output.keep_samples:
-        return f"python -c \"import numpy; print(numpy.load('{output.out / SAMPLES}')['README'])\""
-    out = stem.with_name(f"{stem.name}-samples")
-    return f"dfp infer {read} --keep-samples --out {shlex.quote(str(out))}"
+    else:
+        words = ["infer", *words, "--keep-samples"]
+        out = stem.with_name(f"{stem.name}-samples")
+    return shlex.join(["dfp", *words, "--out", str(out)])
 
 
 def _many(number: int, what: str) -> str:

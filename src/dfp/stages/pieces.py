@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import zipfile
@@ -47,6 +48,7 @@ class Pieces:
         Raises:
             UserError: for a folder of their name that is not of ours.
         """
+        out = Path(os.path.abspath(out))  # "." has no name and no parent
         folder = out.parent / f".{out.name}.partial"
         manifest = {"format": FORMAT, "identity": identity, "keep_samples": keep_samples}
         path = folder / MANIFEST
