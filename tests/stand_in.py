@@ -15,6 +15,9 @@ import pytest
 from dfp.core.errors import UserError
 from dfp.data.preprocess import noise_sd
 
+#: finite frames that a trace needs
+FEWEST = 1
+
 
 class Draws(Protocol):
     """``counts`` (S, T), unsigned; ``constants``: name → (S,)."""
@@ -81,6 +84,8 @@ class StandIn:
 
     def condition(self, y: np.ndarray, frame_rate: float, told: Told) -> ByThreshold:
         assert y.ndim == 1 and y.dtype == np.float64
+        if np.isfinite(y).sum() < FEWEST:
+            raise UserError(f"found {np.isfinite(y).sum()} finite frames, expected at least {FEWEST}")
         return ByThreshold(y, frame_rate, told)
 
 

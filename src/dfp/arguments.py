@@ -103,7 +103,7 @@ def _add_own(commands: Commands) -> None:
         "resumes.",
     )  # fmt: skip
     _traces(made)
-    _path(made, "--out", "folder to write into, or a file: .npz, .csv, .h5 (with --checkpoint .csv)")
+    _path(made, "--out", "folder to write into, or a file: .npz, .csv, .h5, .nwb (with --checkpoint .csv)")
     made.add_argument("--indicator", help="GCaMP6f, GCaMP6s, …, where it is known")
     text = "peak of the response to one spike, in the traces' unit, where it is known; else it is inferred"
     made.add_argument("--amplitude", type=float, metavar="FLUORESCENCE", help=text)
@@ -113,7 +113,7 @@ def _add_own(commands: Commands) -> None:
     made.add_argument("--weights", metavar="NAME", help=text)
     made.add_argument("--samples", type=int, metavar="S", help="joint samples of a cell's spikes; 100")
     made.add_argument("--seed", type=int, metavar="N", help="of their noise; 0")
-    made.add_argument("--format", metavar="NAME", help="npz (the default), csv, csv-wide or hdf5")
+    made.add_argument("--format", metavar="NAME", help="npz (the default), csv, csv-wide, hdf5 or nwb")
     text = "write the samples too, as a list of their spikes (posterior_samples.npz)"
     made.add_argument("--keep-samples", action="store_true", default=None, help=text)
     text = "processes, the same result for any number; the cores of the machine, at most 4"

@@ -144,6 +144,14 @@ def test_a_cell_that_there_is_not() -> None:
         got.samples(2)
 
 
+def test_a_trace_that_is_refused_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stand_in.FEWEST", 10)
+    x = np.random.default_rng(0).normal(size=(12, 2))
+    x[:5, 1] = np.nan
+    with pytest.raises(dfp.UserError, match=r"^dim: found 7 finite frames, expected at least 10$"):
+        dfp.infer(x, 30, names=["bright", "dim"], allow_nan=True)
+
+
 def test_doubts_are_a_column_and_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
     def doubt(y: np.ndarray, frame_rate: float, told: Any, drawn: Any) -> list[tuple[str, str]]:
         assert drawn.counts.shape == (20, len(y)) and told.indicator == "GCaMP6f" and frame_rate == 30

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,23 +51,35 @@ def hdf5(folder: Path, key: str) -> np.ndarray:
         return np.asarray(held[key])
 
 
-READ: dict[str, Callable[[Path, str], np.ndarray]] = {"npz": npz, "csv": csv, "csv-wide": wide, "hdf5": hdf5}
+def nwb(folder: Path, key: str) -> np.ndarray:
+    pynwb = pytest.importorskip("pynwb")
+    with pynwb.NWBHDF5IO(folder / "spikes.nwb", "r") as io:
+        return np.asarray(io.read().processing["ophys"][key].data)
+
+
+READ: dict[str, Callable[[Path, str], np.ndarray]] = {
+    "npz": npz,
+    "csv": csv,
+    "csv-wide": wide,
+    "hdf5": hdf5,
+    "nwb": nwb,
+}
 
 
 @pytest.mark.parametrize("name", sorted(writers()))
 def test_every_format_holds_the_same_numbers_frames_by_cells(tmp_path: Path, name: str) -> None:
-    if name == "hdf5":
-        pytest.importorskip("h5py")
     spikes, writer = arrays(), writers()[name]()
+    if writer.library:
+        pytest.importorskip(writer.library)
     writer.write_into(spikes, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(writer.files)
     for key, (kind, _) in KEYS.items():
         truth = np.stack(list(spikes.columns(key)), axis=1)
         found = READ[name](tmp_path, key)
         assert found.shape == (5000, 3)
-        exact = name in ("npz", "hdf5") or kind is np.bool_
+        exact = name in ("npz", "hdf5", "nwb") or kind is np.bool_
         assert np.allclose(found, truth, rtol=0 if exact else 1e-7, atol=0)
-        assert not exact or "csv" in name or found.dtype == kind
+        assert not exact or "csv" in name or name == "nwb" or found.dtype == kind
 
 
 def test_what_is_beside_the_arrays(tmp_path: Path) -> None:
@@ -92,6 +105,25 @@ def test_hdf5_says_what_it_holds(tmp_path: Path) -> None:
         assert tuple(held["cells"].asstr()[:]) == NAMES and held["frame_rate"][()] == 30.0
         described = {key: value.attrs["description"] for key, value in held.items()}
     assert described == {**BESIDE, **{key: text for key, (_, text) in KEYS.items()}}
+
+
+def test_nwb_is_valid_and_tells_the_time_as_it_is(tmp_path: Path) -> None:
+    pynwb = pytest.importorskip("pynwb")
+    steady = arrays(frames=100)
+    gapped = replace(steady, time_s=np.delete(100 + np.arange(140) / 30, np.arange(50, 90)))
+    for name, spikes in (("steady", steady), ("gapped", gapped)):
+        path = tmp_path / f"{name}.nwb"
+        writers()["nwb"]().write(spikes, path)
+        assert pynwb.validate(path=path) == []
+        with pynwb.NWBHDF5IO(path, "r") as io:
+            module = io.read().processing["ophys"]
+            assert tuple(module["cells"]["cell_name"][:]) == NAMES
+            for key in KEYS:
+                series = module[key]
+                if name == "steady":
+                    assert (series.rate, series.starting_time) == (30.0, 100.0)
+                else:
+                    assert np.array_equal(series.timestamps, gapped.time_s) and series.rate is None
 
 
 def test_a_missing_library_is_told_before_anything_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,9 +153,17 @@ def test_a_name_says_a_format_or_a_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.npz").mkdir()
     for given, name, sentence in (
-        ("csvv", "more", r"unknown format 'csvv' \(did you mean 'csv'\?\); known: csv, csv-wide, hdf5, npz"),
+        (
+            "csvv",
+            "more",
+            r"unknown format 'csvv' \(did you mean 'csv'\?\); known: csv, csv-wide, hdf5, npz, nwb",
+        ),
         ("csv", "x.npz", "format: found 'csv' for .*x.npz, which says npz"),
-        (None, "x.xlsx", r"ends in '.xlsx', expected a folder or a file ending in .csv, .h5, .hdf5, .npz"),
+        (
+            None,
+            "x.xlsx",
+            r"ends in '.xlsx', expected a folder or a file ending in .csv, .h5, .hdf5, .npz, .nwb",
+        ),
         (None, "file", "found a file, expected a folder"),
         (None, "folder.npz", "found a folder, expected a file of that name"),
     ):

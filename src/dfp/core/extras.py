@@ -14,6 +14,7 @@ OPTIONAL = {
     "sklearn": ("scikit-learn", "paper"),
     "oasis": ("oasis-deconv", "paper"),
     "h5py": ("h5py", "hdf5"),
+    "pynwb": ("pynwb", "nwb"),
 }
 
 

@@ -97,12 +97,15 @@ def draw_cell(asked: Asked, traces: Traces, cell: int) -> Any:
     """Joint samples of a cell's spikes and constants; the same for the same seed, whatever is drawn beside.
 
     Raises:
+        UserError: for a trace that says nothing, by the name of its cell.
         NumericalError: for constants that are not finite.
     """
     y = np.asarray(traces.x[:, cell], dtype=np.float64)
-    drawn = asked.posterior.condition(y, traces.frame_rate, asked.told).sample(
-        asked.samples, cell_seed(asked.seed, cell)
-    )
+    try:
+        conditioned = asked.posterior.condition(y, traces.frame_rate, asked.told)
+    except UserError as error:  # which knows a trace, and not whose it is
+        raise UserError(f"{traces.names[cell]}: {error}") from None
+    drawn = conditioned.sample(asked.samples, cell_seed(asked.seed, cell))
     for name, values in drawn.constants.items():
         if not np.isfinite(values).all():
             raise NumericalError(f"{traces.names[cell]}: found a {name} that is not finite, expected numbers")

@@ -72,7 +72,7 @@ class Inferred:
         """Write the folder that the command ``dfp infer`` writes, byte for byte.
 
         Args:
-            format: ``npz``, ``csv``, ``csv-wide`` or ``hdf5``.
+            format: ``npz``, ``csv``, ``csv-wide``, ``hdf5`` or ``nwb``.
             keep_samples: write ``posterior_samples.npz`` too; the samples are drawn anew.
 
         Raises:
