@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -196,6 +197,34 @@ def test_a_run_that_is_killed_goes_on_where_it_was(
     assert dfp(*asked, "--seed", "3") == 0 and not pieces.exists()
 
 
+def test_an_interrupt_is_one_sentence_and_ends_all_processes(tmp_path: Path) -> None:
+    path, _ = recording(tmp_path, cells=60)
+    asked = [
+        "infer",
+        "--traces",
+        str(path),
+        "--frame-rate",
+        "30",
+        "--out",
+        str(tmp_path / "more"),
+        "--jobs",
+        "2",
+    ]
+    command = [sys.executable, "-c", SLOW, str(TESTS), *asked]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    pieces, until = tmp_path / ".more.partial", time.monotonic() + 60
+    while len([*pieces.glob("[0-9]*.npz")]) < 2:
+        assert running.poll() is None and time.monotonic() < until
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGINT)  # as a terminal does
+    _, told = running.communicate(timeout=60)
+    assert running.returncode == 130 and "Traceback" not in told
+    assert told.splitlines()[-1] == "dfp infer: interrupted; run the same command again to resume"
+    with pytest.raises(ProcessLookupError):  # nobody is left in its group
+        os.killpg(running.pid, 0)
+    assert len([*pieces.glob("[0-9]*.npz")]) >= 2
+
+
 def test_doubts_are_named_up_to_five(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,7 +253,7 @@ def test_doubts_are_named_up_to_five(
         (("--format", "xls"), "format: unknown format 'xls'"),
         (("--weights", "none.npz"), "none.npz: no such weights"),
         (("--amplitude", -1), "amplitude: found -1"),
-        (("--samples", 1), "samples: found 1, expected at least 2"),
+        (("--samples", 1), "samples: found 1, expected 2 to 65535"),
         (("--jobs", 0), "jobs: found 0, expected at least 1"),
         (("--key", "dff"), "mine.npy"),
     ],

@@ -121,7 +121,7 @@ def test_arrays_come_by_place_or_by_name_and_what_is_told_reaches_the_posterior(
         (("mine.pt", np.zeros((9, 1)), 30), {"jobs": 2}, "jobs: found 2 beside a posterior"),
         ((np.zeros((9, 1)), np.zeros((9, 1)), 30), {}, "trained: found a ndarray, expected what fit or load"),
         ((np.eye(9), 30), {"device": "cuda"}, "device: found 'cuda' without a posterior"),
-        ((np.eye(9), 30), {"samples": 1}, "samples: found 1, expected at least 2"),
+        ((np.eye(9), 30), {"samples": 1}, "samples: found 1, expected 2 to 65535"),
         ((np.eye(9), 30), {"amplitude": -1}, "amplitude: found -1, expected a number above 0"),
         ((np.eye(9), 30), {"weights": "none.npz"}, "none.npz: no such weights"),
         ((np.eye(9),), {}, "frame rate"),

@@ -20,6 +20,8 @@ from dfp.results.formats.base import KEYS
 CONSTANTS = {"amplitude": "amplitude", "rise": "rise_s", "decay": "decay_s"}
 #: what a user may tell of a cell
 TOLD = ("indicator", "amplitude", "rise", "decay")
+#: joint samples, so that their numbers fit into two bytes
+MOST = 65535
 #: of ``Cell.held``: arrays of ``Cell.events``, and what stands before the name of a constant
 EVENTS, CONSTANT = ("frame", "sample", "count"), "constant_"
 
@@ -46,10 +48,8 @@ class Asked:
     doubts: Doubts | None = None
 
     def __post_init__(self) -> None:
-        if self.samples < 2:
-            raise UserError(
-                f"samples: found {self.samples}, expected at least 2, of which intervals are made"
-            )
+        if not 2 <= self.samples <= MOST:
+            raise UserError(f"samples: found {self.samples}, expected 2 to {MOST}")
 
     def plain(self) -> dict[str, Any]:
         """All that the result depends on besides the traces, as plain values."""
