@@ -207,6 +207,8 @@ def untold(package: Path) -> list[str]:
             found.append(name)
         for node in tree.body:
             public = isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_")
+            if any(ast.unparse(one) == "overload" for one in getattr(node, "decorator_list", ())):
+                continue  # a signature; the function itself follows
             if public and not ast.get_docstring(node):
                 found.append(f"{name}.{node.name}")
     return found

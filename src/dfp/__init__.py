@@ -31,6 +31,7 @@ _HOMES = {
     "Fitted": "dfp.fitting.fitted",
     "load": "dfp.fitting.fitted",
     "infer": "dfp.fitting.infer",
+    "Inferred": "dfp.fitting.inferred",
     "Result": "dfp.fitting.result",
     "CalciumNetwork": "dfp.models.calcium",
     "CalciumParameters": "dfp.models.calcium",
@@ -91,6 +92,7 @@ if TYPE_CHECKING:  # the same for editors and type checkers, which do not run co
     from dfp.fitting.fitted import Fitted as Fitted
     from dfp.fitting.fitted import load as load
     from dfp.fitting.infer import infer as infer
+    from dfp.fitting.inferred import Inferred as Inferred
     from dfp.fitting.result import Result as Result
     from dfp.models.calcium import CalciumNetwork as CalciumNetwork
     from dfp.models.calcium import CalciumParameters as CalciumParameters

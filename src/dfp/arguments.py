@@ -94,14 +94,33 @@ def _add_own(commands: Commands) -> None:
     _wandb(made, "disabled")
 
     made = _command(
-        commands, "infer", "spikes from traces of the same cells, by a trained posterior",
-        "Writes a CSV file with the columns time_s, cell, probability (of at least one spike in the frame), "
-        "expected_count (of spikes in the frame), expected_count_1s, low_1s and high_1s (mean and central "
-        "90% interval of the spikes in the second around the frame).",
+        commands, "infer", "spikes in traces of any cells, by a posterior that ships with dfp",
+        "Nothing has to be trained. Writes arrays of frames × cells into the folder --out (spikes.npz, or as "
+        "--format says): probability (of at least one spike in the frame), expected_count (of spikes in the "
+        "frame), expected_count_1s, low_1s and high_1s (mean and central 90% interval of the spikes in the "
+        "second around the frame); and cells.csv, a row a cell. With --checkpoint it asks a posterior that "
+        "was trained on the same cells, and writes a CSV file with the same columns. The same command again "
+        "resumes.",
     )  # fmt: skip
-    _path(made, "--checkpoint", "checkpoint.pt of `dfp fit` or `dfp train`")
     _traces(made)
-    _path(made, "--out", "the CSV file to write")
+    _path(made, "--out", "folder to write into, or a file: .npz, .csv, .h5, .nwb (with --checkpoint .csv)")
+    made.add_argument("--indicator", help="GCaMP6f, GCaMP6s, …, where it is known")
+    text = "peak of the response to one spike, in the traces' unit, where it is known; else it is inferred"
+    made.add_argument("--amplitude", type=float, metavar="FLUORESCENCE", help=text)
+    made.add_argument("--rise", type=float, metavar="SECONDS", help="where it is known; else it is inferred")
+    made.add_argument("--decay", type=float, metavar="SECONDS", help="where it is known; else it is inferred")
+    text = "cells (learned from recordings with true spikes, the default), simulations (from those) or a file"
+    made.add_argument("--weights", metavar="NAME", help=text)
+    made.add_argument("--samples", type=int, metavar="S", help="joint samples of a cell's spikes; 100")
+    made.add_argument("--seed", type=int, metavar="N", help="of their noise; 0")
+    made.add_argument("--format", metavar="NAME", help="npz (the default), csv, csv-wide, hdf5 or nwb")
+    text = "write the samples too, as a list of their spikes (posterior_samples.npz)"
+    made.add_argument("--keep-samples", action="store_true", default=None, help=text)
+    text = "processes, the same result for any number; the cores of the machine, at most 4"
+    made.add_argument("--jobs", type=int, metavar="N", help=text)
+    _path(
+        made, "--checkpoint", "checkpoint.pt of `dfp fit` or `dfp train`, of the same cells", required=False
+    )
     _device(made)
 
 

@@ -115,12 +115,7 @@ def _run(options: argparse.Namespace) -> None:
 
             reference(options.results, options.figures, Path.cwd())
         case "infer":
-            from dfp.stages.infer import infer
-
-            infer(
-                options.checkpoint, options.traces, options.out, options.frame_rate, options.orientation,
-                options.key, options.allow_nan, options.device,
-            )  # fmt: skip
+            _infer(options)
         case "fit":
             from dfp.config.fitting import load_fit
             from dfp.stages.fit import Source, fit
@@ -150,6 +145,36 @@ def _run(options: argparse.Namespace) -> None:
                 if exp.kind == "study":
                     size = f"the study {type(make_study(exp)).__name__}"
                 print(f"{path} ({options.scale}): {size}, about {exp.minutes:g} minutes")
+
+
+def _infer(options: argparse.Namespace) -> None:
+    """``dfp infer``, by a checkpoint or, without one, by the posterior of the package."""
+    told = ("indicator", "amplitude", "rise", "decay", "weights", "samples", "seed")
+    how = ("format", "keep_samples", "jobs")
+    if options.checkpoint is not None:
+        from dfp.stages.infer import infer
+
+        for name in (*told, *how):
+            if getattr(options, name) is not None:
+                raise UserError(
+                    f"--{name.replace('_', '-')}: found beside --checkpoint, expected one of the two (the "
+                    "posterior of the package is asked where there is no --checkpoint)"
+                )
+        infer(
+            options.checkpoint, options.traces, options.out, options.frame_rate, options.orientation,
+            options.key, options.allow_nan, options.device,
+        )  # fmt: skip
+        return
+    from dfp.fitting.pretrained import ask
+    from dfp.stages.fit import Source
+    from dfp.stages.infer_cells import Output, infer_cells
+
+    if options.device not in ("auto", "cpu"):
+        raise UserError(f"--device: found {options.device} without --checkpoint, expected auto or cpu")
+    source = Source(options.traces, options.frame_rate, options.orientation, options.key, options.allow_nan)
+    asked = ask(**{name: getattr(options, name) for name in told})
+    output = Output(options.out, options.format, bool(options.keep_samples), options.jobs)
+    print("\n".join(infer_cells(source, asked, output)))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ OPTIONAL = {
     "seaborn": ("seaborn", "plot"),
     "sklearn": ("scikit-learn", "paper"),
     "oasis": ("oasis-deconv", "paper"),
+    "h5py": ("h5py", "hdf5"),
+    "pynwb": ("pynwb", "nwb"),
 }
 
 

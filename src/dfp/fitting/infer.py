@@ -1,4 +1,4 @@
-"""Spikes from further traces of the same cells, in memory."""
+"""Spikes in traces of any cells, or in further traces of cells that were trained on; in memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from os import PathLike
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ from dfp.data.arrays import array_traces
 from dfp.data.preprocess import initial_estimates
 from dfp.data.traces import Orientation, Traces, cell_names
 from dfp.fitting.fitted import Fitted, choose_device, load
+from dfp.fitting.inferred import Inferred, infer_recording
+from dfp.fitting.pretrained import ask
 from dfp.fitting.result import Result
 from dfp.fitting.tables import spikes_table
 
@@ -24,6 +26,7 @@ from dfp.fitting.tables import spikes_table
 UNLIKE = 5.0
 
 
+@overload
 def infer(
     trained: Result | Fitted | str | PathLike[str],
     x: Any,
@@ -33,33 +36,121 @@ def infer(
     orientation: Orientation | None = None,
     allow_nan: bool = False,
     device: str = "auto",
-) -> pd.DataFrame:
-    """The spikes in further traces ``(T, N)`` of the cells that a posterior was trained on.
+) -> pd.DataFrame: ...
 
-    This is what the command ``dfp infer`` writes. Traces far from those of the training bring a warning.
+
+@overload
+def infer(
+    x: Any,
+    frame_rate: float | None = None,
+    *,
+    indicator: str | None = None,
+    amplitude: float | None = None,
+    rise: float | None = None,
+    decay: float | None = None,
+    weights: str | PathLike[str] | None = None,
+    samples: int | None = None,
+    seed: int | None = None,
+    jobs: int | None = None,
+    names: Sequence[str] | None = None,
+    orientation: Orientation | None = None,
+    allow_nan: bool = False,
+) -> Inferred: ...
+
+
+def infer(  # type: ignore[misc]  # traces come first where there is nothing trained
+    trained: Any = None,
+    x: Any = None,
+    frame_rate: Any = None,
+    *,
+    indicator: str | None = None,
+    amplitude: float | None = None,
+    rise: float | None = None,
+    decay: float | None = None,
+    weights: str | PathLike[str] | None = None,
+    samples: int | None = None,
+    seed: int | None = None,
+    jobs: int | None = None,
+    names: Sequence[str] | None = None,
+    orientation: Orientation | None = None,
+    allow_nan: bool = False,
+    device: str = "auto",
+) -> Inferred | pd.DataFrame:
+    """The spikes in traces ``(T, N)``.
+
+    ``infer(x, frame_rate)`` asks a posterior that ships with dfp and serves any cells,
+    ``infer(trained, x, frame_rate)`` one that ``fit`` trained on the same cells. Either is what the command
+    ``dfp infer`` writes, number by number.
 
     Args:
-        trained: what ``fit`` or ``load`` returned, or the path of a checkpoint.
+        trained: what ``fit`` or ``load`` returned, or the path of a checkpoint; left out for any cells.
         x, frame_rate, names, orientation, allow_nan: as in ``fit``; cells without names are taken to be those
-            of the training in their order.
-        device: ``auto``, ``cpu`` or ``cuda``; what ``load`` returned stays where it is with ``auto``, and is
-            else used as a copy there.
+            of a training in their order.
+        indicator: ``GCaMP6f``, ``GCaMP6s``, …, where it is known: narrows what the constants may be.
+        amplitude: peak of the response to one spike in the traces' unit, where it is known; else inferred.
+        rise, decay: seconds, where they are known; else inferred.
+        weights: ``cells`` (learned from recordings with true spikes, the default), ``simulations`` (from
+            simulated cells alone), or a file.
+        samples: joint samples of a cell's spikes; 100 by default.
+        seed: of their noise; 0 by default.
+        jobs: processes; 1 by default, and the same result for any number.
+        device: of what was trained: ``auto``, ``cpu`` or ``cuda``; what ``load`` returned stays where it is
+            with ``auto``, and is else used as a copy there.
 
     Returns:
-        A row a frame and cell: ``time_s``, ``cell``, ``probability`` (of at least one spike in the frame),
-        ``expected_count`` (of spikes in the frame), and of the spikes in the second around the frame the
-        mean, ``expected_count_1s``, and the central 90% interval, ``low_1s`` and ``high_1s``.
+        An ``Inferred``. For a posterior that was trained, a table with a row a frame and cell: ``time_s``,
+        ``cell``, ``probability`` (of at least one spike in the frame), ``expected_count`` (of spikes in the
+        frame), and of the spikes in the second around the frame the mean, ``expected_count_1s``, and the
+        central 90% interval, ``low_1s`` and ``high_1s``. Traces far from those of the training bring a
+        warning.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(200, 1))
+        >>> dfp.infer(x, 30, indicator="GCaMP6f", samples=20).spikes["probability"].shape
+        (200, 1)
         >>> brief = {"cells": {"phases": [{"steps": 2}], "evaluation": {"samples": 4, "iwae_samples": 4}}}
         >>> result = dfp.fit(x[:100], 30, decay=0.4, settings=brief, progress=False)
         >>> dfp.infer(result, x[100:], 30).shape
         (100, 7)
 
     Raises:
-        UserError: for traces that are not as expected, or a posterior for other cells or another rate.
+        UserError: for traces that are not as expected, a posterior for other cells or another rate, or what
+            is told to a posterior that was trained.
     """
+    told = {"indicator": indicator, "amplitude": amplitude, "rise": rise, "decay": decay, "weights": weights}
+    told |= {"samples": samples, "seed": seed}
+    how: dict[str, Any] = {"names": names, "orientation": orientation, "allow_nan": allow_nan}
+    if isinstance(trained, Result | Fitted | str | PathLike):
+        for name, value in (told | {"jobs": jobs}).items():
+            if value is not None:
+                raise UserError(
+                    f"{name}: found {value!r} beside a posterior that was trained, expected one of the two "
+                    "(`infer(x, frame_rate, …)` asks the posterior of the package)"
+                )
+        return _by_training(trained, x, frame_rate, device, how)
+    if trained is not None:  # traces, and then their rate
+        if x is not None and frame_rate is not None:
+            raise UserError(
+                f"trained: found a {type(trained).__name__}, expected what fit or load returned, or the path "
+                "of a checkpoint"
+            )
+        trained, x, frame_rate = None, trained, frame_rate if x is None else x
+    if device not in ("auto", "cpu"):
+        raise UserError(
+            f"device: found {device!r} without a posterior that was trained, expected auto or cpu"
+        )
+    traces = array_traces(x, frame_rate, **how)
+    return infer_recording(ask(**told), traces, 1 if jobs is None else jobs)  # type: ignore[arg-type]
+
+
+def _by_training(
+    trained: Result | Fitted | str | PathLike[str],
+    x: Any,
+    frame_rate: float | None,
+    device: str,
+    how: dict[str, Any],
+) -> pd.DataFrame:
+    """``spikes_table`` of an array."""
     where = choose_device(device)
     if isinstance(trained, Fitted):
         fitted, checkpoint = trained, "the posterior"
@@ -67,7 +158,7 @@ def infer(
         fitted, checkpoint = trained.fitted(where), "the posterior"
     else:
         fitted, checkpoint = load(str(trained), where), str(trained)
-    traces = array_traces(x, frame_rate, names=names, orientation=orientation, allow_nan=allow_nan)
+    traces = array_traces(x, frame_rate, **how)
     unnamed = traces.names == cell_names(None, len(traces.names), "")
     if unnamed and len(fitted.facts.cells) == len(traces.names):
         traces = replace(traces, names=fitted.facts.cells)
@@ -77,7 +168,7 @@ def infer(
         checkpoint=checkpoint,
         source="x",
         device=None if isinstance(trained, Fitted) and device == "auto" else where,
-        warn=lambda sentence: warnings.warn(f"x: {sentence}", stacklevel=4),
+        warn=lambda sentence: warnings.warn(f"x: {sentence}", stacklevel=5),
     )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from dfp.core.errors import UserError
 from dfp.data.readers.registry import read_traces
 from dfp.data.traces import Orientation
 from dfp.fitting.fitted import choose_device, load
 from dfp.fitting.infer import infer_traces
+from dfp.results.formats.registry import written_as_file
 from dfp.results.tables import write_table
 
 
@@ -32,6 +34,10 @@ def infer(
         UserError: for a file that cannot be read, traces that are not as expected, or a checkpoint for other
             cells or another rate.
     """
+    if out.suffix.lower() != ".csv" and written_as_file(out) is not None:
+        raise UserError(
+            f"{out}: found the name of another format beside --checkpoint, expected one that ends in .csv"
+        )
     fitted = load(checkpoint, choose_device(device))
     loaded = read_traces(traces, key=key, orientation=orientation, frame_rate=frame_rate, allow_nan=allow_nan)
     spikes = infer_traces(

@@ -1,0 +1,1 @@
+"""Files that inferred spikes are written as, one file a format."""
