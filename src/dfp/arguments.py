@@ -16,8 +16,8 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser of ``dfp``; the command is ``options.command``."""
     parser = argparse.ArgumentParser(
         prog="dfp",
-        description="Discrete flow posteriors. On recordings of your own: fit, infer. Whole experiments: "
-        "run, check. The rest are the stages that Snakemake calls, one by one.",
+        description="Discrete flow posteriors. On recordings of your own: fit, infer, pretrain. Whole "
+        "experiments: run, check. The rest are the stages that Snakemake calls, one by one.",
     )
     parser.add_argument("--version", action="version", version=f"dfp {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -122,6 +122,28 @@ def _add_own(commands: Commands) -> None:
         made, "--checkpoint", "checkpoint.pt of `dfp fit` or `dfp train`, of the same cells", required=False
     )
     _device(made)
+
+    made = _command(
+        commands, "pretrain", "learn the posterior that serves all cells",
+        "Writes weights (.npz) and, beside them, what they are made of (.json): data sets, citations, "
+        "settings, commit, time. From simulated cells alone, or with recordings of your own whose spikes are "
+        "known (docs/recordings.md). The same command again resumes what was cut off.",
+    )  # fmt: skip
+    _path(made, "--out", "the weights to write (.npz)")
+    _path(
+        made, "--recordings", "folder of recordings with true spikes; else simulations alone", required=False
+    )
+    text = "data sets (DS09), cells (DS09_c00) or indicators (GCaMP6f) among them that are not learned from"
+    made.add_argument("--leave-out", nargs="+", default=[], metavar="NAME", help=text)
+    text = "weights to go on from: cells, simulations, or a file"
+    made.add_argument("--start", metavar="WEIGHTS", help=text)
+    _path(made, "--settings", "YAML laid over the package's config/pretrain.yaml", required=False)
+    made.add_argument("--seed", type=int, metavar="N", help="in place of the settings' own")
+    made.add_argument(
+        "--threads", type=int, default=1, metavar="N", help="of the CPU; 1 unless said otherwise"
+    )
+    text = "smoke takes a few steps of a tiny network; paper is default"
+    made.add_argument("--scale", default="default", choices=SCALES, help=text)
 
 
 def _add_whole(commands: Commands) -> None:

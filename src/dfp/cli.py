@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> None:
-    if options.command in ("train", "evaluate", "study", "infer", "fit", "run"):
+    if options.command in ("train", "evaluate", "study", "infer", "fit", "pretrain", "run"):
         keep_freed_memory()
     # stages are imported when they are needed: figures and claims do not wait for torch
     match options.command:
@@ -126,6 +126,13 @@ def _run(options: argparse.Namespace) -> None:
             )
             response = plan.response(options.indicator, options.rise, options.decay, options.amplitude)
             fit(source, options.out, plan, response, options.device, options.wandb)
+        case "pretrain":
+            from dfp.stages.pretrain import pretrain
+
+            pretrain(
+                options.out, options.recordings, options.leave_out, options.start, options.settings,
+                options.seed, options.scale, options.threads,
+            )  # fmt: skip
         case "run":
             from dfp.stages.run import run
 

@@ -10,9 +10,11 @@ known of a cell widens the intervals of all its bins together.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -183,6 +185,62 @@ def loss(network: Network, batch: Batch, schedule: Schedule, rng: torch.Generato
     return total, told
 
 
+class Trainer:
+    """A training, a step at a time, that can be cut off and go on to the same bits.
+
+    Attributes:
+        network: what is trained; ``start`` itself where one is given.
+        step: how many steps are done.
+    """
+
+    def __init__(
+        self, schedule: Schedule, recordings: Sequence[Recording] = (), start: Network | None = None
+    ) -> None:
+        self.schedule, self.recordings, self.step = schedule, recordings, 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(schedule.seed)
+            self.network = Network(schedule.sizes) if start is None else start.train()
+        self._optimiser = torch.optim.Adam(self.network.parameters(), lr=schedule.learning_rate)
+        self._rng = np.random.default_rng(schedule.seed)
+        self._noise = torch.Generator().manual_seed(schedule.seed)
+
+    def run(self) -> Iterator[dict[str, float]]:
+        """The steps that are left; the terms of the loss after each."""
+        schedule = self.schedule
+        left = range(self.step, schedule.steps)
+        for step, batch in zip(left, batches(schedule, self.recordings, self._rng)):
+            done = step / schedule.steps
+            for group in self._optimiser.param_groups:
+                warm = min(1.0, step / 50 + 0.02)
+                group["lr"] = schedule.learning_rate * warm * (0.5 * (1 + math.cos(math.pi * done)) * 0.99 + 0.01)
+            total, terms = loss(self.network, batch, schedule, self._noise)
+            self._optimiser.zero_grad()
+            total.backward()
+            norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), schedule.clip)
+            if torch.isfinite(norm):
+                self._optimiser.step()
+            self.step = step + 1
+            yield terms
+
+    def state(self) -> dict[str, Any]:
+        """All that the steps to come depend on, between two of them."""
+        return {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "rng": json.dumps(self._rng.bit_generator.state),
+            "noise": self._noise.get_state(),
+        }
+
+    def load_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from ``state`` of a training with the same schedule, recordings and start."""
+        self.step = state["step"]
+        self.network.load_state_dict(state["network"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._rng.bit_generator.state = json.loads(state["rng"])
+        self._noise.set_state(state["noise"])
+
+
 def train(
     schedule: Schedule,
     recordings: Sequence[Recording] = (),
@@ -190,21 +248,7 @@ def train(
     progress: Callable[[int, dict[str, float]], None] = lambda step, terms: None,
 ) -> Network:
     """A trained network."""
-    torch.manual_seed(schedule.seed)
-    network = Network(schedule.sizes) if start is None else start
-    optimiser = torch.optim.Adam(network.parameters(), lr=schedule.learning_rate)
-    rng = np.random.default_rng(schedule.seed)
-    noise = torch.Generator().manual_seed(schedule.seed)
-    for step, batch in zip(range(schedule.steps), batches(schedule, recordings, rng)):
-        done = step / schedule.steps
-        for group in optimiser.param_groups:
-            warm = min(1.0, step / 50 + 0.02)
-            group["lr"] = schedule.learning_rate * warm * (0.5 * (1 + math.cos(math.pi * done)) * 0.99 + 0.01)
-        total, terms = loss(network, batch, schedule, noise)
-        optimiser.zero_grad()
-        total.backward()
-        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), schedule.clip)
-        if torch.isfinite(norm):
-            optimiser.step()
+    trainer = Trainer(schedule, recordings, start)
+    for step, terms in enumerate(trainer.run()):
         progress(step, terms)
-    return network.eval()
+    return trainer.network.eval()
