@@ -62,7 +62,7 @@ class CellPosterior:
 
     def constants(self, samples: int, seed: int) -> Tensor:
         """Standardised θ ``(S, 5)``."""
-        noise = torch.randn((samples, 1, DIMS), generator=generator(seed))
+        noise = torch.randn((samples, 1, DIMS + 1), generator=generator(seed))
         return self.network.constants.draw(self.parts.context, noise)[:, 0]
 
     def sample(self, samples: int, seed: int) -> Draws:

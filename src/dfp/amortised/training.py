@@ -25,7 +25,7 @@ from dfp.amortised.counts import MEMORY_SECONDS, saturated, traces_of
 from dfp.amortised.features import OBSERVED, see
 from dfp.amortised.ground_truth import draw_window, weights_of
 from dfp.amortised.indicators import known
-from dfp.amortised.network import DIMS, Network, Sizes
+from dfp.amortised.network import DIMS, Convolution, Network, Sizes
 from dfp.amortised.priors import Prior
 from dfp.amortised.simulate import draw_cell, simulate_cell
 from dfp.amortised.told import Told
@@ -40,7 +40,7 @@ class Schedule:
     """Settings of a training; all are our choice.
 
     Attributes:
-        steps: of Adam.
+        steps: of Muon (Jordan et al. 2024) on the convolutions and Adam on the rest.
         bins: of a batch, over all its windows.
         learning_rate: at the start; it falls to 1% along a cosine.
         recorded: share of the windows that are recorded ones, where recordings are given.
@@ -48,17 +48,19 @@ class Schedule:
         draws: K.
         clip: largest norm of a gradient.
         seed: of the weights, the cells and the windows.
+        half: whether the network's convolutions run in bfloat16 while it is trained (1.7 times as fast).
         sizes: of the network.
     """
 
     steps: int = 2000
-    bins: int = 16384
+    bins: int = 8192
     learning_rate: float = 2e-3
     recorded: float = 0.5
     constants_weight: float = 0.06
     draws: int = 8
     clip: float = 1.0
     seed: int = 0
+    half: bool = True
     sizes: Sizes = field(default_factory=Sizes)
 
 
@@ -97,9 +99,8 @@ def simulated_example(bins: int, rng: np.random.Generator) -> Example:
     indicator = names[rng.integers(len(names))] if rng.random() < 0.5 else None
     cell = draw_cell(Prior(indicator), 1 / rate, rng)
     trace, counts = simulate_cell(cell, bins, 1 / rate, int(rng.integers(2**31)))
-    told = rng.random(3) < 0.6 if rng.random() < 0.35 else np.zeros(3, bool)
-    if rng.random() < 0.1:
-        told[:] = True
+    how = rng.random()  # our choice: a quarter of the cells is told all, another some, half nothing
+    told = np.ones(3, bool) if how < 0.25 else (rng.random(3) < 0.5) & (how < 0.5)
     values = {n: getattr(cell, n) if t else None for n, t in zip(("amplitude", "decay", "rise"), told, strict=True)}
     if rng.random() < 0.15:
         trace = _with_gaps(trace, rng)
@@ -159,7 +160,8 @@ def batches(schedule: Schedule, recordings: Sequence[Recording], rng: np.random.
 
 def loss(network: Network, batch: Batch, schedule: Schedule, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
     """The loss of a batch, and its terms: nats a bin (``simulated``, ``recorded``) and a window (``constants``)."""
-    parts = network(batch.frames, batch.numbers)
+    with torch.autocast("cpu", torch.bfloat16, enabled=schedule.half):
+        parts = network(batch.frames, batch.numbers)
     total, told = parts.frames.new_zeros(()), {}
     bins, windows = batch.valid.sum(), len(batch.valid)
     for simulated in (True, False):
@@ -171,7 +173,7 @@ def loss(network: Network, batch: Batch, schedule: Schedule, rng: torch.Generato
             theta = some.theta[None]
         else:
             with torch.no_grad():
-                noise = torch.randn((schedule.draws, *some.theta.shape), generator=rng)
+                noise = torch.randn((schedule.draws, len(some.theta), DIMS + 1), generator=rng)
                 theta = network.constants.draw(of.context, noise)
         each = (network.log_counts(of, theta, some.past, some.counts) * some.valid).sum(-1)
         counts = torch.logsumexp(each, 0) - math.log(len(theta))
@@ -179,9 +181,9 @@ def loss(network: Network, batch: Batch, schedule: Schedule, rng: torch.Generato
         constants = (torch.softmax(each.detach(), 0) * density.clamp(min=-50)).sum(0)
         share = 1.0 if simulated else 0.3
         total = total - counts.sum() / bins - share * schedule.constants_weight * constants.sum() / windows
-        told["simulated" if simulated else "recorded"] = -float(counts.sum() / some.valid.sum())
+        told["simulated" if simulated else "recorded"] = -float(counts.detach().sum() / some.valid.sum())
         if simulated:
-            told["constants"] = -float(constants.mean())
+            told["constants"] = -float(constants.detach().mean())
     return total, told
 
 
@@ -200,7 +202,12 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(schedule.seed)
             self.network = Network(schedule.sizes) if start is None else start.train()
-        self._optimiser = torch.optim.Adam(self.network.parameters(), lr=schedule.learning_rate)
+        matrices = [one.weight for one in self.network.modules() if isinstance(one, Convolution)]
+        others = [one for one in self.network.parameters() if all(one is not matrix for matrix in matrices)]
+        self._optimisers = (
+            torch.optim.Muon(matrices, lr=0.0, weight_decay=0.0, momentum=0.9, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.Adam(others, lr=0.0),
+        )
         self._rng = np.random.default_rng(schedule.seed)
         self._noise = torch.Generator().manual_seed(schedule.seed)
 
@@ -210,15 +217,15 @@ class Trainer:
         left = range(self.step, schedule.steps)
         for step, batch in zip(left, batches(schedule, self.recordings, self._rng)):
             done = step / schedule.steps
-            for group in self._optimiser.param_groups:
-                warm = min(1.0, step / 50 + 0.02)
-                group["lr"] = schedule.learning_rate * warm * (0.5 * (1 + math.cos(math.pi * done)) * 0.99 + 0.01)
+            warm = min(1.0, step / 50 + 0.02)
+            rate = schedule.learning_rate * warm * (0.5 * (1 + math.cos(math.pi * done)) * 0.99 + 0.01)
             total, terms = loss(self.network, batch, schedule, self._noise)
-            self._optimiser.zero_grad()
+            self.network.zero_grad()
             total.backward()
             norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), schedule.clip)
-            if torch.isfinite(norm):
-                self._optimiser.step()
+            for optimiser in self._optimisers if torch.isfinite(norm) else ():
+                optimiser.param_groups[0]["lr"] = rate
+                optimiser.step()
             self.step = step + 1
             yield terms
 
@@ -227,7 +234,7 @@ class Trainer:
         return {
             "step": self.step,
             "network": self.network.state_dict(),
-            "optimiser": self._optimiser.state_dict(),
+            "optimisers": [one.state_dict() for one in self._optimisers],
             "rng": json.dumps(self._rng.bit_generator.state),
             "noise": self._noise.get_state(),
         }
@@ -236,7 +243,8 @@ class Trainer:
         """Go on from ``state`` of a training with the same schedule, recordings and start."""
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
-        self._optimiser.load_state_dict(state["optimiser"])
+        for one, saved in zip(self._optimisers, state["optimisers"], strict=True):
+            one.load_state_dict(saved)
         self._rng.bit_generator.state = json.loads(state["rng"])
         self._noise.set_state(state["noise"])
 
