@@ -28,6 +28,7 @@ localrules:
     all,
     ablations,
     exact,
+    weights,
 
 
 rule all:
@@ -56,6 +57,7 @@ rule exact:
 include: "workflow/rules/targets.smk"
 include: "workflow/rules/runs.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/weights.smk"
 
 
 if workflow.is_main_process:

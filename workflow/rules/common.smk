@@ -10,9 +10,11 @@ from pathlib import Path
 
 from dfp.config import list_experiments, load_experiment
 from dfp.core.errors import UserError, suggest
+from dfp.core.read import read_yaml
+from dfp.data.recordings import has_recordings
 from dfp.job import start
 from dfp.results.catalogue import FILE, read_catalogue
-from dfp.stages.provenance import code_hash
+from dfp.stages.provenance import PACKAGE, code_hash
 from dfp.stages.settings import read_settings
 from dfp.stages.study import make_study
 
@@ -45,6 +47,7 @@ FIGURES = f"figures/{PLACE}"
 COMMON = f"--scale {SETTINGS.scale}" + (
     f" --overrides {shlex.quote(SETTINGS.overrides)}" if SETTINGS.overrides else ""
 )
+RECORDED = has_recordings(SETTINGS.recordings)
 AVAILABLE = {name: exp.available() for name, exp in EXPERIMENTS.items()}
 PRESENT = [name for name, (present, _) in AVAILABLE.items() if present]
 IN_ALL = [name for name in PRESENT if EXPERIMENTS[name].in_all]
@@ -115,8 +118,11 @@ def parts(name, *files):
 
 def recorded_files(wildcards):
     """Names and sizes of the recordings that a data set is read from; nothing for a simulation."""
-    if EXPERIMENTS[wildcards.experiment].kind != "recordings":
-        return []
+    return recording_files() if EXPERIMENTS[wildcards.experiment].kind == "recordings" else []
+
+
+def recording_files():
+    """Names and sizes of all recordings."""
     found = [path for path in Path(SETTINGS.recordings).rglob("*") if path.suffix in (".npz", ".mat")]
     return sorted(f"{path.name} {path.stat().st_size}" for path in found)
 
@@ -179,6 +185,7 @@ def data_urgency(wildcards):
 def estimate(jobs):
     """One sentence: the time that the trainings and measurements among ``jobs`` were estimated at."""
     waiting = {}
+    jobs = list(jobs)
     for job in jobs:
         if job.rule.name in ("train", "study", "measure_alone", "collect"):
             waiting[job.wildcards.experiment] = waiting.get(job.wildcards.experiment, 0) + 1
@@ -192,6 +199,9 @@ def estimate(jobs):
         for name in EXPERIMENTS
         if name in waiting
     }
+    weights = sum(job.rule.name == "pretrain" for job in jobs)
+    if weights:
+        minutes["weights"] = weights * (0.3 if SETTINGS.scale == "smoke" else 45)
     if not minutes:
         return f"scale {PLACE}: nothing to train; tables, figures and claims take under a minute"
     parts = ", ".join(f"{name} {value:.2g}" for name, value in minutes.items())

@@ -97,7 +97,7 @@ def told_of(recordings: Sequence[Recording]) -> list[dict[str, Any]]:
 
 
 def citations(told: Sequence[dict[str, Any]]) -> list[str]:
-    """What to cite for the data sets of ``told_of``: each publication once, with its doi, the collection first."""
+    """What to cite for the data sets of ``told_of``: each publication once, the collection first."""
     found = {}
     for one in told:
         if one["publication"]:
