@@ -13,8 +13,6 @@ rule weights:
 
 # a training that was cut off resumes from NAME.progress.pt beside the weights, which is no output and so survives
 rule pretrain:
-    input:
-        lambda w: pretrained("simulations") if w.weights == "cells" else [],
     output:
         weights=f"{RESULTS}/weights/{{weights}}.npz",
         provenance=f"{RESULTS}/weights/{{weights}}.json",
@@ -23,7 +21,7 @@ rule pretrain:
         usage=f"{RESULTS}/benchmarks/pretrain/{{weights}}.tsv",
     wildcard_constraints:
         weights="simulations|cells",
-    threads: 2
+    threads: 1
     resources:
         mem_mb=4000,
         runtime=120,
@@ -32,11 +30,7 @@ rule pretrain:
         code=code_hash("dfp.stages.pretrain"),
         spec=read_yaml(PACKAGE / "config" / "pretrain.yaml"),
         files=lambda w: recording_files() if w.weights == "cells" else [],
-        more=lambda w, input: (
-            f"--start {input} --recordings {shlex.quote(SETTINGS.recordings)}"
-            if w.weights == "cells"
-            else ""
-        ),
+        more=lambda w: f"--recordings {shlex.quote(SETTINGS.recordings)}" if w.weights == "cells" else "",
     shell:
         "{JOB} --usage {log.usage} pretrain --out {output.weights} --scale {SETTINGS.scale} {params.more}"
         " --threads {threads} > {log.text} 2>&1"

@@ -21,7 +21,9 @@ Array = NDArray[np.float64]
 
 def to_real(constants: Mapping[str, float]) -> Array:
     """``(5,)`` standardised real numbers of a cell's constants."""
-    values = [np.log(constants[n]) if log else constants[n] for n, log in zip(NAMES, LOGARITHMIC, strict=True)]
+    values = [
+        np.log(constants[n]) if log else constants[n] for n, log in zip(NAMES, LOGARITHMIC, strict=True)
+    ]
     return np.asarray((np.array(values) - CENTRE) / SPREAD)
 
 

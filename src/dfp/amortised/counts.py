@@ -156,7 +156,9 @@ def seeded_uniform(seed: Any, s: int, t: int) -> float:
 
     Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators": the mixing function.
     """
-    z = seed + np.uint64(0x9E3779B97F4A7C15) * (np.uint64(s) * np.uint64(1 << 32) + np.uint64(t) + np.uint64(1))
+    z = seed + np.uint64(0x9E3779B97F4A7C15) * (
+        np.uint64(s) * np.uint64(1 << 32) + np.uint64(t) + np.uint64(1)
+    )
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z = z ^ (z >> np.uint64(31))

@@ -88,5 +88,11 @@ def _numbers(above: NDArray[np.float64], noise: float, frames: int, bin_seconds:
     indicator = np.zeros(len(INDICATORS))
     indicator[place(told.indicator)] = 1.0
     scales = [bin_seconds * 30, noise * 10, noise * np.sqrt(bin_seconds) * 100, frames * bin_seconds / 60]
-    numbers = [np.log(scales) / 2, np.arcsinh(high / noise) / 3, np.arcsinh(high / UNIT) / 3, constants, indicator]
+    numbers = [
+        np.log(scales) / 2,
+        np.arcsinh(high / noise) / 3,
+        np.arcsinh(high / UNIT) / 3,
+        constants,
+        indicator,
+    ]
     return np.concatenate(numbers).astype(np.float32)

@@ -2,7 +2,7 @@
 
 A window gets another frame rate (frames are averaged), another noise level (white noise is added) and another
 amplitude (the trace is multiplied): by little where the indicator is told, since its amplitude is part of what is
-learned, by much where it is not.
+learned, by much where it is not; its time is then stretched too.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from dfp.data.recording import Recording
 
 #: log-sd of the factor on the trace where the indicator is told, and where not (our choice)
 SCALE_TOLD, SCALE_UNTOLD = 0.15, 0.6
+#: log-sd of the factor on its time where the indicator is not told: slower and faster responses than any recorded
+STRETCH_UNTOLD = 0.25
 #: the share of windows whose indicator is told, that are at 30 Hz, that are near noise 2, that get noise at all
 TOLD, AT_30_HZ, NEAR_2, NOISIER = 0.6, 0.5, 0.5, 0.85
 #: the fewest finite frames of a window
@@ -57,6 +59,8 @@ def draw_window(recording: Recording, bins: int, indicator: str | None, rng: np.
         return draw_window(recording, bins, indicator, rng)
     told = indicator is not None and rng.random() < TOLD
     trace = trace * np.exp((SCALE_TOLD if told else SCALE_UNTOLD) * rng.standard_normal())
+    if not told:
+        rate = rate * float(np.exp(STRETCH_UNTOLD * rng.standard_normal()))
     level = 2 * np.exp(0.25 * rng.standard_normal())
     if rng.random() >= NEAR_2:
         level = float(np.exp(rng.uniform(np.log(0.5), np.log(8.0))))

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 #: in the order of the network's inputs; the first stands for one that is not known
-NAMES = ("unknown", "OGB-1", "GCaMP6f", "GCaMP6s", "GCaMP7f", "GCaMP8f", "GCaMP8m", "GCaMP8s", "R-CaMP", "jRGECO1a")
+NAMES = (
+    "unknown",
+    "OGB-1",
+    "GCaMP6f",
+    "GCaMP6s",
+    "GCaMP7f",
+    "GCaMP8f",
+    "GCaMP8m",
+    "GCaMP8s",
+    "R-CaMP",
+    "jRGECO1a",
+)
 
 
 def known() -> tuple[str, ...]:

@@ -121,7 +121,11 @@ class ConstantsLaw(nn.Module):
         factor = out.new_zeros(*out.shape[:2], DIMS, DIMS)
         factor[..., low, column] = out[..., 1 + DIMS :]
         diagonal = F.softplus(torch.diagonal(factor, dim1=-2, dim2=-1) + 1) + 0.02
-        return F.log_softmax(out[..., 0], -1), out[..., 1 : 1 + DIMS], factor.tril(-1) + torch.diag_embed(diagonal)
+        return (
+            F.log_softmax(out[..., 0], -1),
+            out[..., 1 : 1 + DIMS],
+            factor.tril(-1) + torch.diag_embed(diagonal),
+        )
 
     def log_prob(self, context: Tensor, theta: Tensor) -> Tensor:
         """``(K, B)`` log densities of standardised θ ``(K, B, 5)``."""
@@ -148,15 +152,20 @@ class Network(nn.Module):
         self.sizes = sizes
         channels, kernels, hidden = sizes.channels, sizes.kernels, sizes.hidden
         pooled = 2 * (channels[1] + channels[-1])
-        self.numbers = nn.Sequential(nn.Linear(NUMBERS, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU())
+        self.numbers = nn.Sequential(
+            nn.Linear(NUMBERS, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU()
+        )
         self.stem = nn.Conv1d(CHANNELS, channels[0], 9, padding=4)
         self.down = nn.ModuleList(
             Block(channels[max(i - 1, 0)], channels[i], kernels[i], hidden) for i in range(len(channels))
         )
-        self.whole = nn.Sequential(nn.Linear(pooled + hidden, 128), nn.SiLU(), nn.Linear(128, sizes.context), nn.SiLU())
+        self.whole = nn.Sequential(
+            nn.Linear(pooled + hidden, 128), nn.SiLU(), nn.Linear(128, sizes.context), nn.SiLU()
+        )
         self.spread = nn.Linear(sizes.context, channels[-1])
         self.up = nn.ModuleList(
-            Block(channels[i] + channels[i + 1], channels[i], kernels[i], hidden) for i in range(len(channels) - 1)
+            Block(channels[i] + channels[i + 1], channels[i], kernels[i], hidden)
+            for i in range(len(channels) - 1)
         )
         self.memories = len(MEMORY_SECONDS)
         self.out = nn.Conv1d(channels[0], 2 + self.memories + sizes.basis + sizes.scale_basis, 1)

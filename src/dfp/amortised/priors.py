@@ -1,48 +1,96 @@
-"""Placeholder until the table of priors is merged: the response to one spike by indicator."""
+"""The response to one spike by indicator: what is known before a trace is seen, as tables in the package.
+
+``priors_published.csv`` is made of published figures, and the weights ``simulations`` rest on it alone;
+``priors.csv`` of fits to the true spikes of open recordings (``experiments/cell_model``). A row has the median and
+the sd of the logarithm of amplitude (dF/F), decay and rise (s) and saturation, and mean and sd of the power.
+"""
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from dfp.amortised.simulate import Cell
+from dfp.core.errors import UserError
 
-#: amplitude, its log-sd; decay, log-sd; rise, log-sd; power, sd
-TABLE = {
-    "OGB-1": (0.08, 0.5, 0.8, 0.4, 0.02, 0.5, 1.0, 0.05),
-    "GCaMP6f": (0.06, 0.7, 0.35, 0.4, 0.04, 0.5, 1.6, 0.25),
-    "GCaMP6s": (0.13, 0.6, 0.9, 0.4, 0.09, 0.5, 1.5, 0.25),
-    "GCaMP7f": (0.20, 0.5, 0.45, 0.4, 0.04, 0.5, 1.45, 0.2),
-    "GCaMP8f": (0.22, 0.5, 0.25, 0.5, 0.015, 0.6, 1.3, 0.2),
-    "GCaMP8m": (0.35, 0.5, 0.25, 0.5, 0.015, 0.6, 1.15, 0.15),
-    "GCaMP8s": (0.45, 0.5, 0.45, 0.5, 0.02, 0.6, 1.15, 0.15),
-    "R-CaMP": (0.06, 0.6, 0.7, 0.4, 0.05, 0.5, 1.2, 0.2),
-    "jRGECO1a": (0.10, 0.6, 0.6, 0.4, 0.03, 0.5, 1.4, 0.25),
-}
+#: the tables, by the names that settings use
+TABLES = ("published", "open")
+#: the share of cells of any indicator whose response is linear, and of those that do not saturate (our choice: a
+#: user's own simulation, and the told constants of a linear model, are then not strange to the posterior)
+LINEAR, UNSATURATED = 0.3, 0.5
+#: bounds of decay and rise in seconds and of the power (rise also at most 0.6 of the decay)
+DECAYS, RISES, POWERS = (0.04, 4.0), (0.002, 0.5), (1.0, 2.8)
+#: the row of an indicator that is not told
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Response:
+    """Constants of a cell's response; see ``simulate``."""
+
+    amplitude: float
+    decay: float
+    rise: float
+    power: float
+    saturation: float
 
 
 @dataclass(frozen=True)
 class Prior:
-    """The response of cells of one indicator, or of any."""
+    """The law of the response over cells of one indicator, or of any.
 
-    indicator: str | None
+    Attributes:
+        indicator: None where it is not known.
+        table: one of ``TABLES``.
+    """
 
-    def draw(self, rng: np.random.Generator) -> Cell:
-        from dfp.amortised.simulate import Cell
+    indicator: str | None = None
+    table: str = "published"
 
-        e = rng.standard_normal(4)
-        if self.indicator is not None:
-            a, sa, d, sd, r, sr, p, sp = TABLE[self.indicator]
-            amplitude, decay, rise, power = a * np.exp(sa * e[0]), d * np.exp(sd * e[1]), r * np.exp(sr * e[2]), p + sp * e[3]
-        else:
-            amplitude = 0.2 * np.exp(1.1 * e[0])
-            decay, rise = np.exp(rng.uniform(np.log(0.08), np.log(2.2))), np.exp(rng.uniform(np.log(0.004), np.log(0.2)))
-            power = rng.uniform(1, 1.9)
-        if rng.random() < 0.3:
-            power = 1.0
-        decay = float(np.clip(decay, 0.05, 4.0))
-        saturation = 0.0 if rng.random() < 0.5 else float(np.exp(rng.uniform(np.log(0.002), np.log(0.08))))
-        return Cell(float(amplitude), decay, float(np.clip(rise, 0.003, 0.6 * decay)), float(max(power, 1.0)), saturation=saturation)
+    def row(self) -> Mapping[str, float]:
+        """Medians and spreads by the names of the table's columns."""
+        rows = read_priors(self.table)
+        return rows.get(self.indicator or UNKNOWN, rows[UNKNOWN])
+
+    def draw(self, rng: np.random.Generator) -> Response:
+        """The response of one cell."""
+        row, e = self.row(), rng.standard_normal(5)
+        decay = float(np.clip(row["decay"] * np.exp(row["decay_log_sd"] * e[1]), *DECAYS))
+        rise = float(np.clip(row["rise"] * np.exp(row["rise_log_sd"] * e[2]), *RISES))
+        power = float(np.clip(row["power"] + row["power_sd"] * e[3], *POWERS))
+        saturation = float(row["saturation"] * np.exp(row["saturation_log_sd"] * e[4]))
+        linear, unsaturated = rng.random(2) < (LINEAR, UNSATURATED)
+        return Response(
+            amplitude=float(row["amplitude"] * np.exp(row["amplitude_log_sd"] * e[0])),
+            decay=decay,
+            rise=min(rise, 0.6 * decay),
+            power=1.0 if linear else power,
+            saturation=0.0 if unsaturated else saturation,
+        )
+
+
+@cache
+def read_priors(table: str) -> Mapping[str, Mapping[str, float]]:
+    """Rows of a table by indicator.
+
+    Raises:
+        UserError: for a name that is none of ``TABLES``.
+    """
+    if table not in TABLES:
+        raise UserError(f"prior: found '{table}', expected one of {', '.join(TABLES)}")
+    name = "priors.csv" if table == "open" else "priors_published.csv"
+    text = (resources.files("dfp.amortised") / name).read_text(encoding="utf-8")
+    rows = csv.DictReader(text.splitlines())
+    return MappingProxyType(
+        {
+            row["indicator"]: {
+                key: float(value) for key, value in row.items() if key not in ("indicator", "source")
+            }
+            for row in rows
+        }
+    )

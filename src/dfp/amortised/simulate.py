@@ -12,7 +12,7 @@ a refractory time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -97,7 +97,7 @@ def draw_cell(prior: Prior, bin_seconds: float, rng: np.random.Generator) -> Cel
     """A cell of the prior, recorded at one bin a ``bin_seconds`` (the ranges are our choice)."""
     response = prior.draw(rng)
     amplitude = response.amplitude
-    if rng.random() < 0.7:
+    if rng.random() < 0.5:
         rate = _log_uniform(rng, 0.03, 8.0)
     else:
         rate = 0.7 * np.exp(rng.standard_normal())
@@ -108,8 +108,8 @@ def draw_cell(prior: Prior, bin_seconds: float, rng: np.random.Generator) -> Cel
     else:  # most recordings
         level = 2.0 * np.exp(0.3 * rng.standard_normal())
     noise = level / np.sqrt(bin_seconds) / 100 / ABS_DIFFERENCE
-    return replace(
-        response,
+    return Cell(
+        **asdict(response),
         rate_hz=min(rate, 15.0),
         modulation=float(rng.choice([0.0, 0.5, 1.0, 1.5, 2.0])),
         modulation_seconds=_log_uniform(rng, 0.15, 8.0),

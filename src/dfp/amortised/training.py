@@ -22,7 +22,7 @@ from torch import Tensor
 
 from dfp.amortised.constants import to_real
 from dfp.amortised.counts import MEMORY_SECONDS, saturated, traces_of
-from dfp.amortised.features import OBSERVED, see
+from dfp.amortised.features import see
 from dfp.amortised.ground_truth import draw_window, weights_of
 from dfp.amortised.indicators import known
 from dfp.amortised.network import DIMS, Convolution, Network, Sizes
@@ -49,6 +49,7 @@ class Schedule:
         clip: largest norm of a gradient.
         seed: of the weights, the cells and the windows.
         half: whether the network's convolutions run in bfloat16 while it is trained (1.7 times as fast).
+        prior: table of the response by indicator (``priors.TABLES``).
         sizes: of the network.
     """
 
@@ -61,6 +62,7 @@ class Schedule:
     clip: float = 1.0
     seed: int = 0
     half: bool = True
+    prior: str = "published"
     sizes: Sizes = field(default_factory=Sizes)
 
 
@@ -92,22 +94,26 @@ class Example:
     theta: np.ndarray | None
 
 
-def simulated_example(bins: int, rng: np.random.Generator) -> Example:
+def simulated_example(bins: int, rng: np.random.Generator, prior: str = "published") -> Example:
     """A window of a cell of the prior, with some of what it is told."""
     rate = 30.0 if rng.random() < 0.45 else float(np.exp(rng.uniform(np.log(2.0), np.log(64.0))))
     names = known()
     indicator = names[rng.integers(len(names))] if rng.random() < 0.5 else None
-    cell = draw_cell(Prior(indicator), 1 / rate, rng)
+    cell = draw_cell(Prior(indicator, prior), 1 / rate, rng)
     trace, counts = simulate_cell(cell, bins, 1 / rate, int(rng.integers(2**31)))
     how = rng.random()  # our choice: a quarter of the cells is told all, another some, half nothing
     told = np.ones(3, bool) if how < 0.25 else (rng.random(3) < 0.5) & (how < 0.5)
-    values = {n: getattr(cell, n) if t else None for n, t in zip(("amplitude", "decay", "rise"), told, strict=True)}
+    values = {
+        n: getattr(cell, n) if t else None for n, t in zip(("amplitude", "decay", "rise"), told, strict=True)
+    }
     if rng.random() < 0.15:
         trace = _with_gaps(trace, rng)
     return Example(trace, counts, 1 / rate, Told(indicator, **values), to_real(cell.constants()))
 
 
-def recorded_example(recordings: Sequence[Recording], weights: np.ndarray, bins: int, rng: np.random.Generator) -> Example:
+def recorded_example(
+    recordings: Sequence[Recording], weights: np.ndarray, bins: int, rng: np.random.Generator
+) -> Example:
     """A window of a recording."""
     one = recordings[int(rng.choice(len(recordings), p=weights))]
     indicator = one.indicator if one.indicator in known() else None
@@ -136,7 +142,9 @@ def gather(examples: Sequence[Example], bins: int) -> Batch:
         counts.append(np.pad(one.counts, (0, short)))
         valid.append(np.arange(bins) < len(one.counts))
         theta.append(np.zeros(DIMS) if one.theta is None else one.theta)
-    real = [torch.from_numpy(np.stack(part).astype(np.float32)) for part in (frames, numbers, past, valid, theta)]
+    real = [
+        torch.from_numpy(np.stack(part).astype(np.float32)) for part in (frames, numbers, past, valid, theta)
+    ]
     whole = torch.from_numpy(np.stack(counts).astype(np.int64))
     known_theta = torch.tensor([one.theta is not None for one in examples])
     return Batch(real[0], real[1], real[2], whole, real[3], real[4], known_theta)
@@ -151,14 +159,18 @@ def batches(schedule: Schedule, recordings: Sequence[Recording], rng: np.random.
         bins = int(rng.choice(lengths, p=list(LENGTHS.values())))
         yield gather(
             [
-                recorded_example(recordings, weights, bins, rng) if rng.random() < share else simulated_example(bins, rng)
+                recorded_example(recordings, weights, bins, rng)
+                if rng.random() < share
+                else simulated_example(bins, rng, schedule.prior)
                 for _ in range(max(1, schedule.bins // bins))
             ],
             bins,
         )
 
 
-def loss(network: Network, batch: Batch, schedule: Schedule, rng: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+def loss(
+    network: Network, batch: Batch, schedule: Schedule, rng: torch.Generator
+) -> tuple[Tensor, dict[str, float]]:
     """The loss of a batch, and its terms: nats a bin (``simulated``, ``recorded``) and a window (``constants``)."""
     with torch.autocast("cpu", torch.bfloat16, enabled=schedule.half):
         parts = network(batch.frames, batch.numbers)
@@ -168,7 +180,10 @@ def loss(network: Network, batch: Batch, schedule: Schedule, rng: torch.Generato
         which = batch.simulated if simulated else ~batch.simulated
         if not bool(which.any()):
             continue
-        some, of = batch.part(which), type(parts)(parts.frames[which], parts.context[which], parts.hidden[which])
+        some, of = (
+            batch.part(which),
+            type(parts)(parts.frames[which], parts.context[which], parts.hidden[which]),
+        )
         if simulated:
             theta = some.theta[None]
         else:
@@ -205,7 +220,9 @@ class Trainer:
         matrices = [one.weight for one in self.network.modules() if isinstance(one, Convolution)]
         others = [one for one in self.network.parameters() if all(one is not matrix for matrix in matrices)]
         self._optimisers = (
-            torch.optim.Muon(matrices, lr=0.0, weight_decay=0.0, momentum=0.9, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.Muon(
+                matrices, lr=0.0, weight_decay=0.0, momentum=0.9, adjust_lr_fn="match_rms_adamw"
+            ),
             torch.optim.Adam(others, lr=0.0),
         )
         self._rng = np.random.default_rng(schedule.seed)
