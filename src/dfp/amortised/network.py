@@ -135,13 +135,31 @@ class ConstantsLaw(nn.Module):
         size = torch.log(torch.diagonal(factor, dim1=-2, dim2=-1)).sum(-1)
         return torch.logsumexp(share + log_normal(unit) - size, -1)
 
-    def draw(self, context: Tensor, noise: Tensor) -> Tensor:
-        """Standardised θ ``(K, B, 5)`` of standard normal noise ``(K, B, 6)``, whose last number picks the component."""
+    def log_rate(self, context: Tensor, rate: Tensor) -> Tensor:
+        """``(B,)`` log densities of the standardised log rate ``(B,)``, the first of θ."""
+        return torch.logsumexp(self._log_rates(context, rate), -1)
+
+    def _log_rates(self, context: Tensor, rate: Tensor) -> Tensor:
+        """With each component: ``(B, M)``."""
         share, mean, factor = self._split(context)
+        size = factor[..., 0, 0]
+        return share + log_normal(((rate[:, None] - mean[..., 0]) / size)[..., None]) - torch.log(size)
+
+    def draw(self, context: Tensor, noise: Tensor, rate: Tensor | None = None) -> Tensor:
+        """Standardised θ ``(K, B, 5)`` of standard normal noise ``(K, B, 6)``, whose last number picks the component.
+
+        With ``rate`` ``(B,)`` the law is the one given that standardised log rate.
+        """
+        share, mean, factor = self._split(context)
+        if rate is not None:
+            share = torch.log_softmax(self._log_rates(context, rate), -1)
         picked = torch.special.ndtr(noise[..., -1:]) > torch.cumsum(share.exp(), -1)[..., :-1]
         which = picked.sum(-1)  # (K, B)
         trace = torch.arange(len(context))
-        return mean[trace, which] + (factor[trace, which] @ noise[..., :-1, None])[..., 0]
+        centre, spread, unit = mean[trace, which], factor[trace, which], noise[..., :-1]
+        if rate is not None:
+            unit = torch.cat([((rate - centre[..., 0]) / spread[..., 0, 0])[..., None], unit[..., 1:]], -1)
+        return centre + (spread @ unit[..., None])[..., 0]
 
 
 class Network(nn.Module):

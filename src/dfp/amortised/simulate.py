@@ -70,15 +70,10 @@ class Cell:
     drift: float = 0.0
     offset: float = 0.0
 
-    def constants(self) -> dict[str, float]:
-        """θ, by the names of ``constants.NAMES``."""
-        return {
-            "amplitude": self.amplitude,
-            "decay": self.decay,
-            "rise": self.rise,
-            "power": self.power,
-            "rate_hz": self.rate_hz,
-        }
+    def constants(self, rate_hz: float) -> dict[str, float]:
+        """θ, by the names of ``constants.NAMES``, where the cell fired at ``rate_hz``."""
+        response = {name: getattr(self, name) for name in ("amplitude", "decay", "rise", "power")}
+        return {"rate_hz": rate_hz, **response}
 
 
 def simulate_cell(cell: Cell, bins: int, bin_seconds: float, seed: int) -> tuple[Array, NDArray[np.int64]]:

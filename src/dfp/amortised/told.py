@@ -9,7 +9,7 @@ import numpy as np
 from dfp.amortised.indicators import known
 from dfp.core.errors import UserError, suggest
 
-#: the constants that may be told, in the order of ``constants.NAMES``
+#: the constants that may be told, in the order of the network's inputs
 TELLABLE = ("amplitude", "decay", "rise")
 
 

@@ -1,9 +1,10 @@
-"""Training of the amortised posterior: on simulated cells of the prior, and on true recordings where there are some.
+"""Training of the amortised posterior: on simulated cells of the prior, and on recordings with true spikes.
 
-    simulated:  −log q(n | θ, x) − w log q(θ | x)                                  (θ and n are known)
-    recorded:   −log 1/K Σ_k q(n | θ_k, x) − w Σ_k ω_k log q(θ_k | x),  θ_k ~ q(θ | x),  ω_k ∝ q(n | θ_k, x)
+    simulated:  −log q(n | θ, x) − w log q(θ | x)                                    (θ and n are known)
+    recorded:   −log 1/K Σ_k q(n | θ_k, x) − w log q(r | x) − w Σ_k ω_k log q(θ_k | r, x),
+                θ_k ~ q(θ | r, x),  ω_k ∝ q(n | θ_k, x)                 (n and the rate r are known)
 
-The second line is reweighted wake-sleep's (Bornschein & Bengio 2015) for constants that nobody measured: draws of θ
+The last term is reweighted wake-sleep's (Bornschein & Bengio 2015) for constants that nobody measured: draws of θ
 that explain the true counts become likelier. The counts of a whole window share each θ_k, so that what is not
 known of a cell widens the intervals of all its bins together.
 """
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dfp.amortised.constants import to_real
+from dfp.amortised.constants import CENTRE, SPREAD, measured_rate, to_real
 from dfp.amortised.counts import MEMORY_SECONDS, saturated, traces_of
 from dfp.amortised.features import see
 from dfp.amortised.ground_truth import draw_window, weights_of
@@ -57,8 +58,8 @@ class Schedule:
     bins: int = 8192
     learning_rate: float = 2e-3
     recorded: float = 0.5
-    constants_weight: float = 0.06
-    draws: int = 8
+    constants_weight: float = 0.1
+    draws: int = 12
     clip: float = 1.0
     seed: int = 0
     half: bool = True
@@ -108,7 +109,7 @@ def simulated_example(bins: int, rng: np.random.Generator, prior: str = "publish
     }
     if rng.random() < 0.15:
         trace = _with_gaps(trace, rng)
-    return Example(trace, counts, 1 / rate, Told(indicator, **values), to_real(cell.constants()))
+    return Example(trace, counts, 1 / rate, Told(indicator, **values), to_real(cell.constants(measured_rate(int(counts.sum()), bins / rate))))
 
 
 def recorded_example(
@@ -141,13 +142,21 @@ def gather(examples: Sequence[Example], bins: int) -> Batch:
         past.append(np.pad(np.stack(memory), ((0, 0), (0, short))))
         counts.append(np.pad(one.counts, (0, short)))
         valid.append(np.arange(bins) < len(one.counts))
-        theta.append(np.zeros(DIMS) if one.theta is None else one.theta)
+        theta.append(_known(one))
     real = [
         torch.from_numpy(np.stack(part).astype(np.float32)) for part in (frames, numbers, past, valid, theta)
     ]
     whole = torch.from_numpy(np.stack(counts).astype(np.int64))
     known_theta = torch.tensor([one.theta is not None for one in examples])
     return Batch(real[0], real[1], real[2], whole, real[3], real[4], known_theta)
+
+
+def _known(one: Example) -> np.ndarray:
+    """Standardised θ of a simulated cell; of a recorded one its rate, and zeros."""
+    if one.theta is not None:
+        return one.theta
+    rate = measured_rate(int(one.counts.sum()), len(one.counts) * one.bin_seconds)
+    return np.concatenate([[(np.log(rate) - CENTRE[0]) / SPREAD[0]], np.zeros(DIMS - 1)])
 
 
 def batches(schedule: Schedule, recordings: Sequence[Recording], rng: np.random.Generator) -> Iterator[Batch]:
@@ -184,21 +193,21 @@ def loss(
             batch.part(which),
             type(parts)(parts.frames[which], parts.context[which], parts.hidden[which]),
         )
+        rate = some.theta[:, 0]
         if simulated:
             theta = some.theta[None]
         else:
             with torch.no_grad():
                 noise = torch.randn((schedule.draws, len(some.theta), DIMS + 1), generator=rng)
-                theta = network.constants.draw(of.context, noise)
+                theta = network.constants.draw(of.context, noise, rate)
         each = (network.log_counts(of, theta, some.past, some.counts) * some.valid).sum(-1)
         counts = torch.logsumexp(each, 0) - math.log(len(theta))
-        density = network.constants.log_prob(of.context, theta)
-        constants = (torch.softmax(each.detach(), 0) * density.clamp(min=-50)).sum(0)
-        share = 1.0 if simulated else 0.3
-        total = total - counts.sum() / bins - share * schedule.constants_weight * constants.sum() / windows
+        of_rate = network.constants.log_rate(of.context, rate)
+        rest = (network.constants.log_prob(of.context, theta) - of_rate).clamp(min=-50)
+        constants = of_rate.clamp(min=-50) + (torch.softmax(each.detach(), 0) * rest).sum(0)
+        total = total - counts.sum() / bins - schedule.constants_weight * constants.sum() / windows
         told["simulated" if simulated else "recorded"] = -float(counts.detach().sum() / some.valid.sum())
-        if simulated:
-            told["constants"] = -float(constants.detach().mean())
+        told["constants" if simulated else "rates"] = -float((constants if simulated else of_rate).detach().mean())
     return total, told
 
 

@@ -98,6 +98,6 @@ def _check_sizes(sizes: Sizes, where: str) -> None:
         raise UserError(
             f"{where}.kernels: found {list(kernels)}, expected {len(channels)} odd widths, one a level"
         )
-    for key, least in (("basis", 1), ("scale_basis", 1), ("hidden", 1), ("context", 1), ("flows", 0)):
+    for key, least in (("basis", 1), ("scale_basis", 1), ("hidden", 1), ("context", 1), ("components", 0)):
         if getattr(sizes, key) < least:
             raise UserError(f"{where}.{key}: found {getattr(sizes, key)}, expected at least {least}")
