@@ -85,8 +85,8 @@ class CountLaw:
     def fixed_point(self, noise: Array, limit: int | None = None) -> tuple[Array, int]:
         """The same counts by sweeps over all bins at once, and how many sweeps it took.
 
-        A sweep puts the counts of the one before into the past of every bin. Bin t is right after t + 1 sweeps
-        at the latest, and usually after a few.
+        A sweep puts the counts of the one before into the past of every bin. Bin t is right after t + 1
+        sweeps at the latest, and usually after a few.
         """
         location, log_scale = self.locations()
         driven = np.exp(log_scale) * noise

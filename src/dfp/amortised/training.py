@@ -109,7 +109,13 @@ def simulated_example(bins: int, rng: np.random.Generator, prior: str = "publish
     }
     if rng.random() < 0.15:
         trace = _with_gaps(trace, rng)
-    return Example(trace, counts, 1 / rate, Told(indicator, **values), to_real(cell.constants(measured_rate(int(counts.sum()), bins / rate))))
+    return Example(
+        trace,
+        counts,
+        1 / rate,
+        Told(indicator, **values),
+        to_real(cell.constants(measured_rate(int(counts.sum()), bins / rate))),
+    )
 
 
 def recorded_example(
@@ -207,7 +213,9 @@ def loss(
         constants = of_rate.clamp(min=-50) + (torch.softmax(each.detach(), 0) * rest).sum(0)
         total = total - counts.sum() / bins - schedule.constants_weight * constants.sum() / windows
         told["simulated" if simulated else "recorded"] = -float(counts.detach().sum() / some.valid.sum())
-        told["constants" if simulated else "rates"] = -float((constants if simulated else of_rate).detach().mean())
+        told["constants" if simulated else "rates"] = -float(
+            (constants if simulated else of_rate).detach().mean()
+        )
     return total, told
 
 
