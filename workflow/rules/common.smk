@@ -118,7 +118,7 @@ def parts(name, *files):
 
 def recorded_files(wildcards):
     """Names and sizes of the recordings that a data set is read from; nothing for a simulation."""
-    return recording_files() if EXPERIMENTS[wildcards.experiment].kind == "recordings" else []
+    return recording_files() if EXPERIMENTS[wildcards.experiment].recorded else []
 
 
 def recording_files():

@@ -136,6 +136,7 @@ rule study:
     params:
         code=lambda w: code_hash("dfp.stages.study", *parts(w.experiment, "study.py")),
         spec=lambda w: EXPERIMENTS[w.experiment].study_fingerprint(),
+        files=recorded_files,
     shell:
         "{JOB} --usage {log.usage} study --experiment {CONFIGS}/{wildcards.experiment}/config.yaml {COMMON}"
         " --out {output} --device {SETTINGS.device} > {log.text} 2>&1"

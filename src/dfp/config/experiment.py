@@ -40,6 +40,7 @@ class Document:
         question: what the experiment asks, one sentence.
         kind: ``simulated``, ``recordings``, ``study`` or ``tables``.
         order: place among the experiments.
+        recordings: a study that reads real recordings.
         in_all: part of ``snakemake all``.
         minutes: estimated time on two CPU cores, by scale.
         datasets, runs: by name. A data set may start from another's settings (``extends``), of this document
@@ -60,6 +61,7 @@ class Document:
 
     question: str
     kind: str = "simulated"
+    recordings: bool = False
     order: int = 0
     in_all: bool = True
     minutes: dict[str, float] = field(default_factory=dict)
@@ -86,6 +88,8 @@ class Document:
             raise UserError(
                 f"tables: expected this key in an experiment of kind tables only, found {self.kind}"
             )
+        if self.recordings and self.kind != "study":
+            raise UserError(f"recordings: expected this key in an experiment of kind study only, found {self.kind}")
         if not self.steps_scale > 0:
             raise UserError(f"steps_scale: found {self.steps_scale}, expected a number above 0")
 
@@ -135,6 +139,11 @@ class Experiment:
     def kind(self) -> str:
         """``simulated``, ``recordings``, ``study`` or ``tables``."""
         return self.document.kind
+
+    @property
+    def recorded(self) -> bool:
+        """Whether it reads real recordings."""
+        return self.kind == "recordings" or self.document.recordings
 
     @property
     def in_all(self) -> bool:
@@ -191,7 +200,7 @@ class Experiment:
 
     def available(self) -> tuple[bool, str]:
         """Whether the experiment's data can be had; if not, a sentence that says how to get them."""
-        if self.kind != "recordings":
+        if not self.recorded:
             return True, ""
         folder = recordings_folder()
         if has_recordings(folder):
