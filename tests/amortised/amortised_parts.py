@@ -6,7 +6,7 @@ import torch
 
 from dfp.amortised.network import Network, Sizes
 
-TINY = Sizes((4, 6, 6), (3, 3, 3), basis=3, scale_basis=2, hidden=8, context=8, flows=2)
+TINY = Sizes((4, 6, 6), (3, 3, 3), basis=3, scale_basis=2, hidden=8, context=8, components=2)
 
 
 def random_network(seed: int, spread: float = 0.15) -> Network:

@@ -37,7 +37,9 @@ def test_a_batch_has_the_bins_that_were_asked_for_and_both_kinds(recordings: lis
         assert batch.frames.shape[::2] == (windows, bins) and batch.valid.shape == (windows, bins)
         outside = batch.valid == 0
         assert (batch.counts[outside] == 0).all() and (batch.frames[:, OBSERVED][outside] == 0).all()
-        assert (batch.theta[~batch.simulated] == 0).all() and (batch.theta[batch.simulated] != 0).all()
+        recorded = batch.part(~batch.simulated).theta
+        assert (recorded[:, 0] != 0).all() and (recorded[:, 1:] == 0).all()  # of these only the rate is known
+        assert (batch.part(batch.simulated).theta != 0).all()
         assert all(torch.isfinite(getattr(batch, name).float()).all() for name in vars(batch))
     both = torch.cat([batch.simulated for batch in drawn(replace(SCHEDULE, bins=8192), recordings, 6)])
     assert 0.2 < both.float().mean() < 0.8

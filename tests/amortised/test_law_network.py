@@ -1,4 +1,4 @@
-"""The network: what it says of counts is what is drawn, and its flow over constants has a density."""
+"""The network: what it says of counts is what is drawn, and its law of the constants has a density."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from scipy import stats
 
 from dfp.amortised.counts import MEMORY_SECONDS, saturated, traces_of
 from dfp.amortised.features import CHANNELS, see
-from dfp.amortised.network import DIMS, ConstantsFlow, Network, Parts
+from dfp.amortised.network import DIMS, ConstantsLaw, Network, Parts
 from dfp.amortised.simulate import Cell, simulate_cell
 from dfp.core.noise import generator
-from dfp.flows.chain import log_normal
 
 SECONDS = 1 / 30
 CELL = Cell(amplitude=0.4, decay=0.4, rise=0.02, rate_hz=3.0, noise=0.1)
@@ -91,52 +90,90 @@ def test_traces_side_by_side_do_not_see_each_other() -> None:
         assert torch.allclose(both.context[i], alone.context[0], atol=1e-5)
 
 
-def flow(seed: int, features: int = 3) -> ConstantsFlow:
+def law_of_constants(seed: int, traces: int = 1, spread: float = 0.7) -> tuple[ConstantsLaw, torch.Tensor]:
+    """A mixture of three whose shares, means and factors are all far from their start; and contexts."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        made = ConstantsFlow(features, 3).double()
+        made = ConstantsLaw(3, 3).double()
         with torch.no_grad():
-            for parameter in made.parameters():
-                parameter.add_(0.5 * torch.randn(parameter.shape, dtype=torch.float64))
-    return made.requires_grad_(False)
+            made.head.weight.add_(spread * torch.randn(made.head.weight.shape, dtype=torch.float64))
+    context = torch.randn((traces, 3), generator=generator(seed), dtype=torch.float64)
+    return made.requires_grad_(False), context
+
+
+def drawn_from(
+    made: ConstantsLaw, context: torch.Tensor, draws: int, rate: torch.Tensor | None = None
+) -> torch.Tensor:
+    noise = torch.randn((draws, len(context), DIMS + 1), generator=generator(7), dtype=torch.float64)
+    return made.draw(context, noise, rate)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_density_of_the_constants_is_that_of_the_draws(seed: int) -> None:
-    """Change of variables: log q(f(ε)) = log N(ε) − log |det ∂f/∂ε|, by differentiating the draw."""
-    made = flow(seed)
-    context = torch.randn((1, 3), generator=generator(seed), dtype=torch.float64)
-    noise = torch.randn((20, 1, DIMS), generator=generator(seed + 1), dtype=torch.float64)
-    drawn = made.draw(context, noise)
-    told = made.log_prob(context, drawn)
-    for k in range(20):
-        jacobian = torch.autograd.functional.jacobian(
-            lambda e: made.draw(context, e[None, None])[0, 0], noise[k, 0]
-        )
-        expected = log_normal(noise[k, 0]) - torch.linalg.slogdet(jacobian).logabsdet
-        assert told[k, 0].item() == pytest.approx(expected.item(), abs=1e-7)
-    assert told.std() > 0.5
+def test_the_density_of_the_constants_is_that_of_a_mixture(seed: int) -> None:
+    """Held against PyTorch's own mixtures of Gaussians."""
+    made, context = law_of_constants(seed, 4)
+    share, mean, factor = made._split(context)
+    normals = torch.distributions.MultivariateNormal(mean, scale_tril=factor)
+    mixture = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(logits=share), normals)
+    theta = drawn_from(made, context, 30)
+    assert torch.allclose(made.log_prob(context, theta), mixture.log_prob(theta), atol=1e-9)
+    sd = (factor @ factor.mT)[..., 0, 0].sqrt()
+    alone = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(logits=share), torch.distributions.Normal(mean[..., 0], sd)
+    )
+    assert torch.allclose(made.log_rate(context, theta[3, :, 0]), alone.log_prob(theta[3, :, 0]), atol=1e-9)
 
 
-def test_the_density_of_the_constants_integrates_to_one() -> None:
-    """By importance sampling, from a wider Student's t about the draws."""
-    made, context = flow(4), torch.zeros((1, 3), dtype=torch.float64)
-    drawn = made.draw(context, torch.randn((4000, 1, DIMS), generator=generator(0), dtype=torch.float64))[
-        :, 0
-    ]
+@pytest.mark.parametrize("given", [False, True])
+def test_the_density_of_the_constants_integrates_to_one(given: bool) -> None:
+    """By importance sampling from a wider Student's t about the draws; given the rate, over the others."""
+    made, context = law_of_constants(4, spread=0.15)
+    rate = torch.tensor([0.4], dtype=torch.float64) if given else None
+    free = slice(1 if given else 0, None)
+    drawn = drawn_from(made, context, 4000, rate)[:, 0, free]
     wide = stats.multivariate_t(drawn.mean(0).numpy(), 1.5 * np.cov(drawn.numpy().T), df=5, seed=1)
-    points = wide.rvs(40000)
-    told = made.log_prob(context, torch.tensor(points)[:, None])[:, 0].numpy()
-    ratio = np.exp(told - wide.logpdf(points))
+    points = wide.rvs(100000)
+    theta = torch.tensor(points)
+    if rate is not None:
+        theta = torch.cat([rate.expand(len(points), 1), theta], 1)
+    told = made.log_prob(context, theta[:, None])[:, 0]
+    if rate is not None:
+        told = told - made.log_rate(context, rate)
+    ratio = np.exp(told.numpy() - wide.logpdf(points))
     error = ratio.std() / np.sqrt(len(ratio))
     assert error < 0.03
     assert abs(ratio.mean() - 1) < 4 * error
 
 
-def test_each_trace_has_a_flow_of_its_own() -> None:
-    made = flow(5)
-    context = torch.randn((4, 3), generator=generator(2), dtype=torch.float64)
-    noise = torch.randn((6, 4, DIMS), generator=generator(3), dtype=torch.float64)
+@pytest.mark.parametrize("given", [False, True])
+def test_constants_are_drawn_from_their_density(given: bool) -> None:
+    """Means and second moments of the draws, against those of the density by importance sampling."""
+    made, context = law_of_constants(5)
+    rate = torch.tensor([-0.3], dtype=torch.float64) if given else None
+    drawn = drawn_from(made, context, 40000, rate)
+    other = drawn_from(*law_of_constants(5), 40000)
+    # the joint law, weighed to a narrow window of rates, is the law given the rate in its middle
+    chosen = other[(other[:, 0, 0] + 0.3).abs() < 0.05] if given else None
+    if chosen is not None:
+        assert torch.allclose(drawn[..., 0], torch.tensor(-0.3, dtype=torch.float64))
+        expected, error = chosen[:, 0, 1:].mean(0), chosen[:, 0, 1:].std(0) / math.sqrt(len(chosen))
+        assert ((drawn[:, 0, 1:].mean(0) - expected).abs() < 4.5 * error + 0.02).all()
+        assert torch.allclose(drawn[:, 0, 1:].std(0), chosen[:, 0, 1:].std(0), rtol=0.12)
+        return
+    share, mean, factor = (part[0] for part in made._split(context))
+    expected = (share.exp()[:, None] * mean).sum(0)
+    inside = factor @ factor.mT + mean[:, :, None] * mean[:, None, :]
+    covariance = (share.exp()[:, None, None] * inside).sum(0) - expected[:, None] * expected
+    error = covariance.diagonal().sqrt() / 200
+    assert ((drawn[:, 0].mean(0) - expected).abs() < 4.5 * error).all()
+    assert torch.allclose(
+        torch.cov(drawn[:, 0].T), covariance, atol=0.05 * float(covariance.diagonal().max())
+    )
+
+
+def test_each_trace_has_constants_of_its_own() -> None:
+    made, context = law_of_constants(6, 4)
+    noise = torch.randn((6, 4, DIMS + 1), generator=generator(3), dtype=torch.float64)
     drawn = made.draw(context, noise)
     told = made.log_prob(context, drawn)
     for b in range(4):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ import torch
 import dfp.stages.pretrain as stage
 from dfp import __version__
 from dfp.amortised import weights
-from dfp.amortised.posterior import load_pretrained
+from dfp.amortised.simulate import Cell, simulate_cell
 from dfp.amortised.training import Schedule, Trainer
 from dfp.cli import main
 from dfp.config.pretraining import NAMES, SETTINGS, load_pretrain
 from dfp.core.errors import UserError
 from dfp.core.read import read_yaml
+from dfp.data.recordings import load_recordings
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 Facts = dict[str, Any]
 
 
@@ -42,7 +45,10 @@ def simulations(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_weights_from_simulations_alone(simulations: Path) -> None:
     facts = facts_of(simulations)
     assert facts["sha256"] == weights.digest(simulations)
-    assert facts["learned_from"] == "simulated cells" and facts["data_sets"] == facts["citations"] == []
+    assert (
+        facts["learned_from"] == "simulated cells of the prior 'published'"
+        and facts["data_sets"] == facts["citations"] == []
+    )
     assert facts["command"] == "dfp pretrain --out simulations.npz --scale smoke --threads 1"
     assert (facts["dfp"], facts["steps"], facts["seed"], facts["threads"]) == (__version__, 3, 0, 1)
     assert facts["settings"]["sizes"]["channels"] == [4, 4, 4]
@@ -64,7 +70,7 @@ def test_ones_own_ground_truth_in_one_command(
     asked = ("--recordings", ground_truth, "--start", simulations, "--leave-out", "DS92")
     assert pretrain(out, *asked, "--seed", 5) == 0
     told = capsys.readouterr().out
-    assert "learned from simulated cells and true recordings (DS91); from simulations.npz on" in told
+    assert "of the prior 'published' and true recordings (DS91); from simulations.npz on" in told
     facts = facts_of(out)
     (own,) = facts["data_sets"]
     assert (own["data_set"], own["indicator"], own["cells"], own["recordings"]) == ("DS91", "GCaMP8m", 2, 2)
@@ -75,8 +81,31 @@ def test_ones_own_ground_truth_in_one_command(
     before, after = (weights.load(path)[0].state_dict() for path in (simulations, out))
     moved = max(float((before[name] - value).abs().max()) for name, value in after.items())
     assert 0 < moved < 0.1  # three steps away from where it started
-    cell = load_pretrained(out).condition(np.random.default_rng(0).normal(size=300), 30.0)
-    assert cell.sample(4, 0).counts.shape == (4, 300)
+    np.save(tmp_path / "more.npy", np.random.default_rng(0).normal(0, 0.1, (300, 2)))
+    traces = ("--traces", tmp_path / "more.npy", "--frame-rate", 30, "--samples", 5, "--jobs", 1)
+    asked = ("infer", "--weights", out, *traces, "--out", tmp_path / "more")
+    assert main([str(word) for word in asked]) == 0
+    with np.load(tmp_path / "more" / "spikes.npz") as spikes:
+        assert spikes["expected_count"].shape == (300, 2)
+    said = json.loads((tmp_path / "more" / "infer.json").read_text())
+    assert weights.digest(out) in json.dumps(said)
+
+
+def test_recordings_written_as_the_page_says_are_learned_from(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "recordings.md").read_text(encoding="utf-8")
+    (example,) = [one for one in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "_spk" in one]
+    names: dict[str, Any] = {}
+    exec(compile(example, "docs/recordings.md", "exec"), names)
+    cell = Cell(amplitude=0.3, decay=0.3, rise=0.02, rate_hz=2.0, noise=0.01)
+    trace, counts = simulate_cell(cell, 900, 1 / 30, 3)
+    (tmp_path / "MY").mkdir()
+    path = tmp_path / "MY" / "DS91-GCaMP8m-mine.npz"
+    names["write_data_set"](path, [(trace, 30.0, np.repeat(np.arange(900), counts) / 30)])
+    (read,) = load_recordings(tmp_path / "MY")
+    assert (read.name, read.indicator, read.frame_rate) == ("DS91_c00_s00", "GCaMP8m", 30.0)
+    assert np.array_equal(read.spike_counts, counts) and np.allclose(read.dff, trace, atol=1e-6)
+    assert pretrain(tmp_path / "mine.npz", "--recordings", tmp_path / "MY") == 0
+    assert facts_of(tmp_path / "mine.npz")["data_sets"][0]["spikes"] == counts.sum()
 
 
 def interrupted_after(steps: int) -> Callable[[Trainer], Iterator[dict[str, float]]]:
@@ -130,14 +159,16 @@ def test_what_is_there_already_is_left_alone_and_other_settings_are_not(
 
 
 def test_settings_of_ones_own_are_laid_over_the_packages(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("simulations: {steps: 2, sizes: {flows: 3}}\ncells: {steps: 9}\n")
+    (tmp_path / "mine.yaml").write_text(
+        "simulations: {steps: 2, sizes: {components: 3}}\ncells: {steps: 9}\n"
+    )
     out = tmp_path / "mine.npz"
     assert pretrain(out, "--settings", tmp_path / "mine.yaml") == 0
     facts = facts_of(out)
-    assert facts["steps"] == 2 and facts["settings"]["sizes"]["flows"] == 3
+    assert facts["steps"] == 2 and facts["settings"]["sizes"]["components"] == 3
     assert facts["settings"]["sizes"]["hidden"] == 8  # of the scale
     assert facts["command"].startswith("dfp pretrain --out mine.npz --settings mine.yaml")
-    assert weights.load(out)[0].sizes.flows == 3
+    assert weights.load(out)[0].sizes.components == 3
 
 
 def test_the_packages_own_settings_are_sound() -> None:
@@ -169,7 +200,11 @@ def test_the_packages_own_settings_are_sound() -> None:
         ("cells: {sizes: {kernels: [3, 4, 3]}}", "sizes.kernels: found [3, 4, 3], expected 3 odd widths"),
         ("cells: {sizes: {kernels: [3, 3]}}", "sizes.kernels: found [3, 3], expected 3 odd widths"),
         ("cells: {sizes: {hidden: 0}}", "sizes.hidden: found 0, expected at least 1"),
-        ("cells: {sizes: {flows: -1}}", "sizes.flows: found -1, expected at least 0"),
+        ("cells: {sizes: {components: 0}}", "sizes.components: found 0, expected at least 1"),
+        (
+            "cells: {prior: opne}",
+            "cells.prior: found 'opne' (did you mean 'open'?), expected published or open",
+        ),
         ("- 3", "mine.yaml: found no mapping"),
     ],
 )
@@ -203,10 +238,11 @@ def test_arguments_without_a_meaning_are_one_sentence(
     assert sentence in told and len(told.splitlines()) == 1
 
 
-def test_the_threads_of_others_are_as_before(tmp_path: Path) -> None:
+def test_the_threads_of_others_are_as_before() -> None:
     before = torch.get_num_threads()
-    assert pretrain(tmp_path / "mine.npz", "--threads", 2) == 0
-    assert torch.get_num_threads() == before and facts_of(tmp_path / "mine.npz")["threads"] == 2
+    with stage._threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
 
 
 def test_a_name_that_is_no_training_is_refused() -> None:

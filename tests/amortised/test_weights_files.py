@@ -112,7 +112,14 @@ def test_a_pickle_is_never_opened(file: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"hidden": 9}, {"kernels": [3]}, {"channels": "many"}, {"unheard": 1}, {"flows": -1}, {"basis": 1.5}],
+    [
+        {"hidden": 9},
+        {"kernels": [3]},
+        {"channels": "many"},
+        {"unheard": 1},
+        {"components": -1},
+        {"basis": 1.5},
+    ],
 )
 def test_sizes_that_are_not_the_arrays_are_refused(file: Path, changed: dict[str, object]) -> None:
     with np.load(file) as whole:
