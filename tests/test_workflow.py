@@ -194,14 +194,14 @@ def test_an_experiment_is_a_target(copy: Path) -> None:
 
 
 def test_the_weights_are_a_target_of_their_own(copy: Path, recordings: Path, tmp_path: Path) -> None:
-    """From simulations alone; with recordings too where there are some, which then start from the others."""
+    """From simulations alone; with recordings too where there are some."""
     alone = snakemake(copy, "-n", "-j4", "-p", "weights", recordings=tmp_path / "none")
     assert planned(alone) == {"pretrain": 1, "weights": 1}
     assert "--recordings" not in alone.stdout + alone.stderr
     done = snakemake(copy, "-n", "-j4", "-p", "weights", "--config", "scale=smoke", recordings=recordings)
     assert planned(done) == {"pretrain": 2, "weights": 1}
     told = done.stdout + done.stderr
-    assert "--start results/smoke/weights/simulations.npz --recordings" in told
+    assert "--out results/smoke/weights/cells.npz --scale smoke --recordings" in told
     everything = snakemake(copy, "-n", "-j4", "all", "--config", "scale=smoke", recordings=recordings)
     assert "pretrain" not in planned(everything)
 

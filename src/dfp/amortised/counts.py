@@ -28,7 +28,7 @@ MEMORY_SECONDS = (0.04, 0.15)
 #: the largest count of a bin
 LARGEST = 48
 #: bounds of log s
-SCALES = (-3.0, 3.0)
+SCALES = LOWEST, HIGHEST = (-3.0, 3.0)
 
 Array = NDArray[Any]
 
@@ -61,16 +61,19 @@ class CountLaw:
         return len(self.weights), self.base.shape[1]
 
     def locations(self) -> tuple[Array, Array]:
-        """ℓ without the past counts, and log s: ``(S, T)`` each, in double precision."""
-        location = self.base[0] + self.weights @ self.basis
-        log_scale = np.clip(self.base[1] + self.scale_weights @ self.scale_basis, *SCALES)
-        return location, log_scale
+        """ℓ without the past counts, and s: ``(S, T)`` each, in double precision.
+
+        They are summed as the seeded draw sums them, since a product of matrices rounds otherwise.
+        """
+        location, scale = np.zeros(self.shape), np.zeros(self.shape)
+        _locations(self.base, self.basis, self.scale_basis, self.weights, self.scale_weights, location, scale)
+        return location, scale
 
     def draw(self, noise: Array) -> Array:
         """Counts ``(S, T)`` driven by logistic noise ``(S, T)``: bin by bin, compiled."""
-        location, log_scale = self.locations()
+        location, scale = self.locations()
         out = np.zeros(self.shape, np.uint8)
-        _draw(location, np.exp(log_scale), self.gains, self.decays, self.thresholds, noise, out)
+        _draw(location, scale, self.gains, self.decays, self.thresholds, noise, out)
         return out
 
     def draw_seeded(self, seed: int) -> Array:
@@ -88,8 +91,8 @@ class CountLaw:
         A sweep puts the counts of the one before into the past of every bin. Bin t is right after t + 1
         sweeps at the latest, and usually after a few.
         """
-        location, log_scale = self.locations()
-        driven = np.exp(log_scale) * noise
+        location, scale = self.locations()
+        driven = scale * noise
         counts = np.zeros(self.shape, np.uint8)
         for sweep in range(1, (limit or self.shape[1]) + 2):
             level = location - past_effect(counts, self.gains, self.decays)
@@ -130,6 +133,36 @@ def _traces(counts: Array, decay: float, out: Array) -> None:
             h = decay * (h + counts[s, t])
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _projected(start: Array, row: int, weights: Array, basis: Array, s: int, t: int) -> float:
+    """``start[row, t] + Σ_r weights[s, r] basis[r, t]``."""
+    total = 0.0
+    for r in range(weights.shape[1]):
+        total += weights[s, r] * basis[r, t]
+    return total + start[row, t]
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _scale(base: Array, weights: Array, basis: Array, s: int, t: int) -> float:
+    return np.exp(min(max(_projected(base, 1, weights, basis, s, t), LOWEST), HIGHEST))
+
+
+@njit(cache=True, nogil=True)
+def _locations(
+    base: Array,
+    basis: Array,
+    scale_basis: Array,
+    weights: Array,
+    scale_weights: Array,
+    location: Array,
+    scale: Array,
+) -> None:
+    for s in range(location.shape[0]):
+        for t in range(location.shape[1]):
+            location[s, t] = _projected(base, 0, weights, basis, s, t)
+            scale[s, t] = _scale(base, scale_weights, scale_basis, s, t)
+
+
 @njit(cache=True, nogil=True)
 def _draw(
     location: Array, scale: Array, gains: Array, decays: Array, thresholds: Array, noise: Array, out: Array
@@ -156,9 +189,8 @@ def seeded_uniform(seed: Any, s: int, t: int) -> float:
 
     Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators": the mixing function.
     """
-    z = seed + np.uint64(0x9E3779B97F4A7C15) * (
-        np.uint64(s) * np.uint64(1 << 32) + np.uint64(t) + np.uint64(1)
-    )
+    place = np.uint64(s) * np.uint64(1 << 32) + np.uint64(t) + np.uint64(1)
+    z = seed + np.uint64(0x9E3779B97F4A7C15) * place
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z = z ^ (z >> np.uint64(31))
@@ -197,17 +229,13 @@ def _draw_seeded(
     for s in range(out.shape[0]):
         past[:] = 0.0
         for t in range(out.shape[1]):
-            location = 0.0
-            for r in range(weights.shape[1]):
-                location += weights[s, r] * basis[r, t]
-            location += base[0, t]
+            effect = 0.0
             for j in range(len(decays)):
-                location -= gains[j, t] * (past[j] / (1 + 0.25 * past[j]))
-            log_scale = base[1, t]
-            for r in range(scale_weights.shape[1]):
-                log_scale += scale_weights[s, r] * scale_basis[r, t]
+                effect += gains[j, t] * (past[j] / (1 + 0.25 * past[j]))
+            location = _projected(base, 0, weights, basis, s, t)
             u = seeded_uniform(seed, s, t)
-            level = location + np.exp(min(max(log_scale, -3.0), 3.0)) * np.log(u / (1.0 - u))
+            noise = np.log(u / (1.0 - u))
+            level = (location - effect) + _scale(base, scale_weights, scale_basis, s, t) * noise
             n = 0
             while n < len(thresholds) and level >= thresholds[n]:
                 n += 1

@@ -19,9 +19,8 @@ from dfp.amortised.network import DIMS, Network, Parts
 from dfp.amortised.told import Told
 from dfp.amortised.weights import find, load
 from dfp.core.errors import UserError
-from dfp.core.noise import generator
 
-#: the fastest bins that the network was trained on (Hz): faster frames are averaged, their spikes dealt out again
+#: the fastest bins that the network was trained on (Hz): faster frames are averaged, spikes dealt out again
 FASTEST_HZ = 64.0
 #: the frame rates that it was trained on (Hz)
 RATES_HZ = (2.0, 500.0)
@@ -60,10 +59,12 @@ class CellPosterior:
     per_bin: int
     bin_seconds: float
 
+    @torch.no_grad()
     def constants(self, samples: int, seed: int) -> Tensor:
         """Standardised θ ``(S, 5)``."""
-        noise = torch.randn((samples, 1, DIMS + 1), generator=generator(seed))
-        return self.network.constants.draw(self.parts.context, noise)[:, 0]
+        # NumPy's numbers come one after the other; torch's depend on how many are asked for
+        noise = np.random.default_rng(seed).standard_normal((samples, 1, DIMS + 1)).astype(np.float32)
+        return self.network.constants.draw(self.parts.context, torch.from_numpy(noise))[:, 0]
 
     def sample(self, samples: int, seed: int) -> Draws:
         """Joint draws of the constants and of the counts in every frame.

@@ -25,7 +25,7 @@ _SIZES = "sizes"
 _MAKE = "`dfp pretrain` makes them"
 #: what reading an archive of other things may raise
 _NO_WEIGHTS = (
-    KeyError, ValueError, TypeError, AttributeError, RuntimeError, EOFError, OSError,
+    LookupError, ValueError, TypeError, AttributeError, RuntimeError, EOFError, OSError,
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 

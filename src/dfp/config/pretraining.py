@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dfp.amortised.network import Sizes
+from dfp.amortised.priors import TABLES
 from dfp.amortised.training import LENGTHS, Schedule
 from dfp.core.errors import UserError, suggest
 from dfp.core.parse import build, merge
@@ -85,6 +86,9 @@ def check_schedule(schedule: Schedule, where: str) -> None:
     ):
         if not ok:
             raise UserError(f"{where}.{key}: found {getattr(schedule, key):g}, expected {expected}")
+    if schedule.prior not in TABLES:
+        hint = suggest(schedule.prior, TABLES)
+        raise UserError(f"{where}.prior: found {schedule.prior!r}{hint}, expected {' or '.join(TABLES)}")
     _check_sizes(schedule.sizes, f"{where}.sizes")
 
 
@@ -98,6 +102,6 @@ def _check_sizes(sizes: Sizes, where: str) -> None:
         raise UserError(
             f"{where}.kernels: found {list(kernels)}, expected {len(channels)} odd widths, one a level"
         )
-    for key, least in (("basis", 1), ("scale_basis", 1), ("hidden", 1), ("context", 1), ("components", 0)):
+    for key, least in (("basis", 1), ("scale_basis", 1), ("hidden", 1), ("context", 1), ("components", 1)):
         if getattr(sizes, key) < least:
             raise UserError(f"{where}.{key}: found {getattr(sizes, key)}, expected at least {least}")

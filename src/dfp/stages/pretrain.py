@@ -104,7 +104,8 @@ def pretrain(
         ),
         "dfp": __version__,
         **dict(zip(("commit", "changed"), _commit(), strict=True)),
-        "learned_from": "simulated cells" + (" and true recordings" if used else ""),
+        "learned_from": f"simulated cells of the prior '{schedule.prior}'"
+        + (" and true recordings" if used else ""),
         "data_sets": told,
         "citations": citations(told),
         "left_out": list(leave_out),
