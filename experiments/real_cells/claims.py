@@ -55,11 +55,19 @@ def covered(results: ResultTables) -> Iterator[Finding]:
     for run, where in SCHEMES.items():
         if not results.has_run(run=run):
             continue
-        rows = results.rows("active_cover", run=run, condition="main", told="indicator" if run == "cell" else "nothing")
+        rows = results.rows(
+            "active_cover", run=run, condition="main", told="indicator" if run == "cell" else "nothing"
+        )
         for dataset, part in rows.groupby("dataset"):
             if len(part) >= 3:
                 bounds = COVER if run == "cell" else COVER_LEFT_OUT
-                yield within(part["value"], *bounds, "active seconds covered by 90% intervals", "share", f"{where}, {dataset}")
+                yield within(
+                    part["value"],
+                    *bounds,
+                    "active seconds covered by 90% intervals",
+                    "share",
+                    f"{where}, {dataset}",
+                )
 
 
 def counted(results: ResultTables) -> Iterator[Finding]:
@@ -74,7 +82,14 @@ def counted(results: ResultTables) -> Iterator[Finding]:
     for dataset, part in rows.groupby("dataset"):
         if len(part) >= 3:
             ratio = interval(np.maximum(part["value"], 1e-3), log=True)
-            yield judge(*ratio, len(part), MEDIANS, measured="expected ÷ true spikes", unit="ratio", where=str(dataset))
+            yield judge(
+                *ratio,
+                len(part),
+                MEDIANS,
+                measured="expected ÷ true spikes",
+                unit="ratio",
+                where=str(dataset),
+            )
 
 
 JUDGES = {"P1": trained_once, "P2": simulations_alone, "P3": covered, "P4": counted}

@@ -16,7 +16,11 @@ FLOOR = 0.005
 def point(estimate: NDArray[np.floating], counts: NDArray[np.integer], rate: float) -> dict[str, float]:
     """Correlations of an estimate ``(T,)`` with the true counts, at every lag."""
     found = {f"lag_{lag}": correlation_smoothed(estimate, counts, rate, lag=lag) for lag in LAGS}
-    return {"correlation": found["lag_0"], "correlation_1s": correlation_binned(estimate, counts, rate, 1.0), **found}
+    return {
+        "correlation": found["lag_0"],
+        "correlation_1s": correlation_binned(estimate, counts, rate, 1.0),
+        **found,
+    }
 
 
 def seconds_of(counts: NDArray[np.integer], rate: float) -> NDArray[np.int64]:

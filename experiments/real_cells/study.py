@@ -77,7 +77,9 @@ class RealCells(RunStudy):
         recordings = _first_cells(load_recordings(recordings_folder()), self.cells)
         numbers = _numbers(recordings)
         for name, condition in self.conditions.items():
-            scored = [one for one in (under(r, condition, self.seconds) for r in recordings) if one is not None]
+            scored = [
+                one for one in (under(r, condition, self.seconds) for r in recordings) if one is not None
+            ]
             if not scored:
                 continue
             yield from _rows("oasis", name, "nothing", _with_lag(_oasis(scored)), numbers)
@@ -199,7 +201,13 @@ def _rows(
     means += ["total_cover", "log_score", "cpu_seconds_per_1000_s"]
     for cell, part in table.groupby("cell", sort=True):
         first = part.iloc[0]
-        own = {**labels, "dataset": first["dataset"], "seed": numbers[str(cell)], "cell": cell, "indicator": first["indicator"]}
+        own = {
+            **labels,
+            "dataset": first["dataset"],
+            "seed": numbers[str(cell)],
+            "cell": cell,
+            "indicator": first["indicator"],
+        }
         for metric in means:
             if metric in part and part[metric].notna().any():
                 yield {**own, "metric": metric, "value": float(part[metric].mean())}

@@ -5,13 +5,14 @@ import hashlib
 import os
 import shlex
 import sys
+import zlib
 from functools import cache
 from pathlib import Path
 
 from dfp.config import list_experiments, load_experiment
 from dfp.core.errors import UserError, suggest
 from dfp.core.read import read_yaml
-from dfp.data.recordings import has_recordings
+from dfp.data.recordings import has_recordings, load_recordings
 from dfp.job import start
 from dfp.results.catalogue import FILE, read_catalogue
 from dfp.stages.provenance import PACKAGE, code_hash

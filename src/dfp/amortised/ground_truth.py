@@ -47,8 +47,10 @@ def weights_of(recordings: Sequence[Recording]) -> NDArray[np.float64]:
     return np.asarray(size / size.sum())
 
 
-def draw_window(recording: Recording, bins: int, indicator: str | None, rng: np.random.Generator) -> Window:
-    """At most ``bins`` bins of a recording, varied."""
+def draw_window(
+    recording: Recording, bins: int, indicator: str | None, rng: np.random.Generator
+) -> Window | None:
+    """At most ``bins`` bins of a recording, varied; None where hardly a frame is finite there."""
     native = recording.frame_rate
     if rng.random() < AT_30_HZ:
         rate = min(30.0, native)
@@ -56,7 +58,7 @@ def draw_window(recording: Recording, bins: int, indicator: str | None, rng: np.
         rate = float(np.exp(rng.uniform(np.log(min(4.0, native)), np.log(min(native, 64.0)))))
     trace, counts, rate = rebinned(recording, rate, bins, rng)
     if np.isfinite(trace).sum() < FEWEST:
-        return draw_window(recording, bins, indicator, rng)
+        return None
     told = indicator is not None and rng.random() < TOLD
     trace = trace * np.exp((SCALE_TOLD if told else SCALE_UNTOLD) * rng.standard_normal())
     if not told:

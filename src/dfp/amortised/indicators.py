@@ -16,10 +16,25 @@ NAMES = (
     "jRGECO1a",
 )
 
+#: other names of the same
+ALIASES = {"jGECO1a": "jRGECO1a", "RCaMP1.07": "R-CaMP"}
+
 
 def known() -> tuple[str, ...]:
     """Names that ``Told`` takes."""
     return NAMES[1:]
+
+
+def named(name: str) -> str | None:
+    """The indicator that a name means, in any case and spelling (``OGB1``, ``jGCaMP8f``); None for no known one."""
+    plain = {_plain(one): one for one in (*known(), *ALIASES)}
+    found = plain.get(_plain(name))
+    return None if found is None else ALIASES.get(found, found)
+
+
+def _plain(name: str) -> str:
+    bare = name.lower().replace("-", "").replace("_", "").replace(" ", "")
+    return bare.removeprefix("j") if bare.startswith("jgcamp") else bare
 
 
 def place(name: str | None) -> int:

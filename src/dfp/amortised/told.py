@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dfp.amortised.indicators import known
+from dfp.amortised.indicators import known, named
 from dfp.core.errors import UserError, suggest
 
 #: the constants that may be told, in the order of the network's inputs
@@ -57,16 +57,10 @@ class Told:
 def _indicator(name: str | None) -> str | None:
     if name is None:
         return None
-    plain = {_plain(one): one for one in known()}
-    found = plain.get(_plain(name))
+    found = named(name)
     if found is None:
         raise UserError(
-            f"indicator: found '{name}'{suggest(name, known())}, expected one of {', '.join(known())}; leave it "
-            "out for another one: the response is then inferred from each trace"
+            f"indicator: found '{name}'{suggest(name, known())}, expected one of {', '.join(known())}; leave "
+            "it out for another one: the response is then inferred from each trace"
         )
     return found
-
-
-def _plain(name: str) -> str:
-    bare = name.lower().replace("-", "").replace("_", "").replace(" ", "")
-    return bare.removeprefix("j") if bare.startswith("jgcamp") else bare

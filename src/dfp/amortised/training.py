@@ -25,7 +25,7 @@ from dfp.amortised.constants import CENTRE, SPREAD, measured_rate, to_real
 from dfp.amortised.counts import MEMORY_SECONDS, saturated, traces_of
 from dfp.amortised.features import see
 from dfp.amortised.ground_truth import draw_window, weights_of
-from dfp.amortised.indicators import known
+from dfp.amortised.indicators import known, named
 from dfp.amortised.network import DIMS, Convolution, Network, Sizes
 from dfp.amortised.priors import Prior
 from dfp.amortised.simulate import draw_cell, simulate_cell
@@ -121,10 +121,11 @@ def simulated_example(bins: int, rng: np.random.Generator, prior: str = "publish
 def recorded_example(
     recordings: Sequence[Recording], weights: np.ndarray, bins: int, rng: np.random.Generator
 ) -> Example:
-    """A window of a recording."""
-    one = recordings[int(rng.choice(len(recordings), p=weights))]
-    indicator = one.indicator if one.indicator in known() else None
-    window = draw_window(one, bins, indicator, rng)
+    """A window of a recording; ``weights`` say how often each is taken."""
+    window = None
+    while window is None:  # a stretch of missing frames says nothing: another one
+        one = recordings[int(rng.choice(len(recordings), p=weights))]
+        window = draw_window(one, bins, named(one.indicator), rng)
     return Example(window.trace, window.counts, window.bin_seconds, Told(window.indicator), None)
 
 

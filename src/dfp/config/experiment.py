@@ -89,7 +89,9 @@ class Document:
                 f"tables: expected this key in an experiment of kind tables only, found {self.kind}"
             )
         if self.recordings and self.kind != "study":
-            raise UserError(f"recordings: expected this key in an experiment of kind study only, found {self.kind}")
+            raise UserError(
+                f"recordings: expected this key in an experiment of kind study only, found {self.kind}"
+            )
         if not self.steps_scale > 0:
             raise UserError(f"steps_scale: found {self.steps_scale}, expected a number above 0")
 
