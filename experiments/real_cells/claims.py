@@ -35,10 +35,10 @@ def ahead(results: ResultTables, run: str, told: str, where: str) -> Iterator[Fi
 
 
 def trained_once(results: ResultTables) -> Iterator[Finding]:
-    """At 30 Hz and noise 2, smoothed by 25 ms, lag 0, over cells that the network never saw: the correlation with
-    the true spikes less that of OASIS at one lag an indicator (chosen on other cells), and less that of ENS2, both
-    above 0. For networks that know the data set from other cells (indicator told), and for those that had the
-    whole indicator left out (nothing told)."""
+    """At 30 Hz and noise 2, smoothed by 25 ms, lag 0, over cells that the network never saw: the
+    correlation with the true spikes less that of OASIS at one lag an indicator (chosen on other cells), and
+    less that of ENS2, both above 0. For networks that know the data set from other cells (indicator told),
+    and for those that had the whole indicator left out (nothing told)."""
     for run, where in SCHEMES.items():
         if results.has_run(run=run):
             yield from ahead(results, run, "indicator" if run == "cell" else "nothing", where)
@@ -50,8 +50,8 @@ def simulations_alone(results: ResultTables) -> Iterator[Finding]:
 
 
 def covered(results: ResultTables) -> Iterator[Finding]:
-    """In each data set of three cells or more, over cells: the share of the seconds with a true spike whose 90%
-    interval holds the true number between 0.85 and 0.95; where the indicator was left out, above 0.80."""
+    """In each data set of three cells or more, over cells: the share of the seconds with a true spike whose
+    90% interval holds the true number between 0.85 and 0.95; where the indicator was left out, above 0.80."""
     for run, where in SCHEMES.items():
         if not results.has_run(run=run):
             continue
@@ -71,9 +71,9 @@ def covered(results: ResultTables) -> Iterator[Finding]:
 
 
 def counted(results: ResultTables) -> Iterator[Finding]:
-    """Cells new, data sets known, indicator told: the share of cells whose expected count is within 25% of the true
-    one (from 0.8 to 1.25) above 0.65; and, in each data set of three cells or more, the geometric mean of expected ÷
-    true between 0.8 and 1.25."""
+    """Cells new, data sets known, indicator told: the share of cells whose expected count is within 25% of
+    the true one (from 0.8 to 1.25) above 0.65; and, in each data set of three cells or more, the geometric
+    mean of expected ÷ true between 0.8 and 1.25."""
     if not results.has_run(run="cell"):
         return
     rows = results.rows("count_ratio", run="cell", condition="main", told="indicator")

@@ -33,7 +33,8 @@ def seconds_of(counts: NDArray[np.integer], rate: float) -> NDArray[np.int64]:
 def samples(
     drawn: NDArray[np.integer], counts: NDArray[np.integer], rate: float, rng: np.random.Generator
 ) -> dict[str, float | NDArray[np.floating]]:
-    """Of samples ``(S, T)``: counts found and true, cover and width of 90% intervals of 1-s counts, ranks, log score.
+    """Of samples ``(S, T)``: counts found and true, cover and width of 90% intervals of 1-s counts, ranks,
+    log score.
 
     Returns:
         ``ranks`` is an array, a rank in (0, 1) of the true count of each second, ties broken at random.

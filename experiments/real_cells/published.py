@@ -26,7 +26,7 @@ def published(folder: Path, scored: Sequence[Scored], numbers: Mapping[str, int]
         for method in (method for method in methods if method not in HERE):
             for cell, part in table.dropna(subset=[f"{method}_r25"]).groupby("cell", sort=True):
                 one = names[part["key"].iloc[0]]
-                own = {"run": method, "condition": "main", "told": "nothing", "dataset": one.dataset}
+                own: Row = {"run": method, "condition": "main", "told": "nothing", "dataset": one.dataset}
                 own |= {"seed": numbers[str(cell)], "cell": cell, "indicator": one.indicator}
                 yield {**own, "metric": "correlation", "value": float(part[f"{method}_r25"].mean())}
                 if f"{method}_ratio" in part and method not in NO_COUNTS:

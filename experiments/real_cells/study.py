@@ -130,7 +130,7 @@ def _first_cells(recordings: Sequence[Recording], count: int) -> list[Recording]
 
 
 def _unseen(network: Pretrained, recordings: Sequence[Recording]) -> set[str]:
-    """Names of the recordings that took no part in the training: all, where it learned from simulations alone."""
+    """Names of the recordings that took no part in the training."""
     provenance = network.provenance
     everything = {one.name for one in recordings}
     if not provenance.get("data_sets") and not provenance.get("start"):
@@ -156,7 +156,7 @@ def _network(network: Pretrained, scored: Sequence[Scored], told: str, count: in
         began = time.process_time()
         drawn = network.condition(one.trace, one.frame_rate, say).sample(count, seed=0)
         spent = time.process_time() - began
-        merits = point(drawn.counts.mean(0), one.counts, one.frame_rate)
+        merits: dict[str, Any] = {**point(drawn.counts.mean(0), one.counts, one.frame_rate)}
         merits |= samples(drawn.counts, one.counts, one.frame_rate, rng)
         merits["cpu_seconds_per_1000_s"] = 1000 * spent / (len(one.trace) / one.frame_rate)
         merits["drawn"] = drawn.counts
@@ -181,7 +181,7 @@ def _of(one: Scored) -> dict[str, Any]:
 
 
 def _with_lag(table: pd.DataFrame) -> pd.DataFrame:
-    """``correlation_lagged``: at the lag that is best, on the mean, for the indicator's cells of the other folds."""
+    """``correlation_lagged``: at the lag that is best on the mean for the indicator's cells of other folds."""
     table = table.assign(correlation_lagged=np.nan)
     columns = [f"lag_{lag}" for lag in LAGS]
     folds = table["cell"].map(fold_of)

@@ -1,4 +1,4 @@
-"""The posterior that is trained once, for all cells: the law of a cell, the network, its training, weights."""
+"""The posterior that is trained once, for all cells: the law of a cell, network, training and weights."""
 
 from dfp.amortised.posterior import CellPosterior, Draws, Pretrained, load_pretrained
 from dfp.amortised.told import Told

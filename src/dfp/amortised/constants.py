@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 #: rate_hz: spikes of this recording a second; amplitude: peak of the response to one spike, dF/F as a
-#: fraction; decay and rise: time constants in seconds; power: n spikes at once have n^power times the response
+#: fraction; decay and rise: time constants in seconds; power: n spikes at once have n^power times the
+#: response
 #: to one.
 #: The rate comes first: it is known of every recording with true spikes, the others are not.
 NAMES = ("rate_hz", "amplitude", "decay", "rise", "power")

@@ -69,7 +69,7 @@ def see(trace: NDArray[np.floating], bin_seconds: float, told: Told = Told()) ->
 
 
 def _slow(above: NDArray[np.float64], bin_seconds: float) -> NDArray[np.float64]:
-    """The 20th percentile of blocks, joined by straight lines; a block without frames takes its neighbours'."""
+    """The 20th percentile of blocks, joined by straight lines; one without frames takes its neighbours'."""
     count = max(1, len(above) // max(3, round(BLOCK_SECONDS / bin_seconds)))
     blocks = np.array_split(above, count)
     finite = [one[np.isfinite(one)] for one in blocks]

@@ -1,8 +1,8 @@
 """Windows of real recordings with true spikes, varied so that few cells teach much.
 
 A window gets another frame rate (frames are averaged), another noise level (white noise is added) and another
-amplitude (the trace is multiplied): by little where the indicator is told, since its amplitude is part of what is
-learned, by much where it is not; its time is then stretched too.
+amplitude (the trace is multiplied): by little where the indicator is told, since its amplitude is part of
+what is learned, by much where it is not; its time is then stretched too.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from dfp.data.recording import Recording
 
 #: log-sd of the factor on the trace where the indicator is told, and where not (our choice)
 SCALE_TOLD, SCALE_UNTOLD = 0.15, 0.6
-#: log-sd of the factor on its time where the indicator is not told: slower and faster responses than any recorded
+#: log-sd of the factor on its time where the indicator is not told: slower and faster responses than any
+#: recorded
 STRETCH_UNTOLD = 0.25
-#: the share of windows whose indicator is told, that are at 30 Hz, that are near noise 2, that get noise at all
+#: the share of windows whose indicator is told, that are at 30 Hz, that are near noise 2, that get noise at
+#: all
 TOLD, AT_30_HZ, NEAR_2, NOISIER = 0.6, 0.5, 0.5, 0.85
 #: the fewest finite frames of a window
 FEWEST = 20
@@ -75,7 +77,7 @@ def draw_window(
 def rebinned(
     recording: Recording, rate: float, bins: int | None = None, rng: np.random.Generator | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], float]:
-    """Trace and counts at ``rate`` Hz (not above the native one), and the rate; ``bins`` of them from anywhere."""
+    """Trace and counts at ``rate`` Hz (at most the native one), and the rate; ``bins`` from anywhere."""
     native, dff = recording.frame_rate, recording.dff.astype(np.float64)
     first = 0
     if bins is not None and rng is not None:

@@ -26,7 +26,7 @@ def known() -> tuple[str, ...]:
 
 
 def named(name: str) -> str | None:
-    """The indicator that a name means, in any case and spelling (``OGB1``, ``jGCaMP8f``); None for no known one."""
+    """The indicator that a name means, in any spelling (``OGB1``, ``jGCaMP8f``); None for no known one."""
     plain = {_plain(one): one for one in (*known(), *ALIASES)}
     found = plain.get(_plain(name))
     return None if found is None else ALIASES.get(found, found)

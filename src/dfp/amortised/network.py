@@ -66,7 +66,7 @@ class Parts:
 
 
 class Convolution(nn.Module):
-    """``nn.Conv1d`` of odd width with its weights as a matrix ``(outputs, inputs · width)``, as Muon takes them."""
+    """``nn.Conv1d`` of odd width, its weights a matrix ``(outputs, inputs · width)``, as Muon takes them."""
 
     def __init__(self, inputs: int, outputs: int, width: int) -> None:
         super().__init__()
@@ -104,9 +104,9 @@ class Block(nn.Module):
 class ConstantsLaw(nn.Module):
     """``q(θ | context)``: a mixture of Gaussians with full covariances, ``Σ_m π_m N(θ; μ_m, L_m L_mᵀ)``.
 
-    All of π, μ and the triangular L come from the context (a mixture density network, Bishop 1994). Conditional
-    planar flows of one Gaussian (``flows/``) were tried on the same batches: after 2,100 steps a simulated cell's
-    constants were half a nat less likely under them.
+    All of π, μ and the triangular L come from the context (a mixture density network, Bishop 1994).
+    Conditional planar flows of one Gaussian (``flows/``) were tried on the same batches: after 2,100 steps
+    a simulated cell's constants were half a nat less likely under them.
     """
 
     def __init__(self, context: int, components: int) -> None:
@@ -146,7 +146,8 @@ class ConstantsLaw(nn.Module):
         return share + log_normal(((rate[:, None] - mean[..., 0]) / size)[..., None]) - torch.log(size)
 
     def draw(self, context: Tensor, noise: Tensor, rate: Tensor | None = None) -> Tensor:
-        """Standardised θ ``(K, B, 5)`` of standard normal noise ``(K, B, 6)``, whose last number picks the component.
+        """Standardised θ ``(K, B, 5)`` of standard normal noise ``(K, B, 6)``, whose last number picks the
+        component.
 
         With ``rate`` ``(B,)`` the law is the one given that standardised log rate.
         """
@@ -194,8 +195,9 @@ class Network(nn.Module):
         self.steps = nn.Parameter(torch.full((LARGEST,), 0.5))
         with torch.no_grad():
             self.out.weight[: 2 + self.memories].mul_(0.1)
-            self.out.bias.zero_()
-            self.out.bias[0] = -2.0
+            bias = cast(Tensor, self.out.bias)
+            bias.zero_()
+            bias[0] = -2.0
             cast(nn.Linear, self.ranks[2]).weight.mul_(0.3)
 
     def forward(self, frames: Tensor, numbers: Tensor) -> Parts:
@@ -249,7 +251,7 @@ class Network(nn.Module):
         return log_prob(location, log_scale, self.thresholds(), counts.expand(len(theta), *counts.shape))
 
     def _split(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        sizes = (1, 1, self.memories, self.sizes.basis, self.sizes.scale_basis)
+        sizes = [1, 1, self.memories, self.sizes.basis, self.sizes.scale_basis]
         location, log_scale, gains, basis, scale_basis = torch.split(frames, sizes, dim=1)
         return location[:, 0], log_scale[:, 0], gains, basis, scale_basis
 
@@ -260,7 +262,7 @@ class Network(nn.Module):
         weights, scale_weights = self._ranks(theta[:, None], parts.hidden)
         arrays = (parts.frames[0, :2], gains[0], basis[0], scale_basis[0], weights[:, 0], scale_weights[:, 0])
         double = [np.ascontiguousarray(one.numpy(), np.float64) for one in (*arrays, self.thresholds()[:-1])]
-        return CountLaw(*double, decays=np.exp(-bin_seconds / np.array(MEMORY_SECONDS)))
+        return CountLaw(*double, np.exp(-bin_seconds / np.array(MEMORY_SECONDS)))
 
 
 def _pooled(h: Tensor, seen: Tensor) -> list[Tensor]:

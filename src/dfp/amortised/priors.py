@@ -1,8 +1,9 @@
 """The response to one spike by indicator: what is known before a trace is seen, as tables in the package.
 
 ``priors_published.csv`` is made of published figures, and the weights ``simulations`` rest on it alone;
-``priors.csv`` of fits to the true spikes of open recordings (``experiments/cell_model``). A row has the median and
-the sd of the logarithm of amplitude (dF/F), decay and rise (s) and saturation, and mean and sd of the power.
+``priors.csv`` of fits to the true spikes of open recordings (``experiments/cell_model``). A row has the
+median and the sd of the logarithm of amplitude (dF/F), decay and rise (s) and saturation, and mean and sd
+of the power.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from dfp.core.errors import UserError
 
 #: the tables, by the names that settings use
 TABLES = ("published", "open")
-#: the share of cells of any indicator whose response is linear, and of those that do not saturate (our choice: a
+#: the share of cells of any indicator whose response is linear, and of those that do not saturate (our
+#: choice: a
 #: user's own simulation, and the told constants of a linear model, are then not strange to the posterior)
 LINEAR, UNSATURATED = 0.3, 0.5
 #: bounds of decay and rise in seconds and of the power (rise also at most 0.6 of the decay)

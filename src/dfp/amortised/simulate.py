@@ -6,8 +6,8 @@
 
 p > 1 is a supralinear response, s > 0 a saturating one; g(1) = 1, so A is the peak of the response to one
 spike, and the factor p in the decay makes that response fall with τ_decay. ε is standard normal or Student's
-t. Spikes come at the cell's own rate, which fluctuates (log-normal, correlated in time), singly or in bursts, with
-a refractory time.
+t. Spikes come at the cell's own rate, which fluctuates (log-normal, correlated in time), singly or in
+bursts, with a refractory time.
 """
 
 from __future__ import annotations
@@ -37,11 +37,13 @@ class Cell:
 
     Attributes:
         amplitude, decay, rise, power: as in ``constants``.
-        rate_hz: spikes a second but for what refractory times and steps cost: about what a quiet cell fires at; one
+        rate_hz: spikes a second but for what refractory times and steps cost: about what a quiet cell fires
+        at; one
             that fires fast, in bursts or in waves comes out lower (0.92 at 15 Hz, 0.8 with modulation 2).
         saturation: s; 0 for none.
         modulation, modulation_seconds: sd and correlation time of the log rate.
-        burst_share, burst_size, burst_interval: share of events that are bursts, mean spikes beyond the first,
+        burst_share, burst_size, burst_interval: share of events that are bursts, mean spikes beyond the
+        first,
             mean interval within.
         refractory: shortest interval.
         exposed: whether a frame is the mean over its duration, or the value in its middle.
@@ -94,10 +96,8 @@ def draw_cell(prior: Prior, bin_seconds: float, rng: np.random.Generator) -> Cel
     """A cell of the prior, recorded at one bin a ``bin_seconds`` (the ranges are our choice)."""
     response = prior.draw(rng)
     amplitude = response.amplitude
-    if rng.random() < 0.5:
-        rate = _log_uniform(rng, 0.03, 8.0)
-    else:
-        rate = 0.7 * np.exp(rng.standard_normal())
+    wide = rng.random() < 0.5
+    rate = _log_uniform(rng, 0.03, 8.0) if wide else float(0.7 * np.exp(rng.standard_normal()))
     if rng.random() < 0.3:  # every signal to noise ratio, whatever the amplitude
         level = 100 * amplitude * np.sqrt(bin_seconds) / _log_uniform(rng, 0.7, 15.0)
     elif rng.random() < 0.6:

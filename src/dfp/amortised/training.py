@@ -4,9 +4,9 @@
     recorded:   −log 1/K Σ_k q(n | θ_k, x) − w log q(r | x) − w Σ_k ω_k log q(θ_k | r, x),
                 θ_k ~ q(θ | r, x),  ω_k ∝ q(n | θ_k, x)                 (n and the rate r are known)
 
-The last term is reweighted wake-sleep's (Bornschein & Bengio 2015) for constants that nobody measured: draws of θ
-that explain the true counts become likelier. The counts of a whole window share each θ_k, so that what is not
-known of a cell widens the intervals of all its bins together.
+The last term is reweighted wake-sleep's (Bornschein & Bengio 2015) for constants that nobody measured:
+draws of θ that explain the true counts become likelier. The counts of a whole window share each θ_k, so
+that what is not known of a cell widens the intervals of all its bins together.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Schedule:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """B windows of T bins; ``valid`` is 0 past a window's end; ``theta`` is standardised, of simulated ones."""
+    """B windows of T bins; ``valid`` is 0 past a window's end; ``theta`` is standardised."""
 
     frames: Tensor
     numbers: Tensor
@@ -187,7 +187,7 @@ def batches(schedule: Schedule, recordings: Sequence[Recording], rng: np.random.
 def loss(
     network: Network, batch: Batch, schedule: Schedule, rng: torch.Generator
 ) -> tuple[Tensor, dict[str, float]]:
-    """The loss of a batch, and its terms: nats a bin (``simulated``, ``recorded``) and a window (``constants``)."""
+    """The loss of a batch, and its terms: nats a bin (counts) and a window (constants)."""
     with torch.autocast("cpu", torch.bfloat16, enabled=schedule.half):
         parts = network(batch.frames, batch.numbers)
     total, told = parts.frames.new_zeros(()), {}
@@ -250,7 +250,7 @@ class Trainer:
         """The steps that are left; the terms of the loss after each."""
         schedule = self.schedule
         left = range(self.step, schedule.steps)
-        for step, batch in zip(left, batches(schedule, self.recordings, self._rng)):
+        for step, batch in zip(left, batches(schedule, self.recordings, self._rng), strict=False):
             done = step / schedule.steps
             warm = min(1.0, step / 50 + 0.02)
             rate = schedule.learning_rate * warm * (0.5 * (1 + math.cos(math.pi * done)) * 0.99 + 0.01)
