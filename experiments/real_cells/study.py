@@ -181,7 +181,7 @@ def _of(one: Scored) -> dict[str, Any]:
 
 
 def _with_lag(table: pd.DataFrame) -> pd.DataFrame:
-    """``correlation_lagged``: at the lag that is best on the mean for the indicator's cells of other folds."""
+    """``correlation_lagged``: at the lag that is best, on the mean, for such cells of the other folds."""
     table = table.assign(correlation_lagged=np.nan)
     columns = [f"lag_{lag}" for lag in LAGS]
     folds = table["cell"].map(fold_of)

@@ -14,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dfp.amortised.constants import NAMES
@@ -260,9 +261,20 @@ class Network(nn.Module):
         """The law of the counts of one trace (B = 1) for standardised θ ``(S, 5)``."""
         _, _, gains, basis, scale_basis = self._split(parts.frames)
         weights, scale_weights = self._ranks(theta[:, None], parts.hidden)
-        arrays = (parts.frames[0, :2], gains[0], basis[0], scale_basis[0], weights[:, 0], scale_weights[:, 0])
-        double = [np.ascontiguousarray(one.numpy(), np.float64) for one in (*arrays, self.thresholds()[:-1])]
-        return CountLaw(*double, np.exp(-bin_seconds / np.array(MEMORY_SECONDS)))
+        return CountLaw(
+            base=_double(parts.frames[0, :2]),
+            gains=_double(gains[0]),
+            basis=_double(basis[0]),
+            scale_basis=_double(scale_basis[0]),
+            weights=_double(weights[:, 0]),
+            scale_weights=_double(scale_weights[:, 0]),
+            thresholds=_double(self.thresholds()[:-1]),
+            decays=np.exp(-bin_seconds / np.array(MEMORY_SECONDS)),
+        )
+
+
+def _double(values: Tensor) -> NDArray[np.float64]:
+    return np.ascontiguousarray(values.numpy(), np.float64)
 
 
 def _pooled(h: Tensor, seen: Tensor) -> list[Tensor]:
