@@ -2,7 +2,7 @@
 
     c(t) = Σ_i k(t − t_i),  k a difference of exponentials of peak 1 (decay p τ_decay, rise τ_rise),
     f(t) = A g(c(t)),       g(c) = c^p (1 + s) / (1 + s c^p),
-    y_n  = mean or middle of f over frame n + slow part + drift + σ √(1 + shot · f) ε_n.
+    y_n  = f averaged over frame n, or at one time in it, + slow part + drift + σ √(1 + shot · f) ε_n.
 
 p > 1 is a supralinear response, s > 0 a saturating one; g(1) = 1, so A is the peak of the response to one
 spike, and the factor p in the decay makes that response fall with τ_decay. ε is standard normal or Student's
@@ -46,7 +46,8 @@ class Cell:
         first,
             mean interval within.
         refractory: shortest interval.
-        exposed: whether a frame is the mean over its duration, or the value in its middle.
+        exposed: whether a frame is the mean over its duration, or the value at one time within it.
+        instant: that time, as a share of the frame.
         noise: sd of a frame's white noise; shot: what its variance grows by per dF/F.
         tail: degrees of freedom of Student's t; 0 for a Gaussian.
         slow, slow_seconds: sd and correlation time of the slow part; drift: sd of a random walk after 1 s.
@@ -66,6 +67,7 @@ class Cell:
     burst_interval: float = 0.01
     refractory: float = 0.003
     exposed: bool = True
+    instant: float = 0.5
     noise: float = 0.05
     shot: float = 0.0
     tail: int = 0
@@ -87,7 +89,7 @@ def simulate_cell(cell: Cell, bins: int, bin_seconds: float, seed: int) -> tuple
         seed, bins, bin_seconds, steps, cell.rate_hz, cell.modulation, cell.modulation_seconds,
         cell.burst_share, cell.burst_size, cell.burst_interval, cell.refractory,
         cell.amplitude, cell.decay * cell.power, cell.rise, cell.power, cell.saturation,
-        cell.exposed, cell.noise, cell.shot, cell.tail, cell.slow, cell.slow_seconds, cell.drift,
+        cell.exposed, cell.instant, cell.noise, cell.shot, cell.tail, cell.slow, cell.slow_seconds, cell.drift,
     )  # fmt: skip
     return trace + cell.offset, np.minimum(counts, LARGEST)
 
@@ -114,7 +116,8 @@ def draw_cell(prior: Prior, bin_seconds: float, rng: np.random.Generator) -> Cel
         burst_size=rng.uniform(1, 4),
         burst_interval=rng.uniform(0.003, 0.02),
         refractory=rng.uniform(0.002, 0.005),
-        exposed=bool(rng.random() < 0.7),
+        exposed=bool(rng.random() < 0.6),
+        instant=rng.random(),
         noise=noise,
         shot=0.0 if rng.random() < 0.6 else 0.2 * rng.uniform(0, 1) / max(amplitude, 0.05),
         tail=0 if rng.random() < 0.7 else int(rng.integers(3, 10)),
@@ -135,7 +138,7 @@ def _simulate(
     rate: float, modulation: float, modulation_seconds: float,
     burst_share: float, burst_size: float, burst_interval: float, refractory: float,
     amplitude: float, decay: float, rise: float, power: float, saturation: float,
-    exposed: bool, noise: float, shot: float, tail: int, slow: float, slow_seconds: float, drift: float,
+    exposed: bool, instant: float, noise: float, shot: float, tail: int, slow: float, slow_seconds: float, drift: float,
 ) -> tuple[Any, Any]:  # fmt: skip
     np.random.seed(seed)
     step = bin_seconds / steps
@@ -179,7 +182,7 @@ def _simulate(
             response *= amplitude * (1 + saturation) / (1 + saturation * response)
             if exposed:
                 trace[i // steps] += response / steps
-            elif i % steps == steps // 2:
+            elif i % steps == min(int(instant * steps), steps - 1):
                 trace[i // steps] = response
     keeps = np.exp(-bin_seconds / slow_seconds)
     wave, walk = np.random.randn() * slow, 0.0

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,9 @@ from dfp.data.recording import Recording
 
 #: bins of a window and how often (our choice)
 LENGTHS = {512: 0.2, 1024: 0.4, 2048: 0.25, 4096: 0.15}
+#: of the simulated cells that are told amplitude, decay and rise, the share whose responses add up (our choice): who
+#: tells all three has the linear response of ``dfp fit`` in mind
+LINEAR_TOLD = 0.9
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,11 @@ def simulated_example(bins: int, rng: np.random.Generator, prior: str = "publish
     names = known()
     indicator = names[rng.integers(len(names))] if rng.random() < 0.5 else None
     cell = draw_cell(Prior(indicator, prior), 1 / rate, rng)
-    trace, counts = simulate_cell(cell, bins, 1 / rate, int(rng.integers(2**31)))
     how = rng.random()  # our choice: a quarter of the cells is told all, another some, half nothing
     told = np.ones(3, bool) if how < 0.25 else (rng.random(3) < 0.5) & (how < 0.5)
+    if told.all() and rng.random() < LINEAR_TOLD:
+        cell = replace(cell, power=1.0, saturation=0.0)
+    trace, counts = simulate_cell(cell, bins, 1 / rate, int(rng.integers(2**31)))
     values = {
         n: getattr(cell, n) if t else None for n, t in zip(("amplitude", "decay", "rise"), told, strict=True)
     }
