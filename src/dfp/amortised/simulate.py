@@ -89,7 +89,8 @@ def simulate_cell(cell: Cell, bins: int, bin_seconds: float, seed: int) -> tuple
         seed, bins, bin_seconds, steps, cell.rate_hz, cell.modulation, cell.modulation_seconds,
         cell.burst_share, cell.burst_size, cell.burst_interval, cell.refractory,
         cell.amplitude, cell.decay * cell.power, cell.rise, cell.power, cell.saturation,
-        cell.exposed, cell.instant, cell.noise, cell.shot, cell.tail, cell.slow, cell.slow_seconds, cell.drift,
+        cell.exposed, cell.instant, cell.noise, cell.shot, cell.tail, cell.slow, cell.slow_seconds,
+        cell.drift,
     )  # fmt: skip
     return trace + cell.offset, np.minimum(counts, LARGEST)
 
@@ -138,7 +139,8 @@ def _simulate(
     rate: float, modulation: float, modulation_seconds: float,
     burst_share: float, burst_size: float, burst_interval: float, refractory: float,
     amplitude: float, decay: float, rise: float, power: float, saturation: float,
-    exposed: bool, instant: float, noise: float, shot: float, tail: int, slow: float, slow_seconds: float, drift: float,
+    exposed: bool, instant: float, noise: float, shot: float, tail: int, slow: float, slow_seconds: float,
+    drift: float,
 ) -> tuple[Any, Any]:  # fmt: skip
     np.random.seed(seed)
     step = bin_seconds / steps

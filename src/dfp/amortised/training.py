@@ -34,7 +34,8 @@ from dfp.data.recording import Recording
 
 #: bins of a window and how often (our choice)
 LENGTHS = {512: 0.2, 1024: 0.4, 2048: 0.25, 4096: 0.15}
-#: of the simulated cells that are told amplitude, decay and rise, the share whose responses add up (our choice): who
+#: of the simulated cells that are told amplitude, decay and rise, the share whose responses add up (our
+#: choice): who
 #: tells all three has the linear response of ``dfp fit`` in mind
 LINEAR_TOLD = 0.9
 
