@@ -54,8 +54,8 @@ def ranks(results: ResultTables) -> Figure:
     style.caption(
         figure,
         "Cells of the whole prior, some told their constants. Flat is calibrated. In the legends: the largest "
-        "excursion of the distribution function in units of its simultaneous 95% band; below 1 nothing speaks against "
-        "calibration. Grey: with the amplitude told wrong, which has to be found.",
+        "excursion of the distribution function in units of its simultaneous 95% band; below 1 nothing speaks "
+        "against calibration. The last line: with the amplitude told wrong, which has to be found.",
     )
     return figure
 

@@ -106,10 +106,9 @@ class CellCalibration(Study):
     ) -> Iterator[Row]:
         """Cells with a linear response of the indicator's medians, everything told."""
         row = Prior(indicator).row()
-        constants = {name: row[name] for name in ("amplitude", "decay", "rise")}
-        constants["rise"] = min(constants["rise"], 0.6 * constants["decay"])
-        cell = Cell(**constants, rate_hz=1.0, noise=noise * np.sqrt(rate) / 100 / ABS_DIFFERENCE)
-        told = Told(indicator, **constants)
+        amplitude, decay, rise = row["amplitude"], row["decay"], min(row["rise"], 0.6 * row["decay"])
+        cell = Cell(amplitude, decay, rise, rate_hz=1.0, noise=noise * np.sqrt(rate) / 100 / ABS_DIFFERENCE)
+        told = Told(indicator, amplitude, decay, rise)
         labels = {"run": run, "dataset": "told", "part": part, "indicator": indicator}
         labels |= {"rate_hz": f"{rate:g}", "noise": f"{noise:g}"}
         for number in range(self.cells):

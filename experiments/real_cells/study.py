@@ -45,7 +45,7 @@ class RealCells(RunStudy):
         seconds: of the beginning of each recording.
         samples: of the posterior.
         cells: of each data set; 0 for all.
-        peer_scores: folder of CSV files.
+        peer_scores: folder of CSV files, beside the configuration if not absolute.
     """
 
     weights: list[str] = field(default_factory=lambda: ["simulations"])
@@ -88,7 +88,7 @@ class RealCells(RunStudy):
                 if name == next(iter(self.conditions)):
                     write_traces(table, scored, method, told, folder / f"traces_{method}_{told}.csv")
             if name == "main":
-                yield from published(Path(self.peer_scores), scored, numbers)
+                yield from published(exp.path.parent / self.peer_scores, scored, numbers)
 
     def _networks(
         self, recordings: Sequence[Recording], scored: Sequence[Scored]
