@@ -19,8 +19,8 @@ def _runs(results: ResultTables) -> list[str]:
 def calibrated(results: ResultTables) -> Iterator[Finding]:
     """Over cells of the whole prior, some told their constants, some not: the distribution function of the
     ranks of each constant and of the counts of a second and of a trace stays inside its simultaneous 95% band
-    (its largest excursion, in units of the band, below 1); and with the amplitude told 1.6 times too large that
-    of the count of a trace does not."""
+    (its largest excursion, in units of the band, below 1); and with the amplitude told 1.6 times too large
+    that of the count of a trace does not."""
     for run in _runs(results):
         rows = results.rows("band_excess", run=run, part="ranks")
         for _, row in rows.iterrows():

@@ -53,9 +53,10 @@ def ranks(results: ResultTables) -> Figure:
     style.title(figure, "Constants and counts of simulated cells: where the truth falls among the samples")
     style.caption(
         figure,
-        "Cells of the whole prior, some told their constants. Flat is calibrated. In the legends: the largest "
-        "excursion of the distribution function in units of its simultaneous 95% band; below 1 nothing speaks "
-        "against calibration. The last line: with the amplitude told wrong, which has to be found.",
+        "Cells of the whole prior, some told their constants. Flat is calibrated. In the legends: "
+        "the largest excursion of the distribution function in units of its simultaneous 95% band; "
+        "below 1 nothing speaks against calibration. The last line: with the amplitude told wrong, "
+        "which has to be found.",
     )
     return figure
 
