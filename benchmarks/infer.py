@@ -1,4 +1,4 @@
-"""How long 100 joint samples of a cell take, beside OASIS's point estimate, on the same traces in the same run.
+"""How long 100 joint samples of a cell take, beside OASIS's point estimate of the same traces in the same run.
 
     python benchmarks/infer.py [--seconds 1000] [--rate 30] [--repeats 5]
 
@@ -47,9 +47,8 @@ def main() -> None:
         "of it the network": lambda: posterior.condition(trace, options.rate),
         "OASIS, a point estimate": lambda: oasis_deconvolve(trace),
     }
-    print(
-        f"{options.seconds:g} s of a cell at {options.rate:g} Hz, one thread; min / median / max of {options.repeats}"
-    )
+    what = f"{options.seconds:g} s of a cell at {options.rate:g} Hz"
+    print(f"{what}, one thread; min / median / max of {options.repeats}")
     for name, work in works.items():
         spent = timed(work, options.repeats)
         print(f"{name:26s} {spent.min():.3f} / {np.median(spent):.3f} / {spent.max():.3f} s")
