@@ -1,4 +1,4 @@
-"""How long 100 joint samples of a cell take, beside OASIS's point estimate of the same traces in the same run.
+"""How long 100 joint samples of a cell take, beside OASIS's point estimate of the same trace.
 
     python benchmarks/infer.py [--seconds 1000] [--rate 30] [--repeats 5]
 

@@ -57,6 +57,8 @@ class Told:
 class Drawn:
     counts: np.ndarray
     constants: dict[str, np.ndarray]
+    probability: np.ndarray
+    expected: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ class ByThreshold:
         middles = {"amplitude": self.told.amplitude or 0.1, "decay": self.told.decay or 0.5, "rise": 0.05}
         middles |= {"power": 1.0, "rate_hz": 0.3}
         constants = {name: rng.lognormal(np.log(value), 0.2, samples) for name, value in middles.items()}
-        return Drawn(np.minimum(counts, 255).astype(np.uint8), constants)
+        held = np.minimum(counts, 255).astype(np.uint8)
+        return Drawn(held, constants, (held > 0).mean(0), held.mean(0))
 
 
 @dataclass(frozen=True)

@@ -156,8 +156,9 @@ def _network(network: Pretrained, scored: Sequence[Scored], told: str, count: in
         began = time.process_time()
         drawn = network.condition(one.trace, one.frame_rate, say).sample(count, seed=0)
         spent = time.process_time() - began
-        merits: dict[str, Any] = {**point(drawn.counts.mean(0), one.counts, one.frame_rate)}
+        merits: dict[str, Any] = {**point(drawn.expected, one.counts, one.frame_rate)}
         merits |= samples(drawn.counts, one.counts, one.frame_rate, rng)
+        merits["found"] = float(drawn.expected.sum())
         merits["cpu_seconds_per_1000_s"] = 1000 * spent / (len(one.trace) / one.frame_rate)
         merits["drawn"] = drawn.counts
         rows.append({**_of(one), **merits})

@@ -30,6 +30,9 @@ LARGEST = 48
 #: bounds of log s
 SCALES = LOWEST, HIGHEST = (-3.0, 3.0)
 
+#: P(n ≥ k) below which further thresholds add nothing to a mean; P(n ≥ 1) below which two spikes are seldom
+NEGLIGIBLE, SELDOM = 1e-6, 0.02
+
 Array = NDArray[Any]
 
 
@@ -78,12 +81,20 @@ class CountLaw:
 
     def draw_seeded(self, seed: int) -> Array:
         """Counts ``(S, T)``, as ``draw`` of ``seeded_noise(seed, S, T)``, without an array of that size."""
-        out = np.zeros(self.shape, np.uint8)
+        return self.draw_with_means(seed)[0]
+
+    def draw_with_means(self, seed: int) -> tuple[Array, Array, Array]:
+        """``draw_seeded``, and of the counts of each bin P(n ≥ 1) and the mean, ``(T,)`` each.
+
+        They are means over the samples of what each expects, given its θ and its past: less noisy than the
+        means of the counts themselves (Rao-Blackwell).
+        """
+        out, means = np.zeros(self.shape, np.uint8), np.zeros((2, self.shape[1]))
         _draw_seeded(
             self.base, self.gains, self.basis, self.scale_basis, self.weights, self.scale_weights,
-            self.thresholds, self.decays, np.uint64(seed), out,
+            self.thresholds, self.decays, np.uint64(seed), out, means,
         )  # fmt: skip
-        return out
+        return out, means[0], means[1]
 
     def fixed_point(self, noise: Array, limit: int | None = None) -> tuple[Array, int]:
         """The same counts by sweeps over all bins at once, and how many sweeps it took.
@@ -212,6 +223,11 @@ def seeded_noise(seed: int, samples: int, bins: int) -> Array:
     return out
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _sigmoid(x: float) -> float:
+    return 1.0 / (1.0 + np.exp(-x)) if x > -700.0 else 0.0
+
+
 @njit(cache=True, nogil=True)
 def _draw_seeded(
     base: Array,
@@ -224,8 +240,10 @@ def _draw_seeded(
     decays: Array,
     seed: Any,
     out: Array,
+    means: Array,
 ) -> None:
     past = np.zeros(len(decays))
+    share = 1.0 / out.shape[0]
     for s in range(out.shape[0]):
         past[:] = 0.0
         for t in range(out.shape[1]):
@@ -233,12 +251,30 @@ def _draw_seeded(
             for j in range(len(decays)):
                 effect += gains[j, t] * (past[j] / (1 + 0.25 * past[j]))
             location = _projected(base, 0, weights, basis, s, t)
+            scale = _scale(base, scale_weights, scale_basis, s, t)
             u = seeded_uniform(seed, s, t)
-            noise = np.log(u / (1.0 - u))
-            level = (location - effect) + _scale(base, scale_weights, scale_basis, s, t) * noise
             n = 0
-            while n < len(thresholds) and level >= thresholds[n]:
+            # ℓ + s log(u / (1 − u)) ≥ c is u ≥ 1 − σ((ℓ − c) / s): no logarithm, and the mean comes along
+            reached = _sigmoid((location - effect - thresholds[0]) / scale)
+            few = reached < SELDOM
+            means[0, t] += share * reached
+            expected = reached
+            while u >= 1.0 - reached:
                 n += 1
+                if n == len(thresholds):
+                    break
+                reached = _sigmoid((location - effect - thresholds[n]) / scale)
+                if not few:
+                    expected += reached
+            if few:  # where a second spike is as good as never, the drawn ones are mean enough
+                expected += max(n - 1, 0)
+            else:
+                for k in range(n + 1, len(thresholds)):
+                    reached = _sigmoid((location - effect - thresholds[k]) / scale)
+                    if reached < NEGLIGIBLE:
+                        break
+                    expected += reached
+            means[1, t] += share * expected
             out[s, t] = n
             for j in range(len(decays)):
                 past[j] = decays[j] * (past[j] + n)

@@ -36,11 +36,15 @@ class Draws:
 
     Attributes:
         counts: ``(S, T)`` spikes in each frame.
+        probability, expected: ``(T,)`` of at least one spike in each frame, and of their number: means over
+            the samples of what each expects, which is less noisy than the mean of its counts.
         constants: by name, ``(S,)``: amplitude (dF/F), decay and rise (s), power, rate_hz.
     """
 
     counts: NDArray[np.uint8]
     constants: dict[str, NDArray[np.float64]]
+    probability: NDArray[np.float64]
+    expected: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,12 +78,23 @@ class CellPosterior:
         if samples < 1:
             raise UserError(f"samples: found {samples}, expected at least 1")
         theta = self.constants(samples, seed)
-        counts = self.network.law(self.parts, theta, self.bin_seconds).draw_seeded(seed)
+        law = self.network.law(self.parts, theta, self.bin_seconds)
+        counts, probability, expected = law.draw_with_means(seed)
         if self.per_bin > 1:
+            probability, expected = self._shared(counts, expected)
             dealt = np.zeros((samples, self.frames), np.uint8)
             _deal(counts, self.per_bin, np.uint64(seed) ^ np.uint64(0x5EED), dealt)
             counts = dealt
-        return Draws(counts, from_real(theta.numpy().astype(np.float64)))
+        constants = from_real(theta.numpy().astype(np.float64))
+        return Draws(counts, constants, probability, expected)
+
+    def _shared(self, counts: Array, expected: Array) -> tuple[Array, Array]:
+        """P(n ≥ 1) and mean of the frames of bins ``(S, T')``, each spike in any frame of its bin."""
+        frame = np.arange(self.frames) // self.per_bin
+        size = np.bincount(frame)[frame]  # the last bin may be shorter
+        none = np.mean((1 - 1 / size) ** counts[:, frame].astype(np.float64), axis=0)
+        share = expected[frame] / size
+        return np.minimum(1 - none, share), share
 
 
 @dataclass(frozen=True, eq=False)

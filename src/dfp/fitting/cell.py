@@ -124,14 +124,13 @@ def infer_cell(asked: Asked, traces: Traces, cell: int, keep_samples: bool = Fal
     Raises:
         NumericalError: for constants that are not finite.
     """
-    from dfp.metrics.windows import per_frame, windowed  # numba: half a second that a fit need not wait
+    from dfp.metrics.windows import windowed  # numba: half a second that a fit need not wait
 
     y, rate = np.asarray(traces.x[:, cell], dtype=np.float64), traces.frame_rate
     drawn = draw_cell(asked, traces, cell)
     observed = np.isfinite(y)
-    expected, probability = per_frame(drawn.counts)
     mean, low, high = windowed(drawn.counts, max(1, round(rate)))
-    made = (probability, expected, mean, low, high, observed)
+    made = (drawn.probability, drawn.expected, mean, low, high, observed)
     arrays = {key: value.astype(KEYS[key][0]) for key, value in zip(KEYS, made, strict=True)}
     totals = drawn.counts.sum(1, dtype=np.int64)
     measured = totals if observed.all() else drawn.counts[:, observed].sum(1, dtype=np.int64)
