@@ -50,7 +50,7 @@ def told(results: ResultTables) -> Iterator[Finding]:
             both = found.merge(true, on=[*UNIT, *keys], suffixes=("", "_true"))
             covers = results.rows("active_cover", run=run, part=part)
             for place, rows in both.groupby(keys):
-                where = f"{run}, {place[0]}, {float(place[1]):g} Hz, noise {float(place[2]):g}"
+                where = f"{run}, {place[0]}, {float(str(place[1])):g} Hz, noise {float(str(place[2])):g}"
                 some = rows[rows["value_true"] > 0]
                 ratio = interval(np.maximum(some["value"], 0.1) / some["value_true"], log=True)
                 yield judge(
