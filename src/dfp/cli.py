@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -179,7 +180,11 @@ def _infer(options: argparse.Namespace) -> None:
     if options.device not in ("auto", "cpu"):
         raise UserError(f"--device: found {options.device} without --checkpoint, expected auto or cpu")
     source = Source(options.traces, options.frame_rate, options.orientation, options.key, options.allow_nan)
-    asked = ask(**{name: getattr(options, name) for name in told})
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        asked = ask(**{name: getattr(options, name) for name in told})
+    for one in said:
+        print(f"dfp infer: {one.message}", file=sys.stderr)
     output = Output(options.out, options.format, bool(options.keep_samples), options.jobs)
     print("\n".join(infer_cells(source, asked, output)))
 

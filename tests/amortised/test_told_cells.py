@@ -45,3 +45,8 @@ def test_what_makes_no_sense_is_one_sentence(given: dict[str, object], sentence:
 def test_a_misspelt_indicator_is_guessed_and_all_are_listed() -> None:
     with pytest.raises(UserError, match=r"did you mean 'GCaMP8[fms]'.*leave it out"):
         Told(indicator="GCaMP8x")
+
+
+def test_an_indicator_that_was_not_learned_is_said_and_left_open() -> None:
+    with pytest.warns(UserWarning, match="has not learned gcamp6m by name"):
+        assert Told("gcamp6m") == Told()

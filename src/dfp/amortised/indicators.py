@@ -19,6 +19,35 @@ NAMES = (
 #: other names of the same
 ALIASES = {"jGECO1a": "jRGECO1a", "RCaMP1.07": "R-CaMP"}
 
+#: indicators that nothing was learned from by name: a cell of theirs is one whose indicator is not told
+OTHERS = (
+    *(
+        "GCaMP3",
+        "GCaMP5G",
+        "GCaMP5K",
+        "GCaMP6m",
+        "GCaMP7b",
+        "GCaMP7c",
+        "GCaMP7s",
+        "XCaMP-Gf",
+        "XCaMP-G",
+        "XCaMP-R",
+    ),
+    *(
+        "XCaMP-Y",
+        "jRCaMP1a",
+        "jRCaMP1b",
+        "jRGECO1b",
+        "FR-GECO1a",
+        "Cal-520",
+        "Fluo-4",
+        "Fura-2",
+        "OGB-2",
+        "R-GECO1",
+    ),
+    *("YC3.60", "Twitch-2B", "sRGECO", "RCaMP2"),
+)
+
 
 def known() -> tuple[str, ...]:
     """Names that ``Told`` takes."""
@@ -30,6 +59,11 @@ def named(name: str) -> str | None:
     plain = {_plain(one): one for one in (*known(), *ALIASES)}
     found = plain.get(_plain(name))
     return None if found is None else ALIASES.get(found, found)
+
+
+def is_other(name: str) -> bool:
+    """Whether a name is one of ``OTHERS``."""
+    return _plain(name) in map(_plain, OTHERS)
 
 
 def _plain(name: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
-from dfp.amortised.indicators import known, named
+from dfp.amortised.indicators import is_other, known, named
 from dfp.core.errors import UserError, suggest
 
 #: the constants that may be told, in the order of the network's inputs
@@ -19,7 +20,7 @@ class Told:
 
     Attributes:
         indicator: one of ``indicators.known()``, in any case, with or without a leading "j"; None where it is
-            not known.
+            not known. One of ``indicators.OTHERS`` is None too, with a warning.
         amplitude: peak of the response to one spike, in dF/F as a fraction.
         decay: its decay time constant, in seconds.
         rise: its rise time constant, in seconds.
@@ -58,7 +59,13 @@ def _indicator(name: str | None) -> str | None:
     if name is None:
         return None
     found = named(name)
-    if found is None:
+    if found is None and is_other(name):
+        warnings.warn(
+            f"indicator: the posterior has not learned {name} by name, so that its response is inferred from "
+            f"each trace (by name: {', '.join(known())})",
+            stacklevel=4,
+        )
+    elif found is None:
         raise UserError(
             f"indicator: found '{name}'{suggest(name, known())}, expected one of {', '.join(known())}; leave "
             "it out for another one: the response is then inferred from each trace"
