@@ -12,7 +12,7 @@ LOCKED ?=
 SNAKEMAKE := $(BIN)/snakemake -j$(JOBS)
 SHELL := /bin/bash
 
-.PHONY: help env lock all smoke ablations weights report test lint benchmarks dashboards unlock clean
+.PHONY: help env lock all smoke ablations weights folds report test lint benchmarks dashboards unlock clean
 .DEFAULT_GOAL := help
 
 help: ## these lines
@@ -52,6 +52,9 @@ ablations: $(STAMP) ## the experiments that are no part of `all`
 
 weights: $(STAMP) ## the posterior of `dfp infer`, into results/<scale>/weights: 90 minutes; with recordings by ARGS="--config recordings=FOLDER"
 	$(SNAKEMAKE) weights $(ARGS)
+
+folds: $(STAMP) ## the networks that `real_cells` scores, each without some cells: 40 minutes after the weights; ARGS="--config recordings=FOLDER"
+	$(SNAKEMAKE) folds $(ARGS)
 
 report: $(STAMP) ## report.html, self-contained, of what is there: the newest scale (with `overrides=`, of those), or ARGS="--config scale=paper"
 	@args='$(ARGS)'; \

@@ -21,8 +21,10 @@ from dfp.data.traces import Orientation, Traces
 from dfp.fitting.facts import Facts
 from dfp.fitting.fitted import choose_device, fresh, restored
 from dfp.fitting.result import Result
+from dfp.fitting.start import learned_amplitudes
 from dfp.fitting.tables import cells_table, connections_table, spikes_table
 from dfp.fitting.training import entry, shown, summary_of, trainer_of
+from dfp.models.calcium import CalciumParameters
 
 
 def fit(
@@ -193,6 +195,10 @@ def _jobs(traces: Traces, plan: Fit, response: Response, recording: str, source:
             cells=traces.names,
         )
         data = own_dataset(flat, one.data, response, one.coupled, source)
+        if response.amplitude is None and one.before is None and isinstance(data.start, CalciumParameters):
+            guess = learned_amplitudes(flat, response)
+            guess = np.where(np.isfinite(guess), guess, data.start.amplitude)
+            data = replace(data, start=replace(data.start, amplitude=guess))
         observation = build(RunSpec, one.raw, one.name).model.observation()
         jobs.append(Job(one, flat, replace(data, start=observation.parameters(data.start)), facts))
     return jobs
