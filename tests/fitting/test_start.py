@@ -26,11 +26,14 @@ def test_a_response_has_a_peak_of_one_and_starts_in_the_frame_of_its_spike() -> 
 
 
 def test_small_transients_that_pile_up_do_not_start_several_times_too_high() -> None:
-    cells = [Cell(0.12, 0.7, 0.05, rate_hz=1.5, noise=0.06), Cell(0.3, 0.4, 0.02, noise=0.05)]
-    x = np.stack([simulate_cell(cell, 3600, 1 / 30, n)[0] for n, cell in enumerate(cells)], 1)
-    found = learned_amplitudes(made(x), Response(0.05, 0.6))
-    assert np.all(np.abs(np.log(found / [0.12, 0.3])) < np.log(1.6))
-    assert initial_estimates(x[:, 0], 30.0).amplitude > 2 * found[0]  # what it started from before
+    cell = Cell(0.12, 0.7, 0.05, rate_hz=1.5, noise=0.06)
+    x = np.stack([simulate_cell(cell, 3600, 1 / 30, seed)[0] for seed in range(4)], 1)
+    found = learned_amplitudes(made(x), Response(0.05, 0.7))
+    before = np.array([initial_estimates(trace, 30.0).amplitude for trace in x.T])
+    assert (
+        np.exp(np.abs(np.log(found / 0.12)).mean()) < 1.6
+    )  # the scale of a cell is open: by how much on average
+    assert np.all(before > 2 * found)  # what it started from before
 
 
 def test_what_tells_no_amplitude_is_left_open() -> None:

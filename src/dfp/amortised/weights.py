@@ -84,7 +84,8 @@ def load(path: Path) -> tuple[Network, dict[str, Any]]:
     try:
         with np.load(path, allow_pickle=False) as file:
             raw = json.loads(str(file[_SIZES]))
-            network = Network(build(Sizes, raw, _SIZES))
+            with torch.random.fork_rng(devices=[]):  # what it is made with is overwritten
+                network = Network(build(Sizes, raw, _SIZES))
             state = {name: torch.from_numpy(file[name]) for name in file.files if name != _SIZES}
         network.load_state_dict(state)
     except (*_NO_WEIGHTS, UserError) as error:
