@@ -57,10 +57,13 @@ def _wandb(made: argparse.ArgumentParser, default: str = "offline") -> None:
     made.add_argument("--wandb", default=default, choices=("offline", "online", "disabled"), help=text)
 
 
-def _traces(made: argparse.ArgumentParser) -> None:
+def _traces(made: argparse.ArgumentParser, positional: bool = False) -> None:
     # as the readers say it (a test compares); asking them would load NumPy for every command
     text = "fluorescence, frames × cells: .csv, .mat, .npy, .npz, .tsv, .txt or a folder of suite2p"
-    _path(made, "--traces", text)
+    if positional:
+        made.add_argument("traces", type=Path, metavar="FILE", help=text)
+    else:
+        _path(made, "--traces", text)
     made.add_argument("--frame-rate", type=float, metavar="HZ", help="needed unless the file tells it")
     made.add_argument(
         "--orientation",
@@ -69,9 +72,28 @@ def _traces(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument("--key", help="name of the array, where the file holds several")
     made.add_argument("--allow-nan", action="store_true", help="treat NaN frames as not observed")
+    text = "doubts that are no faults here (unit, steps, …): the run goes on, and the cells stay in"
+    made.add_argument("--confirm", metavar="NAME[,NAME]", help=text)
+    text = "frames at which trials begin, from 0, or 'found': each trial gets a baseline of its own"
+    made.add_argument("--trials", "--epochs", dest="trials", metavar="FRAME[,FRAME]", help=text)
+    text = "frames to take as missing: outliers (light that nothing decays from), frozen (one value for long)"
+    made.add_argument("--blank", metavar="KIND[,KIND]", help=text)
 
 
 def _add_own(commands: Commands) -> None:
+    made = _command(
+        commands, "look", "say what was understood of a recording, and what is doubtful of it",
+        "Nothing is trained, or written but a picture with --picture. `dfp fit` and `dfp infer` look in the "
+        "same way before they start, stop where numbers would be wrong, and leave doubtful cells out.",
+    )  # fmt: skip
+    _traces(made, positional=True)
+    made.add_argument("--indicator", help="GCaMP6f, GCaMP6s, …: how fast light may fall")
+    text = "peak of the response to one spike, in the traces' unit: it is held against the traces"
+    made.add_argument("--amplitude", type=float, metavar="FLUORESCENCE", help=text)
+    made.add_argument("--decay", type=float, metavar="SECONDS", help="in place of the indicator's")
+    made.add_argument("--json", action="store_true", help="one JSON object, with every doubt")
+    _path(made, "--picture", "a picture of the traces to write (.png, .pdf, .svg)", required=False)
+
     made = _command(
         commands, "fit", "train on a recording of your own, and say where its spikes are",
         "Writes checkpoint.pt, spikes.csv, cells.csv and, with --connections, connections.csv into the "

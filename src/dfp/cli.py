@@ -7,11 +7,15 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dfp.arguments import make_parser
 from dfp.core.errors import NumericalError, UserError
 from dfp.core.extras import optional
 from dfp.core.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    from dfp.stages.source import Source
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -115,17 +119,20 @@ def _run(options: argparse.Namespace) -> None:
             from dfp.stages.reference import reference
 
             reference(options.results, options.figures, Path.cwd())
+        case "look":
+            from dfp.stages.look import look
+
+            source = _source(options, options.indicator, options.decay)
+            print("\n".join(look(source, options.json, options.picture)))
         case "infer":
             _infer(options)
         case "fit":
             from dfp.config.fitting import load_fit
-            from dfp.stages.fit import Source, fit
+            from dfp.stages.fit import fit
 
             plan = load_fit("connections" if options.connections else "cells", options.settings)
-            source = Source(
-                options.traces, options.frame_rate, options.orientation, options.key, options.allow_nan
-            )
             response = plan.response(options.indicator, options.rise, options.decay, options.amplitude)
+            source = _source(options, decay=response.decay)
             fit(source, options.out, plan, response, options.device, options.wandb)
         case "pretrain":
             from dfp.stages.pretrain import pretrain
@@ -155,6 +162,19 @@ def _run(options: argparse.Namespace) -> None:
                 print(f"{path} ({options.scale}): {size}, about {exp.minutes:g} minutes")
 
 
+def _source(options: argparse.Namespace, indicator: str | None = None, decay: float | None = None) -> Source:
+    """The file that the options name, and what they say of it."""
+    from dfp.data.doubts.admit import Care
+    from dfp.data.doubts.base import Expected
+    from dfp.stages.source import Source, named_frames, words
+
+    care = Care(words(options.confirm), named_frames(options.trials), words(options.blank))
+    return Source(
+        options.traces, options.frame_rate, options.orientation, options.key, options.allow_nan, care,
+        Expected.of(indicator, options.amplitude, decay),
+    )  # fmt: skip
+
+
 def _infer(options: argparse.Namespace) -> None:
     """``dfp infer``, by a checkpoint or, without one, by the posterior of the package."""
     told = ("indicator", "amplitude", "rise", "decay", "weights", "samples", "seed")
@@ -168,23 +188,19 @@ def _infer(options: argparse.Namespace) -> None:
                     f"--{name.replace('_', '-')}: found beside --checkpoint, expected one of the two (the "
                     "posterior of the package is asked where there is no --checkpoint)"
                 )
-        infer(
-            options.checkpoint, options.traces, options.out, options.frame_rate, options.orientation,
-            options.key, options.allow_nan, options.device,
-        )  # fmt: skip
+        infer(options.checkpoint, _source(options), options.out, options.device)
         return
     from dfp.fitting.pretrained import ask
-    from dfp.stages.fit import Source
     from dfp.stages.infer_cells import Output, infer_cells
 
     if options.device not in ("auto", "cpu"):
         raise UserError(f"--device: found {options.device} without --checkpoint, expected auto or cpu")
-    source = Source(options.traces, options.frame_rate, options.orientation, options.key, options.allow_nan)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)
         asked = ask(**{name: getattr(options, name) for name in told})
     for one in said:
         print(f"dfp infer: {one.message}", file=sys.stderr)
+    source = _source(options, asked.told.indicator, options.decay)
     output = Output(options.out, options.format, bool(options.keep_samples), options.jobs)
     print("\n".join(infer_cells(source, asked, output)))
 

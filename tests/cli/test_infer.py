@@ -229,7 +229,8 @@ def test_doubts_are_named_up_to_five(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "dfp.fitting.pretrained.DOUBTS", lambda y, *more: [("steps", f"a step of {y[0]:.2f}"), ("few", "few")]
+        "dfp.fitting.pretrained.DOUBTS",
+        lambda y, *more: ({}, [("steps", f"a step of {y[0]:.2f}"), ("few", "few")]),
     )
     path, x = recording(tmp_path, cells=4)
     assert infer(path, tmp_path / "more") == 0

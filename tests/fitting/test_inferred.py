@@ -153,16 +153,16 @@ def test_a_trace_that_is_refused_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_doubts_are_a_column_and_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
-    def doubt(y: np.ndarray, frame_rate: float, told: Any, drawn: Any) -> list[tuple[str, str]]:
+    def doubt(y: np.ndarray, frame_rate: float, told: Any, drawn: Any) -> tuple[Any, Any]:
         assert drawn.counts.shape == (20, len(y)) and told.indicator == "GCaMP6f" and frame_rate == 30
         found = [("down", "its transients go down"), ("short", "100 frames are few")]
-        return found if y[0] < 0 else []
+        return {"snr": 2.0}, found if y[0] < 0 else []
 
     monkeypatch.setattr("dfp.fitting.pretrained.DOUBTS", doubt)
     x = np.random.default_rng(0).normal(size=(100, 2))
     x[0] = [-1, 1]
     got = dfp.infer(x, 30, indicator="GCaMP6f", samples=20)
-    assert got.cells["doubts"].tolist() == ["down, short", ""]
+    assert got.cells["doubts"].tolist() == ["down, short", ""] and got.cells["snr"].tolist() == [2.0, 2.0]
     assert got.doubts == ("cell0: its transients go down", "cell0: 100 frames are few")
 
 

@@ -27,6 +27,8 @@ class Traces:
         times: ``(T,)`` seconds of the frames by the file's own clock; None where it has none.
         notes: sentences on what was left out, chosen or computed.
         source: the file or folder.
+        epochs: first frame of each stretch that was recorded without a break, and the frame after its last;
+            none where the file tells of no breaks.
     """
 
     x: NDArray[np.float32]
@@ -36,6 +38,7 @@ class Traces:
     times: NDArray[np.float64] | None = None
     notes: tuple[str, ...] = ()
     source: Path | None = None
+    epochs: tuple[tuple[int, int], ...] = ()
 
 
 def check_traces(

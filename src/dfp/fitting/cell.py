@@ -25,8 +25,8 @@ MOST = 65535
 #: of ``Cell.held``: arrays of ``Cell.events``, and what stands before the name of a constant
 EVENTS, CONSTANT = ("frame", "sample", "count"), "constant_"
 
-#: ``(y, frame rate, told, draws)`` → names of what is doubtful, each with its sentence
-Doubts = Callable[[NDArray[Any], float, Any, Any], Sequence[tuple[str, str]]]
+#: ``(y, frame rate, told, draws)`` → columns of quality, and names of what is doubtful with their sentences
+Doubts = Callable[[NDArray[Any], float, Any, Any], tuple[Mapping[str, float], Sequence[tuple[str, str]]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +134,7 @@ def infer_cell(asked: Asked, traces: Traces, cell: int, keep_samples: bool = Fal
     arrays = {key: value.astype(KEYS[key][0]) for key, value in zip(KEYS, made, strict=True)}
     totals = drawn.counts.sum(1, dtype=np.int64)
     measured = totals if observed.all() else drawn.counts[:, observed].sum(1, dtype=np.int64)
-    doubtful = asked.doubts(y, rate, asked.told, drawn) if asked.doubts else ()
+    columns, doubtful = asked.doubts(y, rate, asked.told, drawn) if asked.doubts else ({}, ())
     row = {
         "cell": traces.names[cell],
         **_with_interval("rate_hz", measured * (rate / max(1, int(observed.sum()))), middle=np.mean),
@@ -147,6 +147,7 @@ def infer_cell(asked: Asked, traces: Traces, cell: int, keep_samples: bool = Fal
     row |= {
         "noise": noise_sd(y),
         "missing_frames": int((~observed).sum()),
+        **columns,
         "doubts": ", ".join(name for name, _ in doubtful),
     }
     return Cell(

@@ -14,8 +14,10 @@ from dfp.config.experiment import fingerprint
 from dfp.config.fitting import Fit, load_fit
 from dfp.config.schema import RunSpec
 from dfp.core.parse import build
-from dfp.data.arrays import array_traces
 from dfp.data.dataset import Dataset
+from dfp.data.doubts.admit import admit_array
+from dfp.data.doubts.base import Expected
+from dfp.data.doubts.mend import Trials
 from dfp.data.own import Response, own_dataset
 from dfp.data.traces import Orientation, Traces
 from dfp.fitting.facts import Facts
@@ -39,6 +41,9 @@ def fit(
     names: Sequence[str] | None = None,
     orientation: Orientation | None = None,
     allow_nan: bool = False,
+    confirm: str | Sequence[str] = (),
+    trials: Trials | None = None,
+    blank: str | Sequence[str] = (),
     settings: Mapping[str, Any] | str | PathLike[str] | None = None,
     device: str = "auto",
     progress: bool = True,
@@ -60,6 +65,10 @@ def fit(
         names: of the cells; otherwise those of the columns, else ``cell0``, ``cell1``, …
         orientation: ``"cells_first"`` where rows are cells.
         allow_nan: take NaN frames as not observed.
+        confirm: names of doubts (docs/doubts.md) that are no faults here; without them a doubtful recording
+            is refused, and a doubtful cell left out with a warning.
+        trials: first frames of trials, each with a baseline of its own, or ``"found"``.
+        blank: ``outliers``, ``frozen``: frames to take as missing.
         settings: laid over the package's ``config/fit.yaml``; a mapping of its form, or a YAML file.
         device: ``auto``, ``cpu`` or ``cuda``.
         progress: show a bar on stderr.
@@ -77,7 +86,10 @@ def fit(
     """
     plan = load_fit("connections" if connections else "cells", settings)
     response = plan.response(indicator, rise, decay, amplitude)
-    traces = array_traces(x, frame_rate, names=names, orientation=orientation, allow_nan=allow_nan)
+    traces = admit_array(
+        x, frame_rate, names=names, orientation=orientation, allow_nan=allow_nan, confirm=confirm,
+        trials=trials, blank=blank, expected=Expected(response.amplitude, response.decay),
+    )  # fmt: skip
     where = str(choose_device(device))
     *_, result = fits(
         traces, plan, response, lambda job: train_in_memory(job, where, progress), device=where, source="x"

@@ -13,7 +13,9 @@ import pandas as pd
 import torch
 
 from dfp.core.errors import UserError
-from dfp.data.arrays import array_traces
+from dfp.data.doubts.admit import admit_array
+from dfp.data.doubts.base import Expected
+from dfp.data.doubts.mend import Trials
 from dfp.data.preprocess import initial_estimates
 from dfp.data.traces import Orientation, Traces, cell_names
 from dfp.fitting.fitted import Fitted, choose_device, load
@@ -35,6 +37,9 @@ def infer(
     names: Sequence[str] | None = None,
     orientation: Orientation | None = None,
     allow_nan: bool = False,
+    confirm: str | Sequence[str] = (),
+    trials: Trials | None = None,
+    blank: str | Sequence[str] = (),
     device: str = "auto",
 ) -> pd.DataFrame: ...
 
@@ -55,6 +60,9 @@ def infer(
     names: Sequence[str] | None = None,
     orientation: Orientation | None = None,
     allow_nan: bool = False,
+    confirm: str | Sequence[str] = (),
+    trials: Trials | None = None,
+    blank: str | Sequence[str] = (),
 ) -> Inferred: ...
 
 
@@ -74,6 +82,9 @@ def infer(  # type: ignore[misc]  # traces come first where there is nothing tra
     names: Sequence[str] | None = None,
     orientation: Orientation | None = None,
     allow_nan: bool = False,
+    confirm: str | Sequence[str] = (),
+    trials: Trials | None = None,
+    blank: str | Sequence[str] = (),
     device: str = "auto",
 ) -> Inferred | pd.DataFrame:
     """The spikes in traces ``(T, N)``.
@@ -84,8 +95,8 @@ def infer(  # type: ignore[misc]  # traces come first where there is nothing tra
 
     Args:
         trained: what ``fit`` or ``load`` returned, or the path of a checkpoint; left out for any cells.
-        x, frame_rate, names, orientation, allow_nan: as in ``fit``; cells without names are taken to be those
-            of a training in their order.
+        x, frame_rate, names, orientation, allow_nan, confirm, trials, blank: as in ``fit``; cells without
+            names are taken to be those of a training in their order, and none of these is left out.
         indicator: ``GCaMP6f``, ``GCaMP6s``, …, where it is known: narrows what the constants may be.
         amplitude: peak of the response to one spike in the traces' unit, where it is known; else inferred.
         rise, decay: seconds, where they are known; else inferred.
@@ -120,6 +131,7 @@ def infer(  # type: ignore[misc]  # traces come first where there is nothing tra
     told = {"indicator": indicator, "amplitude": amplitude, "rise": rise, "decay": decay, "weights": weights}
     told |= {"samples": samples, "seed": seed}
     how: dict[str, Any] = {"names": names, "orientation": orientation, "allow_nan": allow_nan}
+    how |= {"confirm": confirm, "trials": trials, "blank": blank}
     if isinstance(trained, Result | Fitted | str | PathLike):
         for name, value in (told | {"jobs": jobs}).items():
             if value is not None:
@@ -139,8 +151,9 @@ def infer(  # type: ignore[misc]  # traces come first where there is nothing tra
         raise UserError(
             f"device: found {device!r} without a posterior that was trained, expected auto or cpu"
         )
-    traces = array_traces(x, frame_rate, **how)
-    return infer_recording(ask(**told), traces, 1 if jobs is None else jobs)  # type: ignore[arg-type]
+    asked = ask(**told)  # type: ignore[arg-type]
+    traces = admit_array(x, frame_rate, **how, expected=Expected.of(asked.told.indicator, amplitude, decay))
+    return infer_recording(asked, traces, 1 if jobs is None else jobs)
 
 
 def _by_training(
@@ -158,7 +171,7 @@ def _by_training(
         fitted, checkpoint = trained.fitted(where), "the posterior"
     else:
         fitted, checkpoint = load(str(trained), where), str(trained)
-    traces = array_traces(x, frame_rate, **how)
+    traces = admit_array(x, frame_rate, **how, keep=True)
     unnamed = traces.names == cell_names(None, len(traces.names), "")
     if unnamed and len(fitted.facts.cells) == len(traces.names):
         traces = replace(traces, names=fitted.facts.cells)

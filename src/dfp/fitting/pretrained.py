@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from dfp.data.doubts.quality import quality
 from dfp.fitting.cell import Asked, Doubts
 
 #: of the weights that ship with the package, those learned from recordings with true spikes
 DEFAULT = "cells"
 #: joint samples of a cell's spikes
 SAMPLES = 100
+
+
+def doubts_of_cell(
+    y: NDArray[Any], frame_rate: float, told: Any, drawn: Any
+) -> tuple[Mapping[str, float], Sequence[tuple[str, str]]]:
+    """``quality`` of a cell, by the medians of its constants (or as told) and the mean of its counts."""
+    middle = {name: float(np.median(values)) for name, values in drawn.constants.items()}
+    amplitude, decay, rise = (
+        getattr(told, name) or middle.get(name) or other
+        for name, other in (("amplitude", float("nan")), ("decay", 0.5), ("rise", 0.0))
+    )
+    found = quality(y, frame_rate, drawn.expected, amplitude, decay, rise)
+    named = {"noise_residual": found.noise_residual, "drift": found.drift}
+    return {**named, "outliers": found.outliers, "snr": found.snr}, found.doubts
+
+
 #: finds what is doubtful of a cell
-DOUBTS: Doubts | None = None
+DOUBTS: Doubts | None = doubts_of_cell
 
 
 def ask(

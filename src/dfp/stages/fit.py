@@ -3,40 +3,17 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dfp.config.fitting import Fit
 from dfp.core.files import read_json
 from dfp.data.own import Response
-from dfp.data.readers.registry import read_traces
-from dfp.data.traces import Orientation, Traces
 from dfp.fitting.fit import Job, fits
 from dfp.fitting.fitted import read_payload
 from dfp.fitting.result import TABLES
+from dfp.stages.source import Source
 from dfp.stages.train import train_on
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file of traces, and what the user adds to it; see ``read_traces``."""
-
-    path: Path
-    frame_rate: float | None = None
-    orientation: Orientation | None = None
-    key: str | None = None
-    allow_nan: bool = False
-
-    def read(self) -> Traces:
-        """The traces, checked."""
-        return read_traces(
-            self.path,
-            key=self.key,
-            orientation=self.orientation,
-            frame_rate=self.frame_rate,
-            allow_nan=self.allow_nan,
-        )
 
 
 def fit(

@@ -6,22 +6,17 @@ import sys
 from pathlib import Path
 
 from dfp.core.errors import UserError
-from dfp.data.readers.registry import read_traces
-from dfp.data.traces import Orientation
 from dfp.fitting.fitted import choose_device, load
 from dfp.fitting.infer import infer_traces
 from dfp.results.formats.registry import written_as_file
 from dfp.results.tables import write_table
+from dfp.stages.source import Source
 
 
 def infer(
     checkpoint: Path,
-    traces: Path,
+    source: Source,
     out: Path,
-    frame_rate: float | None = None,
-    orientation: Orientation | None = None,
-    key: str | None = None,
-    allow_nan: bool = False,
     device: str = "auto",
 ) -> None:
     """Write P(spike) per frame and cell for a file of traces, by a trained posterior.
@@ -39,12 +34,11 @@ def infer(
             f"{out}: found the name of another format beside --checkpoint, expected one that ends in .csv"
         )
     fitted = load(checkpoint, choose_device(device))
-    loaded = read_traces(traces, key=key, orientation=orientation, frame_rate=frame_rate, allow_nan=allow_nan)
     spikes = infer_traces(
         fitted,
-        loaded,
+        source.read(keep=True),
         checkpoint=checkpoint,
-        source=traces,
-        warn=lambda sentence: print(f"{traces}: {sentence}", file=sys.stderr),
+        source=source.path,
+        warn=lambda sentence: print(f"{source.path}: {sentence}", file=sys.stderr),
     )
     write_table(spikes, out)

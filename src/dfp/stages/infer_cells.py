@@ -16,8 +16,8 @@ from dfp.fitting.inferred import times_of
 from dfp.fitting.side_by_side import check_jobs
 from dfp.results.formats.base import SpikeArrays, Writer
 from dfp.results.formats.registry import chosen
-from dfp.stages.fit import Source
 from dfp.stages.pieces import Pieces
+from dfp.stages.source import Source
 
 #: doubts that the terminal names; the others are counted
 NAMED = 5
