@@ -269,7 +269,7 @@ def test_what_contradicts_itself_is_one_sentence_and_leaves_nothing(
 
 
 def test_a_place_that_holds_something_else(tmp_path: Path, refused: Callable[..., str]) -> None:
-    path, _ = recording(tmp_path)
+    path, _ = recording(tmp_path, frames=700)  # a shorter one brings a note
     given = ("infer", "--traces", path, "--frame-rate", 30, "--out")
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "cells.csv").write_text("mine")

@@ -41,7 +41,8 @@ def test_any_recording_gives_numbers_that_agree_with_each_other(
     gone[:2] &= False  # two numbers at least, and not more than half missing
     gone &= gone.mean(0) <= 0.5
     x[gone] = np.nan
-    got = dfp.infer(x, rate, samples=10, allow_nan=True, orientation="time_first")
+    confirm = ("unit", "sign", "steps", "outliers", "frozen", "clock", "rate", "constant", "counter")
+    got = dfp.infer(x, rate, samples=10, allow_nan=True, orientation="time_first", confirm=confirm)
     spikes, table = got.spikes, got.cells
     assert list(spikes) == list(KEYS)
     for key, (kind, _) in KEYS.items():
@@ -148,8 +149,10 @@ def test_a_trace_that_is_refused_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("stand_in.FEWEST", 10)
     x = np.random.default_rng(0).normal(size=(12, 2))
     x[:5, 1] = np.nan
+    with pytest.warns(UserWarning, match="dim is left out: 7 finite frames"):
+        assert dfp.infer(x, 30, names=["bright", "dim"], allow_nan=True).cells["cell"].tolist() == ["bright"]
     with pytest.raises(dfp.UserError, match=r"^dim: found 7 finite frames, expected at least 10$"):
-        dfp.infer(x, 30, names=["bright", "dim"], allow_nan=True)
+        dfp.infer(x, 30, names=["bright", "dim"], allow_nan=True, confirm="constant")
 
 
 def test_doubts_are_a_column_and_sentences(monkeypatch: pytest.MonkeyPatch) -> None:

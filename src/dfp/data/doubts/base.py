@@ -95,16 +95,20 @@ class Expected:
 
 @dataclass(frozen=True, eq=False)
 class Cell:
+    """One trace ``(T,)``, its place among the recording's and its name."""
+
     number: int
     name: str
     y: NDArray[Any]
 
 
 def named(traces: Traces) -> Iterable[tuple[str, NDArray[Any]]]:
+    """The name of every cell and its trace."""
     return zip(traces.names, np.asarray(traces.x).T, strict=True)
 
 
 def enough(y: NDArray[Any]) -> bool:
+    """Whether a trace has ten numbers, not all the same."""
     known = y[np.isfinite(y)]
     return len(known) >= 10 and known.min() < known.max()
 
@@ -129,9 +133,11 @@ def by_cell(
 
 
 def recording(name: str, sentence: str, frames: Iterable[int] = ()) -> Doubt:
+    """A doubt about the whole recording that stops a run."""
     return Doubt(name, "stop", None, sentence, (), tuple(int(t) for t in frames))
 
 
 def listed(frames: Iterable[int]) -> str:
+    """The first five, and how many more."""
     every = [str(int(frame)) for frame in frames]
     return ", ".join(every[:5]) + (f" and {len(every) - 5} more" if len(every) > 5 else "")

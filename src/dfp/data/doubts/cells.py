@@ -79,7 +79,7 @@ def _peaks(frames: NDArray[np.int64], scores: NDArray[Any], least: float, rate: 
 
 
 def still(traces: Traces, alive: list[Cell]) -> list[Doubt]:
-    """"""
+    """Cells that hold one value for runs of frames."""
     runs = {cell.number: frozen(cell.y, traces.frame_rate) for cell in alive}
     many = [cell for cell in alive if len(runs[cell.number]) > 0.005 * len(cell.y)]
     return by_cell(

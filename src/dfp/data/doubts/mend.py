@@ -60,7 +60,7 @@ def blank(traces: Traces, what: Sequence[str], expected: Expected = Expected()) 
                 rate = traces.frame_rate
                 marked[frozen(y, rate) if kind == "frozen" else outliers(y, rate, expected.decay), n] = True
         if kind == "outliers" and 2 * marked.any(0).sum() >= marked.shape[1]:
-            marked |= marked.any(1)[:, None]
+            marked |= np.asarray(marked.any(1))[:, None]
         x[marked] = np.nan
         said.append(f"{int(marked.any(1).sum())} frames taken as missing (--blank {kind})")
     return replace(traces, x=x), said

@@ -54,7 +54,7 @@ def _apart(steps: NDArray[Any], means: list[float]) -> bool:
 
 
 def rate(traces: Traces, alive: list[Cell]) -> list[Doubt]:
-    """"""
+    """A frame rate outside those that are known, and frames that were not measured at that rate."""
     rate, found = traces.frame_rate, []
     low, high = FRAME_RATES
     if not 0.99 * low <= rate <= 1.01 * high:
