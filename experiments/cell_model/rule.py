@@ -54,9 +54,25 @@ class Seen:
 
     @property
     def pull(self) -> NDArray[np.float64]:
-        """H m, ``(5,)``: at the fit the slopes of log likelihood and of the law it was fitted with cancel."""
+        """``pull`` of the fit by its trace alone."""
         mean, sd = np.transpose(list(published(self.cell.indicator).values()))
-        return np.asarray(self.precision @ self.theta + (self.theta - mean) / sd**2)
+        return pull(self.theta, self.precision, mean, sd)
+
+
+def pull(
+    theta: NDArray[np.float64],
+    precision: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    sd: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """H m of a trace, ``(D,)``, from the most probable θ under N(mean, sd²): that law is divided out again.
+
+    ``m = θ + (H + Λ)⁻¹ Λ (θ − mean)``, Λ the law's precision. Where the trace says much this is where its
+    likelihood is highest (there H (m − θ) = Λ (θ − mean)); where it says little, m stays within twice the
+    distance of θ from the mean, so that an ascent that ended early, or at a bound, cannot run away.
+    """
+    law = np.diag(1 / sd**2)
+    return np.asarray(precision @ (theta + np.linalg.solve(precision + law, law @ (theta - mean))))
 
 
 def see(cell: Measured, steps: int) -> Seen:
