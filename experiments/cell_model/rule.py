@@ -31,6 +31,8 @@ PSEUDO = 2.0
 ROUNDS = 200
 #: the least sd of a log, and of the power, over cells (our choice: no cell is known that well)
 NARROWEST = 0.1
+#: the largest, in published sds (our choice: a normal law of few cells is stretched by one that stands apart)
+WIDEST = 2.0
 POWER = RESPONSE.index("power")
 
 
@@ -105,7 +107,7 @@ def spread(
         count = len(precisions) + PSEUDO
         before, mu = mu, (centres.sum(0) + PSEUDO * mean) / count
         squares = (spreads + (centres - mu) ** 2).sum(0) + PSEUDO * (sd**2 + (mean - mu) ** 2)
-        variance = np.maximum(squares / count, NARROWEST**2)
+        variance = np.clip(squares / count, NARROWEST**2, np.maximum(NARROWEST, WIDEST * sd) ** 2)
         if np.abs(mu - before).max() < 1e-6:
             break
     return mu, np.sqrt(variance), centres
