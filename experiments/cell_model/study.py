@@ -105,7 +105,7 @@ def held_out(cell: Measured, steps: int) -> dict[str, float]:
     """Log density of the cell's second part in nats a frame, by run; see ``measure``."""
     problem = Problem(cell.segments, published(cell.indicator))
     frames = problem.held_out_frames
-    law = fit_law(problem, steps)
+    law = fit(problem, NO_DELAY, fit_law(problem, steps).constants, steps)  # as many steps as the others get
     found = {"law": problem.log_likelihood(law.constants, first=False) / frames}
     for part, fixed in WITHOUT.items():
         one = fit(problem, {**NO_DELAY, **fixed}, law.constants, steps)
