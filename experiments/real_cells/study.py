@@ -76,6 +76,11 @@ class RealCells(RunStudy):
         """A row a method, condition, cell and figure of merit; ``traces.csv`` with some cells' traces."""
         recordings = _first_cells(load_recordings(recordings_folder()), self.cells)
         numbers = _numbers(recordings)
+        if not any(under(r, c, self.seconds) for r in recordings for c in self.conditions.values()):
+            raise UserError(
+                f"{recordings_folder()}: no recording can be scored under {', '.join(self.conditions)}, "
+                "expected some of 10 s and 3 spikes, without missing frames, no slower and no noisier than asked"
+            )
         for name, condition in self.conditions.items():
             scored = [
                 one for one in (under(r, condition, self.seconds) for r in recordings) if one is not None
