@@ -79,7 +79,7 @@ class RealCells(RunStudy):
         if not any(under(r, c, self.seconds) for r in recordings for c in self.conditions.values()):
             raise UserError(
                 f"{recordings_folder()}: no recording can be scored under {', '.join(self.conditions)}, "
-                "expected some of 10 s and 3 spikes, without missing frames, no slower and no noisier than asked"
+                "expected some of 10 s and 3 spikes, without missing frames, no slower or noisier than asked"
             )
         for name, condition in self.conditions.items():
             scored = [
