@@ -16,6 +16,8 @@ FLOOR = 0.005
 def point(estimate: NDArray[np.floating], counts: NDArray[np.integer], rate: float) -> dict[str, float]:
     """Correlations of an estimate ``(T,)`` with the true counts, at every lag."""
     found = {f"lag_{lag}": correlation_smoothed(estimate, counts, rate, lag=lag) for lag in LAGS}
+    if not np.ptp(estimate):  # silent where there are spikes: nothing was found, which is no missing score
+        found = dict.fromkeys(found, 0.0)
     return {
         "correlation": found["lag_0"],
         "correlation_1s": correlation_binned(estimate, counts, rate, 1.0),

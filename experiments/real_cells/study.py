@@ -135,14 +135,16 @@ def _first_cells(recordings: Sequence[Recording], count: int) -> list[Recording]
 
 
 def _unseen(network: Pretrained, recordings: Sequence[Recording]) -> set[str]:
-    """Names of the recordings that took no part in the training."""
-    provenance = network.provenance
-    everything = {one.name for one in recordings}
-    if not provenance.get("data_sets") and not provenance.get("start"):
-        return everything
-    left_out = [entry for entry in provenance.get("left_out", []) if _names_any(entry, recordings)]
-    seen = {one.name for one in left_in(recordings, left_out)} if left_out else everything
-    return everything - seen
+    """Names of the recordings that neither the training nor the weights that it started from have seen."""
+    unseen = everything = {one.name for one in recordings}
+    step: dict[str, Any] | None = network.provenance
+    while step:
+        if step.get("data_sets"):
+            left_out = [entry for entry in step.get("left_out", []) if _names_any(entry, recordings)]
+            kept = {one.name for one in left_in(recordings, left_out)} if left_out else everything
+            unseen = unseen - kept
+        step = step.get("start")
+    return unseen
 
 
 def _names_any(entry: str, recordings: Sequence[Recording]) -> bool:

@@ -142,6 +142,20 @@ def test_counts_of_seconds_their_cover_and_ranks_are_right_by_hand() -> None:
     assert np.asarray(ranks).mean() == pytest.approx(0.5, abs=0.03)
 
 
+def test_what_the_weights_started_from_has_seen_counts_too(recordings: Path, tmp_path: Path) -> None:
+    from dfp.amortised import load_pretrained
+
+    found = load_recordings(recordings)
+    network = load_pretrained(weights_file(tmp_path / "w.npz", ["GCaMP8f"]))
+    network.provenance["start"] = {"data_sets": [{}], "left_out": ["DS30_c00"], "start": None}
+    assert _unseen(network, found) == {"DS30_c00_s00"}
+
+
+def test_a_silent_estimate_has_found_nothing() -> None:
+    found = point(np.zeros(300), np.random.default_rng(0).poisson(0.1, 300), 30.0)
+    assert found["correlation"] == 0 == found["lag_-2"]
+
+
 def test_an_estimate_a_frame_late_is_best_at_that_lag() -> None:
     counts = np.random.default_rng(0).poisson(0.05, 3000)
     found = point(np.roll(counts, 1).astype(float), counts, 30.0)
