@@ -293,6 +293,9 @@ def test_missing_frames_are_no_doubt() -> None:
     x[300:345] = np.nan
     x[::50, 0] = np.nan
     assert doubts_of(replace(traces, x=x)) == []
+    x[1000:, 1] = np.nan  # a column that ends early
+    x[:400, 2] = np.nan
+    assert doubts_of(replace(traces, x=x)) == []
 
 
 @pytest.mark.parametrize("rate", RATES)

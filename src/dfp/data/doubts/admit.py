@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,7 +77,7 @@ def admit(
     Args:
         expected: of the response to one spike.
         source: what messages call the traces.
-        say: called with a sentence for every cell left out, every note and every doubt that was confirmed.
+        say: called with a sentence for every kind of doubt: cells left out, notes, what was confirmed.
         keep: leave no cell out, as a posterior of these very cells needs them all; say the doubt only.
 
     Raises:
@@ -94,13 +94,14 @@ def admit(
     out = {doubt.cell: doubt for doubt in reversed(stops)}
     if out and len(out) == len(traces.names):
         raise UserError(refusal(source, stops))
-    for name in traces.names:
-        if name in out:
-            way = f" (--confirm {out[name].name} keeps it)" if out[name].name != "constant" else ""
-            say(f"{name} is left out: {out[name].sentence}{way}")
-    for doubt in found:
-        if doubt not in stops:
-            say(f"{doubt.cell}: {doubt.sentence}" if doubt.cell else doubt.sentence)
+    for kind, some in _by_name(doubt for name in traces.names if (doubt := out.get(name))).items():
+        cells = ", ".join(str(doubt.cell) for doubt in some)
+        way = f" (--confirm {kind} keeps {'it' if len(some) == 1 else 'them'})" if kind != "constant" else ""
+        say(f"{cells} {'is' if len(some) == 1 else 'are'} left out: {some[0].sentence}{way}")
+    for some in _by_name(doubt for doubt in found if doubt not in stops).values():
+        who = f"{some[0].cell}: " if some[0].cell else ""
+        more = f" (and {len(some) - 1} more of this kind; `dfp look` lists them)" if len(some) > 1 else ""
+        say(f"{who}{some[0].sentence}{more}")
     return _without(traces, out)
 
 
@@ -137,6 +138,13 @@ def refusal(source: object, stops: Sequence[Doubt]) -> str:
     who = f"{first.cell}: " if first.cell else ""
     more = f"; also doubted: {', '.join(names[1:])} (`dfp look` tells)" if len(names) > 1 else ""
     return f"{source}: {who}{first.sentence}; if it is right as it is, --confirm {','.join(names)}{more}"
+
+
+def _by_name(doubts: Iterable[Doubt]) -> dict[str, list[Doubt]]:
+    found: dict[str, list[Doubt]] = {}
+    for doubt in doubts:
+        found.setdefault(doubt.name, []).append(doubt)
+    return found
 
 
 def _without(traces: Traces, out: Container[str | None]) -> Traces:

@@ -146,7 +146,10 @@ def step_scores(y: NDArray[Any], frame_rate: float, window: float = 6.0) -> tupl
     jump = np.sign(moved) * (short[at] - short[at - near])
     size = np.abs(moved)
     rests = np.maximum(spread[at], spread[at - width]) <= 2.2 * sd + 0.12 * size
-    good = rests & (jump > 0.7 * size) & (jump < 1.4 * size)
+    # what is filled in rests as nothing that was measured does
+    gone = np.concatenate([[0], np.cumsum(~np.isfinite(parts(y, per)).any(1))])
+    there = np.maximum(gone[at] - gone[at - width], gone[at + width] - gone[at]) <= 0.3 * width
+    good = there & rests & (jump > 0.7 * size) & (jump < 1.4 * size)
     return at * per, np.where(good, np.minimum(size, jump), 0.0) / sd
 
 
@@ -214,12 +217,16 @@ def coarse(frame_rate: float) -> int:
     return max(1, round(frame_rate / _COARSE_HZ))
 
 
+def parts(y: NDArray[Any], per: int) -> Array:
+    """Runs of ``per`` frames, ``(T // per, per)``."""
+    return np.asarray(y, dtype=float)[: len(y) // per * per].reshape(-1, per)
+
+
 def averaged(y: NDArray[Any], per: int) -> Array:
     """Means of ``per`` frames, of those that are there."""
-    x = np.asarray(y, dtype=float)
-    parts = x[: len(x) // per * per].reshape(-1, per)
-    known = np.isfinite(parts)
-    total = np.where(known, parts, 0.0).sum(1)
+    some = parts(y, per)
+    known = np.isfinite(some)
+    total = np.where(known, some, 0.0).sum(1)
     means = np.where(known.any(1), total / np.maximum(known.sum(1), 1), np.nan)
     return filled(means) if np.isfinite(means).any() else means
 
