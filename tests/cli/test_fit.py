@@ -195,7 +195,8 @@ def test_inference_notices_traces_of_another_kind(
     (1000 + 200 * table).to_csv(path, index=False)
     given = ("--checkpoint", out / "checkpoint.pt", *asked, "--out", tmp_path / "spikes.csv")
     capsys.readouterr()
-    assert dfp("infer", *given) == 0
+    assert "look like raw counts" in refused("infer", *given)
+    assert dfp("infer", *given, "--confirm", "unit") == 0
     assert "roi0 has a baseline near" in capsys.readouterr().err
     table[["roi1", "roi0"]].to_csv(path, index=False)
     assert "found the cells in the order roi1, roi0" in refused("infer", *given)
@@ -205,4 +206,4 @@ def test_too_few_frames_are_told_with_the_file(refused: Callable[..., str], tmp_
     path = tmp_path / "short.csv"
     path.write_text("a\n1\n2\n3\n2\n1\n")
     told = refused("fit", "--traces", path, "--frame-rate", 30, "--decay", 0.4, "--out", tmp_path / "fit")
-    assert "short.csv: a has 5 frames, expected at least 10" in told
+    assert "short.csv: a: found 5 frames, expected at least 10" in told

@@ -217,7 +217,7 @@ def test_a_baseline_is_taken_away_once(
 
 
 def test_the_command_reads_its_file_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import dfp.stages.fit as stage
+    import dfp.stages.source as stage
 
     recording().to_csv(tmp_path / "mine.csv", index=False)
     (tmp_path / "brief.yaml").write_text(yaml.safe_dump(BRIEF))
@@ -233,7 +233,7 @@ def test_the_command_reads_its_file_once(tmp_path: Path, monkeypatch: pytest.Mon
     ("x", "given", "told"),
     [
         (recording(1), {"connections": True}, "x: found one cell, expected at least two"),
-        (recording()[:9], {}, "x: roi0 has 9 frames, expected at least 10"),
+        (recording()[:9], {}, "x: roi0: found 9 frames, expected at least 10"),
         (recording(), {"indicator": "GCaMP9"}, "indicator: unknown 'GCaMP9'"),
         (recording(), {"indicator": 5}, "indicator: unknown 5; known: GCaMP6f"),
         (recording(), {"indicator": None}, "decay: found none, expected the decay"),
@@ -270,8 +270,10 @@ def test_what_inference_refuses_and_warns_of() -> None:
         dfp.infer(result, shifted, 30)
     assert set(dfp.infer(result, x.set_axis(["new", "roi1"], axis=1), 30)["cell"]) == {"new", "roi1"}
     with pytest.warns(UserWarning, match="x: roi0 has a baseline near") as found:
+        dfp.infer(result, 1000 + 200 * x, 30, confirm="unit")
+    assert {one.filename for one in found} == {__file__}
+    with pytest.raises(UserError, match="x: numbers that look like raw counts"):
         dfp.infer(result, 1000 + 200 * x, 30)
-    assert found[0].filename == __file__
 
 
 @pytest.mark.parametrize(

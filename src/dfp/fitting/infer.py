@@ -171,7 +171,7 @@ def _by_training(
         fitted, checkpoint = trained.fitted(where), "the posterior"
     else:
         fitted, checkpoint = load(str(trained), where), str(trained)
-    traces = admit_array(x, frame_rate, **how, keep=True)
+    traces = admit_array(x, frame_rate, **how, keep=True, level=4)
     unnamed = traces.names == cell_names(None, len(traces.names), "")
     if unnamed and len(fitted.facts.cells) == len(traces.names):
         traces = replace(traces, names=fitted.facts.cells)

@@ -117,8 +117,13 @@ def admit_array(
     blank: str | Sequence[str] = (),
     expected: Expected = Expected(),
     keep: bool = False,
+    level: int = 3,
 ) -> Traces:
-    """``admit`` of an array (``array_traces``); what is said are warnings."""
+    """``admit`` of an array (``array_traces``); what is said are warnings.
+
+    Args:
+        level: of the warnings: 3 where the user called the caller.
+    """
     care = Care(
         (confirm,) if isinstance(confirm, str) else tuple(confirm),
         trials,
@@ -128,7 +133,7 @@ def admit_array(
     said: list[str] = []
     admitted = admit(traces, expected, care, say=said.append, keep=keep)
     for sentence in said:
-        warnings.warn(f"x: {sentence}", stacklevel=3)
+        warnings.warn(f"x: {sentence}", stacklevel=level)
     return admitted
 
 
@@ -137,7 +142,8 @@ def refusal(source: object, stops: Sequence[Doubt]) -> str:
     first, names = stops[0], list(dict.fromkeys(doubt.name for doubt in stops))
     who = f"{first.cell}: " if first.cell else ""
     more = f"; also doubted: {', '.join(names[1:])} (`dfp look` tells)" if len(names) > 1 else ""
-    return f"{source}: {who}{first.sentence}; if it is right as it is, --confirm {','.join(names)}{more}"
+    way = "" if names == ["constant"] else f"; if it is right as it is, --confirm {','.join(names)}"
+    return f"{source}: {who}{first.sentence}{way}{more}"
 
 
 def _by_name(doubts: Iterable[Doubt]) -> dict[str, list[Doubt]]:

@@ -19,9 +19,13 @@ NOISE_LEVELS = (0.25, 10.0)
 
 def dead(cell: Cell) -> Doubt | None:
     """A trace that never changes, or a clock."""
+    frames = int(np.isfinite(cell.y).sum())
+    if frames < 10:
+        text = f"found {frames} frames, expected at least 10 (and minutes of them, to learn anything)"
+        return Doubt("constant", "stop", cell.name, text)
     if not enough(cell.y):
-        text = f"{int(np.isfinite(cell.y).sum())} finite frames and a value that never changes, expected a "
-        return Doubt("constant", "stop", cell.name, f"{text}trace; leave the cell out")
+        text = "a value that never changes, expected fluorescence that does; leave the cell out"
+        return Doubt("constant", "stop", cell.name, text)
     if counts_up(cell.y):
         text = (
             "its numbers rise or fall throughout, expected a trace that goes up and down; it is a clock or a "
