@@ -63,7 +63,7 @@ def rate(traces: Traces, alive: list[Cell]) -> list[Doubt]:
         )
         text = f"{rate:.4g} Hz (from {traces.rate_from}), expected {low:g} to {high:g} Hz, which is what was "
         found.append(recording("rate", f"{text}trained on; {way}"))
-    if traces.times is not None and len(traces.times) > 2:
+    if traces.times is not None and len(traces.times) > 2 and not clock(traces):
         own = 1.0 / float(np.median(np.diff(traces.times)))
         if own > 0 and abs(own / rate - 1) > 0.02:
             text = f"{rate:.4g} Hz (from {traces.rate_from}) where the times of the frames say {own:.4g} Hz"
