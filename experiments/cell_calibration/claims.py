@@ -21,6 +21,7 @@ def calibrated(results: ResultTables) -> Iterator[Finding]:
     ranks of each constant and of the counts of a second and of a trace stays inside its simultaneous 95% band
     (its largest excursion, in units of the band, below 1); and with the amplitude told 1.6 times too large
     that of the count of a trace does not."""
+    results.need("part", "quantity")
     for run in _runs(results):
         rows = results.rows("band_excess", run=run, part="ranks")
         for _, row in rows.iterrows():
@@ -42,11 +43,12 @@ def told(results: ResultTables) -> Iterator[Finding]:
     """Everything told of a linear response, at every frame rate and noise of the map and for every indicator:
     found ÷ true spikes, over cells, between 0.97 and 1.03; active seconds covered by the 90% interval between
     0.85 and 0.95."""
+    keys = ["indicator", "rate_hz", "noise"]
+    results.need("part", *keys)
     for run in _runs(results):
         for part in ("map", "indicators"):
             found = results.rows("found", run=run, part=part)
             true = results.rows("true", run=run, part=part)
-            keys = ["indicator", "rate_hz", "noise"]
             both = found.merge(true, on=[*UNIT, *keys], suffixes=("", "_true"))
             covers = results.rows("active_cover", run=run, part=part)
             for place, rows in both.groupby(keys):

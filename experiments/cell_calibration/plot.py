@@ -38,9 +38,7 @@ def ranks(results: ResultTables) -> Figure:
             axes.stairs(shares, np.arange(11) / 10, color=colour, lw=1.5, label=text)
         axes.axhline(1, color=style.GUIDE, lw=0.8, ls="--")
         axes.set_title(NAMES[name])
-        axes.legend(
-            fontsize=6.5, loc="lower center", title="excursion ÷ band", title_fontsize=6.5, borderpad=0.1
-        )
+        axes.legend(fontsize=7, loc="lower center", title="excursion ÷ band", title_fontsize=7, borderpad=0.1)
         axes.set_xlim(0, 1)
         axes.set_ylim(-1.5, 3.2)  # room for the legend below
         axes.set_yticks([0, 1, 2, 3])

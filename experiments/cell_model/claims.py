@@ -30,22 +30,22 @@ FEWEST = 3
 
 def gains(results: ResultTables, part: str) -> pd.DataFrame:
     """What a part adds to the log density of held-out frames, in nats a frame: ``gain`` by cell."""
-    whole, less = results.rows("log_density", run="law"), results.rows("log_density", run=f"no_{part}")
-    return _paired(whole, less)
+    return _paired(results, "law", f"no_{part}")
 
 
 def shifts(results: ResultTables) -> pd.DataFrame:
     """What a shift of the spikes in time adds, by cell."""
-    return _paired(results.rows("log_density", run="delay"), results.rows("log_density", run="law"))
+    return _paired(results, "delay", "law")
 
 
 def firings(results: ResultTables, kind: str) -> pd.DataFrame:
     """What a kind of firing adds to a Poisson process's, in nats a spike, by cell."""
-    own = results.rows("log_density", run=f"firing_{kind}")
-    return _paired(own, results.rows("log_density", run="firing_poisson"))
+    return _paired(results, f"firing_{kind}", "firing_poisson")
 
 
-def _paired(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+def _paired(results: ResultTables, run: str, other: str) -> pd.DataFrame:
+    results.rows("log_density")  # the one metric: a table without it lacks its runs too
+    first, second = (results.rows("log_density", run=name) for name in (run, other))
     both = first.merge(second[[*UNIT, "value"]], on=UNIT, suffixes=("", "_second"), validate="one_to_one")
     return both.assign(gain=both["value"] - both["value_second"])
 

@@ -63,7 +63,7 @@ def by_indicator(
             _ratios(axes, groups)
         else:
             marks.rows(axes, groups, within=style.bounds(metric))
-        axes.set_title(name)
+        axes.set_title(f"{name}, {max(map(len, parts))} cells")
         if place + columns >= len(names):
             axes.set_xlabel(label)
             axes.tick_params(axis="x", labelbottom=True)

@@ -318,6 +318,35 @@ def ablation_temperature(seeds: int, generator: np.random.Generator) -> pd.DataF
     return tidy(rows, "ablation_temperature")
 
 
+def traces(
+    generator: np.random.Generator, cells: int = 4, bins: int = 600, rate: float = 30.0
+) -> pd.DataFrame:
+    """What `real_cells` shows of four cells."""
+    parts = []
+    for cell in range(cells):
+        true = generator.poisson(0.1, bins)
+        around = np.convolve(true, np.ones(30), "same")
+        parts.append(
+            pd.DataFrame(
+                {
+                    "cell": f"DS{cell:02d}_c00",
+                    "dataset": f"DS{cell:02d}",
+                    "indicator": "GCaMP6f",
+                    "correlation": 0.6 + 0.1 * cell,
+                    "time_s": np.arange(bins) / rate,
+                    "trace": np.convolve(true, 0.8 ** np.arange(30))[:bins]
+                    + 0.4 * generator.standard_normal(bins),
+                    "true": true,
+                    "expected": true * 0.8,
+                    "true_1s": around,
+                    "low_1s": np.maximum(around - 2, 0),
+                    "high_1s": around + 1,
+                }
+            )
+        )
+    return pd.concat(parts)
+
+
 def write(folder: Path, experiment: str, seeds: int = 5) -> Path:
     """Write the tables of `experiment` under `folder`; return the experiment's results folder."""
     generator = np.random.default_rng(1)

@@ -14,7 +14,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from plot_tables import EXPERIMENTS, write
+from plot_tables import EXPERIMENTS, traces, write
 
 from dfp.plotting import edges, style
 from dfp.results.tables import COLUMNS, ResultTables
@@ -42,6 +42,8 @@ def figures(folder: Path) -> dict[str, Figure]:
 def folder_of(experiment: str, root: Path) -> Path:
     folder = root / experiment
     shutil.copytree(REFERENCE / experiment, folder)
+    if experiment == "real_cells":
+        traces(np.random.default_rng(1)).to_csv(folder / "traces_cell_indicator.csv", index=False)
     if experiment in MADE_UP:
         shutil.copy(write(root / "made_up", experiment) / MADE_UP[experiment], folder)
     return folder

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
-from dfp.amortised import load_pretrained
 from dfp.core.errors import UserError
 from dfp.data.own import Response
 from dfp.data.preprocess import noise_level
@@ -33,6 +31,8 @@ def learned_amplitudes(traces: Traces, response: Response) -> NDArray[np.float64
     Args:
         traces: without their slow baseline, in dF/F.
     """
+    from dfp.amortised import load_pretrained  # compiles, which not every fit waits for
+
     posterior, found = load_pretrained(), []
     for trace in np.asarray(traces.x, dtype=np.float64).T:
         found.append(np.nan)
@@ -55,6 +55,8 @@ def learned_amplitudes(traces: Traces, response: Response) -> NDArray[np.float64
 
 def through(counts: NDArray[np.float64], response: Response, frame_rate: float) -> NDArray[np.float64]:
     """Counts ``(T,)`` through a response of peak 1: two exponentials, or one without a rise."""
+    from scipy.signal import lfilter
+
     fall = np.exp(-1 / (response.decay * frame_rate))
     slow = lfilter([1.0], [1.0, -fall], counts)
     if not response.rise:

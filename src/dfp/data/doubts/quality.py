@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 from dfp.data.doubts.base import Cell
 from dfp.data.doubts.cells import levels
@@ -122,6 +121,8 @@ def quality(
 
 def response(counts: Array, frame_rate: float, decay: float, rise: float = 0.0) -> Array:
     """``counts ∗ (e^(−t/decay) − e^(−t/rise)) / peak`` at the ends of frames; peak 1 for one spike."""
+    from scipy.signal import lfilter
+
     falls = np.exp(-1.0 / (frame_rate * decay))
     if not 0 < rise < decay:
         return np.asarray(lfilter([1.0], [1.0, -falls], counts))

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter1d
 
 from dfp.data.preprocess import noise_sd, rolling_percentile
 
@@ -33,6 +32,8 @@ def direction(y: NDArray[Any], frame_rate: float) -> int:
     Calcium rises fast and decays slowly. Turned over, it falls further than it rises, and falls faster than
     it rises again; dips by movement do the first only.
     """
+    from scipy.ndimage import uniform_filter1d
+
     x = filled(y - rolling_percentile(y, frame_rate, 50.0, 30.0))
     width, lag = max(1, round(0.1 * frame_rate)), max(1, round(0.2 * frame_rate))
     if len(x) < 4 * lag + 10:
