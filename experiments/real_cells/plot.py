@@ -149,7 +149,7 @@ def calibration(results: ResultTables) -> Figure:
     ]
     marks.rows(right, groups, within=(0.0, 1.0))
     right.axvspan(0.85, 0.95, color="#efefef", zorder=0)
-    right.set_xlabel("Active seconds held by the 90% interval")
+    right.set_xlabel(f"Active seconds held by the 90% interval, {max(len(g.values) for g in groups)} cells")
     style.title(figure, "Real cells: does the uncertainty come true?")
     style.caption(
         figure,
