@@ -330,10 +330,12 @@ def test_values_are_the_same_with_and_without_gradients(
         how = FixedPoint(max_sweeps=cap, gradient=gradient)
         recorded, plain = q.draw(noise, how, relaxation), drawn(q, noise, how, relaxation)
         assert recorded.z.requires_grad
-        assert torch.equal(recorded.z, plain.z) and torch.equal(recorded.logits, plain.logits)
+        # double precision; on some processors sums of relaxed values differ in their last digits
+        torch.testing.assert_close(recorded.z.detach(), plain.z, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(recorded.logits.detach(), plain.logits, rtol=1e-12, atol=1e-12)
         assert torch.allclose(recorded.z, relaxation(recorded.logits, noise), rtol=1e-14)
-        facts = [(d.sweeps, d.residual, d.converged) for d in (recorded, plain)]
-        assert facts[0] == facts[1]
+        assert (recorded.sweeps, recorded.converged) == (plain.sweeps, plain.converged)
+        assert recorded.residual == pytest.approx(plain.residual, abs=1e-12)
 
 
 def test_a_draw_is_freed_as_soon_as_it_is_let_go() -> None:
