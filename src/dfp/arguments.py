@@ -71,6 +71,8 @@ def _traces(made: argparse.ArgumentParser, positional: bool = False) -> None:
         help="whether the rows of the array are frames or cells; frames, and refused where that looks wrong",
     )
     made.add_argument("--key", help="name of the array, where the file holds several")
+    text = "names of the cells to take, as `dfp look` tells them; all unless said otherwise"
+    made.add_argument("--cells", metavar="NAME[,NAME]", help=text)
     made.add_argument("--allow-nan", action="store_true", help="treat NaN frames as not observed")
     text = "doubts that are no faults here (unit, steps, …): the run goes on, and the cells stay in"
     made.add_argument("--confirm", metavar="NAME[,NAME]", help=text)

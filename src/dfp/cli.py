@@ -170,8 +170,8 @@ def _source(options: argparse.Namespace, indicator: str | None = None, decay: fl
 
     care = Care(words(options.confirm), named_frames(options.trials), words(options.blank))
     return Source(
-        options.traces, options.frame_rate, options.orientation, options.key, options.allow_nan, care,
-        Expected.of(indicator, options.amplitude, decay),
+        options.traces, options.frame_rate, options.orientation, options.key, options.allow_nan,
+        words(options.cells), care, Expected.of(indicator, options.amplitude, decay),
     )  # fmt: skip
 
 

@@ -11,6 +11,8 @@ from scipy.signal import lfilter
 from stand_in import stand_in as stand_in  # a fixture
 from tiny import dfp
 
+import dfp as door
+
 
 def recording(folder: Path, name: str = "mine.npy", cells: int = 3, change: float = 1.0) -> Path:
     """60 s at 30 Hz of dF/F, times ``change``."""
@@ -100,3 +102,27 @@ def test_a_bad_cell_is_left_out_of_an_inference(
     rows = (tmp_path / "out" / "cells.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["cell", "cell0", "cell2"]
     assert {"noise_residual", "drift", "outliers", "snr", "doubts"} <= {*rows[0].split(",")}
+
+
+def test_cells_are_chosen_and_the_same_from_python(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is wrong with a cell that is not chosen is of no matter, and nothing is said of it."""
+    path = recording(tmp_path)
+    x = np.load(path)
+    x[:, 1] = np.nan
+    np.save(path, x)
+    assert dfp("look", path, "--frame-rate", 30, "--cells", "cell2,cell0", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["names"], facts["doubts"]) == (["cell0", "cell2"], [])
+    told = ("--frame-rate", 30, "--samples", 10, "--cells", "cell2")
+    assert dfp("infer", "--traces", path, *told, "--out", tmp_path / "out") == 0
+    assert "left out" not in capsys.readouterr().err
+    held = np.load(tmp_path / "out" / "spikes.npz")
+    inferred = door.infer(x, 30, samples=10, cells="cell2")
+    assert [*held["cells"]] == ["cell2"] == [*inferred.cells["cell"]]
+    assert np.array_equal(held["probability"], inferred.spikes["probability"])
+    assert (
+        dfp("infer", "--traces", path, "--frame-rate", 30, "--cells", "cell7", "--out", tmp_path / "b") == 2
+    )
+    assert "--cells: no cell 'cell7'" in capsys.readouterr().err

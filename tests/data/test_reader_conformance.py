@@ -17,6 +17,7 @@ from hypothesis.extra.numpy import arrays
 from reader_files import FORMATS, Content, Format
 
 from dfp.core.errors import UserError
+from dfp.data.doubts.admit import admit
 from dfp.data.readers.registry import read_traces, reader_of, readers
 from dfp.data.traces import Traces
 
@@ -160,8 +161,6 @@ def test_missing_frames_stay_missing(name: str, tmp_path: Path) -> None:
     assert np.array_equal(np.isnan(traces.x), np.isnan(x)) and same(form, traces.x, x)
     with refused(path, r"NaN values in . of . cells, first at frame 0 of .*--allow-nan"):
         read_traces(path, **given_rate(form))
-    with refused(path, "of the frames of .* are NaN, expected at most 10%"):
-        read_traces(path, allow_nan=True, max_nan_fraction=0.1, **given_rate(form))
 
 
 @each
@@ -202,9 +201,6 @@ SPOILED: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "one frame": (lambda x: x[:1, :1], "expected"),
     "no frames": (lambda x: x[:0], "expected"),
     "no cells": (lambda x: x[:, :0], "expected"),
-    "a constant trace": (lambda x: np.where(np.arange(x.shape[1]) == 0, np.float32(0.5), x), "constant"),
-    "nothing but NaN": (lambda x: x * np.nan, "every frame of .* is NaN"),
-    "infinite": (lambda x: np.where(x == x.max(), np.float32(np.inf), x), "1 infinite values, first at"),
     "complex": (lambda x: x.astype(complex) + 1j, "expected (real numbers|a number)|convert string"),
     "text": (lambda x: np.full(x.shape, "oops"), "expected (real numbers|a number)|convert string"),
 }
@@ -217,6 +213,31 @@ def test_what_cannot_be_traces_is_refused(name: str, tmp_path: Path) -> None:
         path = form.write(folder_in(tmp_path), Content(spoil(transients(form))))
         with refused(path, sentence):
             read_traces(path, key=form.key, allow_nan=True, frame_rate=RATE)
+
+
+BAD_CELLS = {
+    "constant": np.full(60, 0.5),
+    "nothing but NaN": np.full(60, np.nan),
+    "infinite": np.where(np.arange(60) == 7, np.inf, np.sin(np.arange(60))),
+    "mostly missing": np.where(np.arange(60) < 31, np.nan, np.sin(np.arange(60))),
+}
+
+
+@each
+def test_one_bad_cell_never_refuses_the_others(name: str, tmp_path: Path) -> None:
+    """It is left out by the doubts, and named."""
+    form = FORMATS[name]
+    if form.cells is not None:
+        return
+    for what, column in BAD_CELLS.items():
+        noise = np.random.default_rng(3).standard_normal((600, 3)).astype(np.float32)
+        x = 0.02 * np.maximum(noise + 1.2, 0)  # a ninth of the frames at rest, at exactly 0
+        x[:, 1] = np.resize(column, len(x))
+        path, said = form.write(folder_in(tmp_path), Content(x)), []
+        traces = admit(read_traces(path, key=form.key, **given_rate(form)), say=said.append)
+        names = [one.split(" is left out")[0] for one in said if "left out" in one]
+        assert len(names) == 1 and names[0] not in traces.names, (what, said)
+        assert np.allclose(traces.x, np.delete(x, 1, axis=1), rtol=0, atol=form.relative), what
 
 
 @each

@@ -10,6 +10,8 @@ import pytest
 import scipy.io
 
 from dfp.core.errors import UserError
+from dfp.data.arrays import array_traces
+from dfp.data.doubts.admit import Care, admit
 from dfp.data.readers.base import Request
 from dfp.data.readers.registry import read_traces
 from dfp.data.readers.suite2p import Suite2p
@@ -151,10 +153,7 @@ def spoil(place: tuple[int | slice, int], value: float) -> Callable[[np.ndarray]
     [
         (lambda x: x[None], r"shape \(1, 50, 3\), expected two dimensions"),
         (lambda x: x[:1], "expected at least 2 frames"),
-        (spoil((7, 1), np.inf), "1 infinite values, first at frame 7 of cell1"),
         (spoil((4, 2), np.nan), "1 NaN values in 1 of 3 cells, first at frame 4 of cell2"),
-        (spoil((slice(None), 1), np.nan), "every frame of cell1 is NaN"),
-        (spoil((slice(None), 0), 3.0), "the trace of cell0 is constant"),
     ],
 )
 def test_check_traces_refuses(
@@ -165,14 +164,45 @@ def test_check_traces_refuses(
         check_traces(change(x), "a.npy")
 
 
-def test_check_traces_bounds_the_share_of_missing_frames(x: np.ndarray) -> None:
-    x[:20, 1] = np.nan
-    check_traces(x, "a.npy", allow_nan=True)
-    with pytest.raises(UserError, match="40% of the frames of cell1 are NaN, expected at most 30%"):
-        check_traces(x, "a.npy", allow_nan=True, max_nan_fraction=0.3)
-    x[:, 2] = np.where(np.arange(50) % 2, np.nan, 1.0)
-    with pytest.raises(UserError, match="cell2 is constant"):
-        check_traces(x, "a.npy", allow_nan=True)
+@pytest.mark.parametrize(
+    ("change", "doubt", "sentence"),
+    [
+        (spoil((7, 1), np.inf), "infinite", "1 infinite values, first at frame 7"),
+        (spoil((slice(None), 1), np.nan), "constant", "found 0 frames"),
+        (spoil((slice(0, 30), 1), np.nan), "missing", "60% of its frames are missing, expected at most 50%"),
+        (spoil((slice(None), 1), 3.0), "constant", "a value that never changes"),
+    ],
+)
+def test_a_cell_that_is_of_no_use_is_left_out_and_named(
+    tmp_path: Path, x: np.ndarray, change: Callable[[np.ndarray], np.ndarray], doubt: str, sentence: str
+) -> None:
+    """And the others are as they were; nothing has to be told for that."""
+    np.save(tmp_path / "a.npy", change(x))
+    said: list[str] = []
+    found = admit(read_traces(tmp_path / "a.npy", frame_rate=30.0), say=said.append)
+    assert found.names == ("cell0", "cell2") and np.array_equal(found.x, x[:, [0, 2]])
+    (left,) = [one for one in said if "left out" in one]
+    assert left.startswith("cell1 is left out") and sentence in left
+    assert (f"--confirm {doubt}" in left) == (doubt != "constant")
+    with pytest.raises(UserError, match=sentence):
+        admit(array_traces(change(x)[:, 1], 30))
+    kept = admit(array_traces(change(x), 30, allow_nan=True), care=Care(confirm=[doubt]))
+    assert kept.names == ("cell0", "cell1", "cell2") and not np.isinf(kept.x).any()
+
+
+def test_cells_are_chosen_by_name(tmp_path: Path, x: np.ndarray) -> None:
+    """In the file's order; what is wrong with the others is then of no matter."""
+    x[4, 1] = np.nan
+    np.save(tmp_path / "a.npy", x)
+    with pytest.raises(UserError, match="1 NaN values"):
+        read_traces(tmp_path / "a.npy", frame_rate=30.0)
+    found = read_traces(tmp_path / "a.npy", frame_rate=30.0, cells=["cell2", "cell0"])
+    assert found.names == ("cell0", "cell2") and np.array_equal(found.x, x[:, [0, 2]])
+    with pytest.raises(
+        UserError, match=r"a\.npy: --cells: no cell 'cel1' \(did you mean 'cell1'\?\), expected"
+    ):
+        read_traces(tmp_path / "a.npy", frame_rate=30.0, cells=["cel1"])
+    assert array_traces(x, 30, cells=["cell0"]).names == ("cell0",)
 
 
 def test_a_mark_of_the_byte_order_is_no_part_of_a_name(tmp_path: Path, x: np.ndarray) -> None:

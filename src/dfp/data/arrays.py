@@ -26,6 +26,7 @@ def array_traces(
     *,
     names: Sequence[str] | None = None,
     orientation: Orientation | None = None,
+    cells: Sequence[str] | None = None,
     allow_nan: bool = False,
     source: str = "x",
 ) -> Traces:
@@ -40,6 +41,7 @@ def array_traces(
         names: of the cells; otherwise those of the columns, else ``cell0``, ``cell1``, …
         orientation: ``"time_first"`` or ``"cells_first"``; otherwise what the axes' names say, else rows are
             frames, and more cells than frames are refused as looking transposed.
+        cells: names of those to take; all where none are named.
         allow_nan: take NaN frames as not observed.
         source: what messages call the array.
 
@@ -56,7 +58,7 @@ def array_traces(
     if names is not None:
         part = replace(part, names=[str(name) for name in names])
     values = real(where, np.asarray(part.values))
-    request = Request(orientation=orientation, frame_rate=frame_rate, allow_nan=allow_nan)
+    request = Request(orientation=orientation, frame_rate=frame_rate, allow_nan=allow_nan, cells=cells)
     return replace(understood(where, part, values, request), source=None)
 
 

@@ -10,9 +10,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dfp.core.errors import UserError
+from dfp.core.errors import UserError, suggest
 
 Orientation = Literal["time_first", "cells_first"]
+
+#: a cell with a larger share of missing frames is doubted
+MOST_MISSING = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,22 +50,24 @@ def check_traces(
     *,
     orientation: Orientation | None = None,
     allow_nan: bool = False,
-    max_nan_fraction: float = 0.5,
     names: Sequence[str] | None = None,
 ) -> None:
-    """Refuse traces that inference could not make sense of.
+    """Refuse traces that inference could not make sense of as a whole.
+
+    What is wrong with single cells (constant, infinite, mostly missing) is left to ``dfp.data.doubts``, so
+    that one of them does not refuse the others.
 
     Args:
         x: ``(T, N)``.
         source: the file, named in every message.
         orientation: given by the user, it silences the check for a transposed array.
-        allow_nan: accept NaN frames, up to ``max_nan_fraction`` of each cell's.
+        allow_nan: accept NaN frames.
         names: of the cells.
 
     Raises:
         UserError: for a wrong number of dimensions, fewer than two frames, more cells than frames, two cells
-            of one name, infinite values, NaN (where first, in which cell, how many), a cell of NaN alone, or
-            a constant trace.
+            of one name, or NaN in cells that have numbers in half of their frames or more (where first, in
+            which cell, how many).
     """
     values = np.asarray(x)
     if values.ndim != 2:
@@ -84,18 +89,8 @@ def check_traces(
             "really are fewer frames"
         )
     labels = cell_names(names, cells, source)
-    infinite = np.argwhere(np.isinf(values))
-    if len(infinite):
-        frame, cell = infinite[0]
-        raise UserError(
-            f"{source}: {len(infinite)} infinite values, first at frame {frame} of {labels[cell]}, expected "
-            "finite numbers"
-        )
     missing = np.isnan(values)
-    for cell in np.flatnonzero(missing.all(axis=0))[:1]:
-        raise UserError(
-            f"{source}: every frame of {labels[cell]} is NaN, expected a trace; leave the cell out"
-        )
+    missing &= missing.mean(axis=0) <= MOST_MISSING
     if missing.any() and not allow_nan:
         frame, cell = np.argwhere(missing)[0]
         raise UserError(
@@ -103,20 +98,24 @@ def check_traces(
             f"cells, first at frame {frame} of {labels[cell]}, expected none; set allow_nan (--allow-nan) to "
             "treat them as missing frames"
         )
-    share = missing.mean(axis=0)
-    worst = int(share.argmax())
-    if share[worst] > max_nan_fraction:
-        raise UserError(
-            f"{source}: {share[worst]:.0%} of the frames of {labels[worst]} are NaN, expected at most "
-            f"{max_nan_fraction:.0%}"
-        )
-    constant = np.flatnonzero(np.nanmax(values, axis=0) == np.nanmin(values, axis=0))
-    if len(constant):
-        raise UserError(
-            f"{source}: the trace of {labels[constant[0]]} is constant"
-            + (f" (and {len(constant) - 1} more)" if len(constant) > 1 else "")
-            + ", expected fluorescence that varies; leave the cell out"
-        )
+
+
+def chosen_cells(names: Sequence[str], wanted: Sequence[str] | None, source: str) -> list[int]:
+    """The numbers of the cells that are wanted by name, in the traces' order; all where none are named.
+
+    Raises:
+        UserError: for a name that no cell has.
+    """
+    if not wanted:
+        return list(range(len(names)))
+    for name in wanted:
+        if name not in names:
+            some = ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
+            raise UserError(
+                f"{source}: --cells: no cell '{name}'{suggest(name, names)}, expected names of its "
+                f"{len(names)} cells ({some})"
+            )
+    return [n for n, name in enumerate(names) if name in set(wanted)]
 
 
 def cell_names(names: Sequence[str] | None, cells: int, source: str) -> tuple[str, ...]:

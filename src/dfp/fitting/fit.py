@@ -40,6 +40,7 @@ def fit(
     connections: bool = False,
     names: Sequence[str] | None = None,
     orientation: Orientation | None = None,
+    cells: str | Sequence[str] | None = None,
     allow_nan: bool = False,
     confirm: str | Sequence[str] = (),
     trials: Trials | None = None,
@@ -64,6 +65,7 @@ def fit(
         connections: learn the weights between the cells too, all cells at once.
         names: of the cells; otherwise those of the columns, else ``cell0``, ``cell1``, …
         orientation: ``"cells_first"`` where rows are cells.
+        cells: names of those to take; all where none are named.
         allow_nan: take NaN frames as not observed.
         confirm: names of doubts (docs/doubts.md) that are no faults here; without them a doubtful recording
             is refused, and a doubtful cell left out with a warning.
@@ -87,8 +89,8 @@ def fit(
     plan = load_fit("connections" if connections else "cells", settings)
     response = plan.response(indicator, rise, decay, amplitude)
     traces = admit_array(
-        x, frame_rate, names=names, orientation=orientation, allow_nan=allow_nan, confirm=confirm,
-        trials=trials, blank=blank, expected=Expected(response.amplitude, response.decay),
+        x, frame_rate, names=names, orientation=orientation, cells=cells, allow_nan=allow_nan,
+        confirm=confirm, trials=trials, blank=blank, expected=Expected(response.amplitude, response.decay),
     )  # fmt: skip
     where = str(choose_device(device))
     *_, result = fits(

@@ -36,6 +36,7 @@ def infer(
     *,
     names: Sequence[str] | None = None,
     orientation: Orientation | None = None,
+    cells: str | Sequence[str] | None = None,
     allow_nan: bool = False,
     confirm: str | Sequence[str] = (),
     trials: Trials | None = None,
@@ -59,6 +60,7 @@ def infer(
     jobs: int | None = None,
     names: Sequence[str] | None = None,
     orientation: Orientation | None = None,
+    cells: str | Sequence[str] | None = None,
     allow_nan: bool = False,
     confirm: str | Sequence[str] = (),
     trials: Trials | None = None,
@@ -81,6 +83,7 @@ def infer(  # type: ignore[misc]  # traces come first where there is nothing tra
     jobs: int | None = None,
     names: Sequence[str] | None = None,
     orientation: Orientation | None = None,
+    cells: str | Sequence[str] | None = None,
     allow_nan: bool = False,
     confirm: str | Sequence[str] = (),
     trials: Trials | None = None,
@@ -95,8 +98,8 @@ def infer(  # type: ignore[misc]  # traces come first where there is nothing tra
 
     Args:
         trained: what ``fit`` or ``load`` returned, or the path of a checkpoint; left out for any cells.
-        x, frame_rate, names, orientation, allow_nan, confirm, trials, blank: as in ``fit``; cells without
-            names are taken to be those of a training in their order, and none of these is left out.
+        x, frame_rate, names, orientation, cells, allow_nan, confirm, trials, blank: as in ``fit``; cells
+            without names are taken to be those of a training in their order, and none of these is left out.
         indicator: ``GCaMP6f``, ``GCaMP6s``, …, where it is known: narrows what the constants may be.
         amplitude: peak of the response to one spike in the traces' unit, where it is known; else inferred.
         rise, decay: seconds, where they are known; else inferred.
@@ -130,8 +133,8 @@ def infer(  # type: ignore[misc]  # traces come first where there is nothing tra
     """
     told = {"indicator": indicator, "amplitude": amplitude, "rise": rise, "decay": decay, "weights": weights}
     told |= {"samples": samples, "seed": seed}
-    how: dict[str, Any] = {"names": names, "orientation": orientation, "allow_nan": allow_nan}
-    how |= {"confirm": confirm, "trials": trials, "blank": blank}
+    how: dict[str, Any] = {"names": names, "orientation": orientation, "cells": cells}
+    how |= {"allow_nan": allow_nan, "confirm": confirm, "trials": trials, "blank": blank}
     if isinstance(trained, Result | Fitted | str | PathLike):
         for name, value in (told | {"jobs": jobs}).items():
             if value is not None:

@@ -111,7 +111,11 @@ def _next(source: Source, traces: Traces, asked: Asked, output: Output, single: 
     words = ["--traces", str(source.path)]
     if traces.rate_from == "given":
         words += ["--frame-rate", f"{traces.frame_rate:g}"]
-    for flag, value in (("--orientation", source.orientation), ("--key", source.key)):
+    for flag, value in (
+        ("--orientation", source.orientation),
+        ("--key", source.key),
+        ("--cells", ",".join(source.cells)),
+    ):
         words += [flag, value] if value else []
     words += ["--allow-nan"] * source.allow_nan
     stem = output.out.with_suffix("") if single else output.out

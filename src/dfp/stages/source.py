@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ class Source:
     """A file of traces, and what the user adds to it; see ``read_traces``.
 
     Attributes:
+        cells: names of those to take; all where none are named.
         care: what the user says about doubts.
         expected: of the response to one spike, in the traces' unit.
     """
@@ -28,6 +30,7 @@ class Source:
     orientation: Orientation | None = None
     key: str | None = None
     allow_nan: bool = False
+    cells: Sequence[str] = ()
     care: Care = field(default_factory=Care)
     expected: Expected = field(default_factory=Expected)
 
@@ -38,6 +41,7 @@ class Source:
             key=self.key,
             orientation=self.orientation,
             frame_rate=self.frame_rate,
+            cells=self.cells,
             allow_nan=self.allow_nan if allow_nan is None else allow_nan,
         )
 

@@ -102,7 +102,9 @@ def admit(
         who = f"{some[0].cell}: " if some[0].cell else ""
         more = f" (and {len(some) - 1} more of this kind; `dfp look` lists them)" if len(some) > 1 else ""
         say(f"{who}{some[0].sentence}{more}")
-    return _without(traces, out)
+    kept = _without(traces, out)
+    infinite = np.isinf(kept.x)  # confirmed: as missing
+    return replace(kept, x=np.where(infinite, np.float32(np.nan), kept.x)) if infinite.any() else kept
 
 
 def admit_array(
@@ -111,6 +113,7 @@ def admit_array(
     *,
     names: Sequence[str] | None = None,
     orientation: Orientation | None = None,
+    cells: str | Sequence[str] | None = None,
     allow_nan: bool = False,
     confirm: str | Sequence[str] = (),
     trials: Trials | None = None,
@@ -129,7 +132,10 @@ def admit_array(
         trials,
         (blank,) if isinstance(blank, str) else tuple(blank),
     )
-    traces = array_traces(x, frame_rate, names=names, orientation=orientation, allow_nan=allow_nan)
+    wanted = (cells,) if isinstance(cells, str) else cells
+    traces = array_traces(
+        x, frame_rate, names=names, orientation=orientation, cells=wanted, allow_nan=allow_nan
+    )
     said: list[str] = []
     admitted = admit(traces, expected, care, say=said.append, keep=keep)
     for sentence in said:

@@ -27,6 +27,8 @@ STOPS = {
     "clock": "frames at unequal times",
     "rate": "a frame rate that the traces contradict, or outside 2 to 500 Hz",
     "constant": "a trace that never changes, or has hardly a frame",
+    "infinite": "values that are no numbers, as of a division by zero",
+    "missing": "more than half of the frames missing",
     "counter": "a column that rises throughout: a clock or a counter",
 }
 NOTES = {

@@ -11,14 +11,20 @@ from numpy.typing import NDArray
 from dfp.data.doubts.base import Cell, Doubt, Expected, by_cell, enough, listed, recording
 from dfp.data.doubts.signs import counts_up, direction, drift, frozen, outliers, smoothed, step_scores
 from dfp.data.preprocess import noise_level
-from dfp.data.traces import Traces
+from dfp.data.traces import MOST_MISSING, Traces
 
 #: %/√Hz that the shipped posterior was trained on (0.3 to 9), with a margin
 NOISE_LEVELS = (0.25, 10.0)
 
 
 def dead(cell: Cell) -> Doubt | None:
-    """A trace that never changes, or a clock."""
+    """A trace that never changes, has infinite values or hardly a frame, or a clock."""
+    infinite = np.flatnonzero(np.isinf(cell.y))
+    if len(infinite):
+        text = f"{len(infinite)} infinite values, first at frame {infinite[0]}, expected finite numbers"
+        return Doubt(
+            "infinite", "stop", cell.name, f"{text}; leave the cell out", (), tuple(map(int, infinite))
+        )
     frames = int(np.isfinite(cell.y).sum())
     if frames < 10:
         text = f"found {frames} frames, expected at least 10 (and minutes of them, to learn anything)"
@@ -26,6 +32,11 @@ def dead(cell: Cell) -> Doubt | None:
     if not enough(cell.y):
         text = "a value that never changes, expected fluorescence that does; leave the cell out"
         return Doubt("constant", "stop", cell.name, text)
+    if frames < (1 - MOST_MISSING) * len(cell.y):
+        text = (
+            f"{1 - frames / len(cell.y):.0%} of its frames are missing, expected at most {MOST_MISSING:.0%}"
+        )
+        return Doubt("missing", "stop", cell.name, text)
     if counts_up(cell.y):
         text = (
             "its numbers rise or fall throughout, expected a trace that goes up and down; it is a clock or a "

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfp.core.errors import UserError, suggest
-from dfp.data.traces import Orientation, Traces, cell_names, check_traces
+from dfp.data.traces import Orientation, Traces, cell_names, check_traces, chosen_cells
 
 #: the name of the one array of a format that gives its array no name
 UNNAMED = ""
@@ -34,14 +34,15 @@ class Request:
             given, rows are what the format says, or frames; more cells than frames are then refused.
         frame_rate: Hz; needed where the file does not tell it, and refused where it contradicts the file by
             more than 1%.
-        allow_nan, max_nan_fraction: as in ``check_traces``.
+        allow_nan: as in ``check_traces``.
+        cells: names of those to take; all where none are named.
     """
 
     key: str | None = None
     orientation: Orientation | None = None
     frame_rate: float | None = None
     allow_nan: bool = False
-    max_nan_fraction: float = 0.5
+    cells: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,18 +199,21 @@ def understood(path: Path, part: Part, values: NDArray[Any], request: Request) -
         values, names = values.T, names if part.orientation else None
     if part.finish is None:
         values = _single(values)
+    check_traces(values, source, orientation=how, allow_nan=True, names=names)
+    labels = cell_names(names, values.shape[1], source)
+    wanted = chosen_cells(labels, request.cells, source)
     check_traces(
-        values,
+        values[:, wanted],
         source,
-        orientation=how,
+        orientation="time_first",
         allow_nan=request.allow_nan,
-        max_nan_fraction=request.max_nan_fraction,
-        names=names,
+        names=[labels[n] for n in wanted],
     )
     rate, rate_from = _frame_rate(path, part, request.frame_rate)
     x = values if part.finish is None else _single(part.finish(values, rate))
     times = part.times if part.times is not None and len(part.times) == len(x) else None
-    labels = cell_names(names, x.shape[1], source)
+    if len(wanted) < len(labels):
+        x, labels = np.ascontiguousarray(x[:, wanted]), tuple(labels[n] for n in wanted)
     return Traces(x, rate, labels, rate_from, times, part.notes, path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def read_traces(
     orientation: Orientation | None = None,
     frame_rate: float | None = None,
     allow_nan: bool = False,
-    max_nan_fraction: float = 0.5,
+    cells: Sequence[str] | None = None,
 ) -> Traces:
     """Read and check the traces of a recording; docs/recordings.md has a table of the formats.
 
@@ -66,7 +67,8 @@ def read_traces(
             refused as looking transposed.
         frame_rate: Hz; needed when the file does not tell it, and refused when it contradicts the file by
             more than 1%.
-        allow_nan, max_nan_fraction: as in ``check_traces``.
+        allow_nan: as in ``check_traces``.
+        cells: names of those to take; all where none are named.
 
     Returns:
         Traces ``(T, N)`` float32, frames before cells, with their frame rate in Hz.
@@ -85,5 +87,5 @@ def read_traces(
         ((50, 3), 30.0, "'fs'", ('cell0', 'cell1', 'cell2'))
     """
     path = Path(path)
-    request = Request(key, orientation, frame_rate, allow_nan, max_nan_fraction)
+    request = Request(key, orientation, frame_rate, allow_nan, cells)
     return reader_of(path).read(path, request)

@@ -110,6 +110,9 @@ class Suite2p(Reader):
         """dF/F ``(T, N)`` from Fc ``(T, N)``."""
         x = np.empty(corrected.shape, dtype=np.float32)
         for n, name in enumerate(names):
+            if not np.isfinite(corrected[:, n]).any() or np.isinf(corrected[:, n]).any():
+                x[:, n] = corrected[:, n]  # of no use, which the doubts say
+                continue
             rest = rolling_percentile(corrected[:, n], rate, self.percentile, self.window_seconds)
             if not np.all(rest > 0):
                 raise UserError(
