@@ -45,6 +45,7 @@ class Format:
         key: of the traces where ``beside`` others can be written; None where there is one array.
         relative: precision of the numbers, as a share of the largest.
         body: the file that holds the traces, of the path that was written.
+        rows_are_cells: found by the reader itself, where there are more frames than cells.
         text: numbers are written as text: a file that is cut off may be a valid shorter one.
     """
 
@@ -58,6 +59,7 @@ class Format:
     relative: float = 0.0
     body: Callable[[Path], Path] = lambda path: path
     text: bool = False
+    rows_are_cells: bool = False
 
 
 def write_npy(folder: Path, content: Content) -> Path:
@@ -94,6 +96,50 @@ def write_table(folder: Path, content: Content) -> Path:
         names = ["time", *(names if names is not None else [f"cell{n}" for n in range(content.x.shape[1])])]
         rows = [[repr(t / content.frame_rate), *row] for t, row in enumerate(rows)]
     lines = [",".join(row) for row in [*([names] if names is not None else []), *rows]]
+    (folder / "mine.csv").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return folder / "mine.csv"
+
+
+def _cell_names(content: Content) -> list[str]:
+    return list(content.names or [f"cell{n}" for n in range(content.x.shape[1])])
+
+
+def write_long_table(folder: Path, content: Content) -> Path:
+    """A row a frame and cell, all cells of a frame together."""
+    rate, names = content.frame_rate, _cell_names(content)
+    marks = [repr(t / rate) if rate is not None else str(t) for t in range(len(content.x))]
+    rows = [
+        [name, mark, str(v)]
+        for mark, row in zip(marks, content.x, strict=True)
+        for name, v in zip(names, row, strict=True)
+    ]
+    lines = [",".join(row) for row in [["cell_name", "time" if rate is not None else "frame", "dff"], *rows]]
+    (folder / "mine.csv").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return folder / "mine.csv"
+
+
+def write_table_of_rows(folder: Path, content: Content) -> Path:
+    """A row a cell, under the frames' numbers or times."""
+    rate = content.frame_rate
+    marks = [repr(t / rate) if rate is not None else str(t) for t in range(len(content.x))]
+    rows = [
+        [name, *(str(value) for value in row)]
+        for name, row in zip(_cell_names(content), content.x.T, strict=True)
+    ]
+    lines = [",".join(row) for row in [["cell", *marks], *rows]]
+    (folder / "mine.csv").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return folder / "mine.csv"
+
+
+def write_inscopix(folder: Path, content: Content) -> Path:
+    """With a rejected cell at the end."""
+    names = [*_cell_names(content), "rejected one"]
+    rows = [
+        [repr(t / (content.frame_rate or 30.0)), *(str(value) for value in row), "9.5"]
+        for t, row in enumerate(content.x)
+    ]
+    status = ["Time(s)/Cell Status", *["accepted"] * (len(names) - 1), "rejected"]
+    lines = [",".join(f" {field}" for field in row) for row in [["", *names], status, *rows]]
     (folder / "mine.csv").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return folder / "mine.csv"
 
@@ -140,6 +186,18 @@ FORMATS: dict[str, Format] = {
     "MATLAB": Format(write_mat, tells_rate=True, key="dff"),
     "MATLAB, compressed": Format(write_compressed_mat, tells_rate=True, key="data.dff"),
     "table": Format(write_table, names=True, tells_rate=True, text=True),
+    "table, long": Format(write_long_table, fixes_orientation=True, names=True, tells_rate=True, text=True),
+    "table, cells in rows": Format(
+        write_table_of_rows,
+        fixes_orientation=True,
+        names=True,
+        tells_rate=True,
+        text=True,
+        rows_are_cells=True,
+    ),
+    "Inscopix": Format(
+        write_inscopix, fixes_orientation=True, names=True, tells_rate=True, needs_rate=True, text=True
+    ),
     "suite2p": Format(
         write_suite2p, fixes_orientation=True, relative=1e-6, body=lambda folder: folder / "F.npy"
     ),

@@ -19,7 +19,7 @@ from reader_files import FORMATS, Content, Format
 from dfp.core.errors import UserError
 from dfp.data.doubts.admit import admit
 from dfp.data.readers.registry import read_traces, reader_of, readers
-from dfp.data.traces import Traces
+from dfp.data.traces import Orientation, Traces
 
 RATE = 30.0
 NAMES = ("soma1", "soma 2", "dendrite")
@@ -283,11 +283,12 @@ def test_any_numbers_come_back_as_they_were(name: str) -> None:
     @settings(max_examples=30)
     @given(arrays(np.float32, shapes, elements=finite))
     def check(x: np.ndarray) -> None:
-        assume((x.max(0) > x.min(0)).all())
+        assume(not form.rows_are_cells or len(x) > x.shape[1])
         names = NAMES[: x.shape[1]] if form.names else None
         with tempfile.TemporaryDirectory() as folder:
             path = form.write(Path(folder), Content(x, names=names))
-            found = read_traces(path, orientation="time_first", **given_rate(form)).x
+            how: Orientation = "cells_first" if form.rows_are_cells else "time_first"
+            found = read_traces(path, orientation=how, **given_rate(form)).x
         assert found.tobytes() == np.ascontiguousarray(x).tobytes() or np.array_equal(found, x)
 
     check()

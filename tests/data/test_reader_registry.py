@@ -107,7 +107,7 @@ def test_what_was_left_out_is_noted(tmp_path: Path) -> None:
     rows = "".join(f"{n},{n / 20},{a},{b}\n" for n, (a, b, _) in enumerate(X))
     (tmp_path / "a.csv").write_text(f"frame,time,a,b\n{rows}")
     traces = read_traces(tmp_path / "a.csv")
-    assert traces.notes == ("the column 'frame' only counts the rows", "the column 'time' tells the time")
+    assert traces.notes == ("the column 'frame' numbers the frames", "the column 'time' tells the time")
     assert traces.rate_from == "the column 'time'"
     assert traces.times is not None and np.array_equal(traces.times, np.arange(50) / 20)
 

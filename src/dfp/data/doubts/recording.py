@@ -28,17 +28,23 @@ def clock(traces: Traces) -> list[Doubt]:
         return []
     times = np.asarray(traces.times, dtype=float)
     steps = np.diff(times)
-    usual = float(np.median(steps))
+    within = np.ones(len(steps), dtype=bool)  # between epochs time may pass as it likes
+    if traces.epochs:
+        within[:] = False
+        for start, end in traces.epochs:
+            within[start : end - 1] = True
+    usual = float(np.median(steps[within])) if within.any() else 0.0
     out = "the posterior takes frames as equally spaced: put missing frames in as NaN or resample"
     if not (np.isfinite(steps).all() and usual > 0 and steps.min() > 0):
         back = np.flatnonzero(~(steps > 0))
         text = f"times that stand still or go back at frame {int(back[0]) + 1}, expected them to rise"
         return [recording("clock", f"{text}; {out}", back + 1)]
-    late = np.flatnonzero(steps > 1.5 * usual)
+    late = np.flatnonzero(within & (steps > 1.5 * usual))
     if len(late):
         lost = int(np.round(steps[late] / usual).sum() - len(late))
         text = f"the clock skips {len(late)} times, {lost} frames in all, first after {times[late[0]]:.4g} s"
         return [recording("clock", f"{text}, expected a frame every {usual:.4g} s; {out}", frames=late + 1)]
+    steps = steps[within]
     even = [float(part.mean()) for part in np.array_split(steps, min(10, len(steps)))]
     if max(even) > 1.02 * min(even) and len(steps) >= 20 and _apart(steps, even):
         slow, fast = 1 / max(even), 1 / min(even)

@@ -58,6 +58,9 @@ class Part:
         rate_from: what it tells it in.
         rate_hint: where a user finds the frame rate that the file does not tell.
         times: ``(T,)`` seconds of the rows.
+        frames: ``(T,)`` the number of each row's frame, rising from 0; those in between are missing frames.
+            None where every row follows the one before.
+        starts: first rows of epochs, without the first of all.
         notes: as in ``Traces``.
         finish: ``(T, N)`` values and the frame rate in Hz → traces ``(T, N)``, for a format whose numbers are
             not traces yet.
@@ -71,6 +74,8 @@ class Part:
     rate_from: str = "the file"
     rate_hint: str = ""
     times: NDArray[np.float64] | None = None
+    frames: NDArray[np.int64] | None = None
+    starts: Sequence[int] = ()
     notes: tuple[str, ...] = ()
     finish: Callable[[NDArray[Any], float], NDArray[np.float32]] | None = None
     source: Path | None = None
@@ -211,10 +216,28 @@ def understood(path: Path, part: Part, values: NDArray[Any], request: Request) -
     )
     rate, rate_from = _frame_rate(path, part, request.frame_rate)
     x = values if part.finish is None else _single(part.finish(values, rate))
-    times = part.times if part.times is not None and len(part.times) == len(x) else None
     if len(wanted) < len(labels):
         x, labels = np.ascontiguousarray(x[:, wanted]), tuple(labels[n] for n in wanted)
-    return Traces(x, rate, labels, rate_from, times, part.notes, path)
+    x, times, epochs = _in_time(x, part)
+    return Traces(x, rate, labels, rate_from, times, part.notes, path, epochs)
+
+
+def _in_time(
+    x: NDArray[np.float32], part: Part
+) -> tuple[NDArray[np.float32], NDArray[np.float64] | None, tuple[tuple[int, int], ...]]:
+    """The rows at their frames, missing ones between them; the times of all frames, and the epochs."""
+    rows = len(x)
+    times = part.times if part.times is not None and len(part.times) == rows else None
+    frames = part.frames if part.frames is not None and len(part.frames) == rows else np.arange(rows)
+    first = [0, *part.starts]
+    last = [*(start - 1 for start in part.starts), rows - 1]
+    epochs = tuple((int(frames[a]), int(frames[b]) + 1) for a, b in zip(first, last, strict=True))
+    if rows and frames[-1] >= rows:
+        wide = np.full((int(frames[-1]) + 1, x.shape[1]), np.nan, dtype=np.float32)
+        wide[frames] = x
+        x = wide
+        times = None if times is None else np.interp(np.arange(len(x)), frames, times)
+    return x, times, epochs if len(epochs) > 1 else ()
 
 
 def _single(values: NDArray[Any]) -> NDArray[np.float32]:
