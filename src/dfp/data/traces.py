@@ -44,6 +44,13 @@ class Traces:
     epochs: tuple[tuple[int, int], ...] = ()
 
 
+def times_of(traces: Traces) -> NDArray[np.float64]:
+    """``(T,)`` seconds of the frames: the file's own, else from the first one on."""
+    if traces.times is not None:
+        return np.asarray(traces.times, dtype=np.float64)
+    return np.arange(len(traces.x)) / traces.frame_rate
+
+
 def check_traces(
     x: NDArray[Any],
     source: str,

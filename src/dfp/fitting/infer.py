@@ -115,8 +115,8 @@ def infer(  # type: ignore[misc]  # traces come first where there is nothing tra
         An ``Inferred``. For a posterior that was trained, a table with a row a frame and cell: ``time_s``,
         ``cell``, ``probability`` (of at least one spike in the frame), ``expected_count`` (of spikes in the
         frame), and of the spikes in the second around the frame the mean, ``expected_count_1s``, and the
-        central 90% interval, ``low_1s`` and ``high_1s``. Traces far from those of the training bring a
-        warning.
+        central 90% interval, ``low_1s`` and ``high_1s``; ``observed``, false where the frame is missing.
+        Traces far from those of the training bring a warning.
 
     Example:
         >>> x = np.random.default_rng(0).normal(size=(200, 1))
@@ -125,7 +125,7 @@ def infer(  # type: ignore[misc]  # traces come first where there is nothing tra
         >>> brief = {"cells": {"phases": [{"steps": 2}], "evaluation": {"samples": 4, "iwae_samples": 4}}}
         >>> result = dfp.fit(x[:100], 30, decay=0.4, settings=brief, progress=False)
         >>> dfp.infer(result, x[100:], 30).shape
-        (100, 7)
+        (100, 8)
 
     Raises:
         UserError: for traces that are not as expected, a posterior for other cells or another rate, or what

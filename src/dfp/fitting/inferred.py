@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dfp.core.errors import UserError, suggest
-from dfp.data.traces import Traces
+from dfp.data.traces import Traces, times_of
 from dfp.fitting.cell import Asked, Cell, draw_cell, infer_cell
 from dfp.fitting.folder import Record, totals_interval, write_folder
 from dfp.fitting.side_by_side import one_thread, over_cells
@@ -160,13 +160,6 @@ def draw(asked: Asked, traces: Traces, n: int) -> Any:
     """The samples of cell n, on one thread as everywhere."""
     with one_thread():
         return draw_cell(asked, traces, n)
-
-
-def times_of(traces: Traces) -> NDArray[np.float64]:
-    """``(T,)`` seconds of the frames: the file's own, else from the first one on."""
-    if traces.times is not None:
-        return np.asarray(traces.times, dtype=np.float64)
-    return np.arange(len(traces.x)) / traces.frame_rate
 
 
 def number_of(traces: Traces, cell: str | int) -> int:

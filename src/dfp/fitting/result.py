@@ -25,10 +25,10 @@ class Result:
     """A posterior fitted to a recording, and what it says of it: what ``dfp.fit`` returns.
 
     Attributes:
-        spikes: a row a frame and cell: ``time_s`` (of the frame, from the first one on), ``cell``,
-            ``probability`` (of at least one spike in the frame), ``expected_count`` (of spikes in the frame),
+        spikes: a row a frame and cell: ``time_s`` (of the frame: the file's own, else from the first one
+            on), ``cell``, ``probability`` (of at least one spike in the frame), ``expected_count`` (of spikes in the frame),
             and of the spikes in the second around the frame the mean, ``expected_count_1s``, and the central
-            90% interval, ``low_1s`` and ``high_1s``.
+            90% interval, ``low_1s`` and ``high_1s``; ``observed``, false where the frame is missing.
         cells: a row a cell: ``cell``, ``rate_hz``, ``amplitude``, ``baseline``, ``noise`` (the traces' unit),
             ``rise_s``, ``decay_s``, and the model's own history, ``history_1``, …, in logits per spike.
         connections: a row an ordered pair and lag: ``source``, ``target``, ``lag_bins``, ``lag_s``,

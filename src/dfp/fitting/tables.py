@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from dfp.core.errors import NumericalError
-from dfp.data.traces import Traces
+from dfp.data.traces import Traces, times_of
 from dfp.fitting.fitted import Fitted
 from dfp.fitting.sampling import draw_samples
 
@@ -24,9 +24,10 @@ def spikes_table(fitted: Fitted, traces: Traces) -> pd.DataFrame:
 
     Their slow baseline is taken away already.
 
-    Columns: ``time_s`` (of the frame, from the first one on), ``cell``, ``probability`` (of at least one
-    spike in the frame), ``expected_count`` (of spikes in the frame), and of the spikes in the second around
-    the frame the mean, ``expected_count_1s``, and the central 90% interval, ``low_1s`` and ``high_1s``.
+    Columns: ``time_s`` (of the frame: the file's own, else from the first one on), ``cell``,
+    ``probability`` (of at least one spike in the frame), ``expected_count`` (of spikes in the frame), and of the spikes in the second around
+    the frame the mean, ``expected_count_1s``, and the central 90% interval, ``low_1s`` and ``high_1s``;
+    ``observed``, false where the frame is missing.
 
     Args:
         fitted: in float64 (``Fitted.double``).
@@ -43,7 +44,7 @@ def spikes_table(fitted: Fitted, traces: Traces) -> pd.DataFrame:
         raise NumericalError("spike probabilities: found some that are not finite, expected other traces")
     step, frames = preparation.bins_per_frame, len(traces.x)
     width = max(1, round(traces.frame_rate))
-    time = np.arange(frames) / traces.frame_rate
+    time = times_of(traces)
     pieces = []
     for n, name in enumerate(traces.names):
         counts = samples.z[:, 0, :, n].cpu().numpy().reshape(-1, frames, step).sum(2, dtype=np.int32)
@@ -52,28 +53,30 @@ def spikes_table(fitted: Fitted, traces: Traces) -> pd.DataFrame:
         mean, low, high = _windowed_counts(counts, width)
         expected = marginal[:, n].reshape(frames, step).sum(1)
         columns = {"probability": probability, "expected_count": expected, "expected_count_1s": mean}
-        pieces.append(pd.DataFrame({"time_s": time, "cell": name, **columns, "low_1s": low, "high_1s": high}))
+        columns |= {"low_1s": low, "high_1s": high, "observed": np.isfinite(traces.x[:, n])}
+        pieces.append(pd.DataFrame({"time_s": time, "cell": name, **columns}))
     return pd.concat(pieces, ignore_index=True)
 
 
 def cells_table(fitted: Fitted, traces: Traces, spikes: pd.DataFrame) -> pd.DataFrame:
     """A row for every cell, with its firing rate and its parameters.
 
-    Columns: ``cell``, ``rate_hz`` (posterior mean of the spikes per second of recording), ``amplitude`` (of
+    Columns: ``cell``, ``rate_hz`` (posterior mean of the spikes per second that was measured), ``amplitude`` (of
     one spike), ``baseline`` and ``noise`` (sd of a frame) in the traces' unit, ``rise_s``, ``decay_s``, what
     else the observation model has (``freedom``), and the model's own history, ``history_1``, …, in logits per
     spike.
     """
     now = fitted.model.parameters_now()
-    seconds = len(traces.x) / traces.frame_rate
-    counts = spikes.groupby("cell", sort=False)["expected_count"].sum()
+    seconds = np.isfinite(traces.x).sum(0) / traces.frame_rate
+    measured = spikes["expected_count"].where(spikes["observed"], 0.0)
+    counts = measured.groupby(spikes["cell"], sort=False).sum()
     names = sorted(now.constants, key=lambda name: [*COLUMNS, name].index(name))
     constants = {COLUMNS.get(name, name): getattr(now, name) for name in names}
     history = {f"history_{lag + 1}": now.history[:, lag] for lag in range(now.history.shape[1])}
     return pd.DataFrame(
         {
             "cell": traces.names,
-            "rate_hz": [counts[name] / seconds for name in traces.names],
+            "rate_hz": [counts[name] / seconds[n] for n, name in enumerate(traces.names)],
             **constants,
             **history,
         }

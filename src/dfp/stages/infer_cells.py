@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dfp.core.errors import UserError
-from dfp.data.traces import Traces
+from dfp.data.traces import Traces, times_of
 from dfp.fitting.cell import Asked, identity
 from dfp.fitting.folder import CELLS, SAMPLES, Record, check_ours, finished, totals_interval, write_folder
-from dfp.fitting.inferred import times_of
 from dfp.fitting.side_by_side import check_jobs
 from dfp.results.formats.base import SpikeArrays, Writer
 from dfp.results.formats.registry import chosen
