@@ -152,7 +152,25 @@ def write_suite2p(folder: Path, content: Content) -> Path:
     plane.mkdir()
     np.save(plane / "F.npy", raw + 70.0 if real else raw)
     np.save(plane / "Fneu.npy", np.full(raw.shape, 100.0))
+    if content.frame_rate is not None:
+        np.save(plane / "ops.npy", np.array({"fs": content.frame_rate, "nplanes": 1}), allow_pickle=True)
     return plane
+
+
+def write_fall(folder: Path, content: Content) -> Path:
+    """What suite2p writes for MATLAB, of the same recording."""
+    plane = write_suite2p(folder, content)
+    rate = {} if content.frame_rate is None else {"fs": content.frame_rate}
+    scipy.io.savemat(
+        folder / "Fall.mat",
+        {
+            "F": np.load(plane / "F.npy"),
+            "Fneu": np.load(plane / "Fneu.npy"),
+            "iscell": np.ones((content.x.shape[1], 2)),
+            "ops": {"nplanes": 1, **rate},
+        },
+    )
+    return folder / "Fall.mat"
 
 
 def write_cascade(folder: Path, content: Content) -> Path:
@@ -199,8 +217,13 @@ FORMATS: dict[str, Format] = {
         write_inscopix, fixes_orientation=True, names=True, tells_rate=True, needs_rate=True, text=True
     ),
     "suite2p": Format(
-        write_suite2p, fixes_orientation=True, relative=1e-6, body=lambda folder: folder / "F.npy"
+        write_suite2p,
+        fixes_orientation=True,
+        tells_rate=True,
+        relative=1e-6,
+        body=lambda folder: folder / "F.npy",
     ),
+    "suite2p's Fall": Format(write_fall, fixes_orientation=True, tells_rate=True, relative=1e-6),
     "CASCADE": Format(write_cascade, cells=1, tells_rate=True, needs_rate=True, key="s00"),
     "CASCADE, compact": Format(
         write_cascade_compact, cells=1, tells_rate=True, needs_rate=True, key="DS09_c00_s00_dff"

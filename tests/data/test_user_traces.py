@@ -241,8 +241,6 @@ def test_suite2p_gives_dff_of_the_accepted_cells(suite2p: Path) -> None:
 def test_suite2p_says_what_is_wrong(suite2p: Path) -> None:
     with pytest.raises(UserError, match=r"'fs' in ops.npy"):
         read_traces(suite2p)
-    with pytest.raises(UserError, match=r"roi0 falls to -.*lower neuropil_coefficient"):
-        Suite2p(neuropil_coefficient=9.0).read(suite2p, AT_30_HZ)
     with pytest.raises(UserError, match="no row 4, expected 0 to 3"):
         Suite2p(cells=[4]).read(suite2p, AT_30_HZ)
     np.save(suite2p / "iscell.npy", np.zeros((4, 2)))
@@ -328,11 +326,3 @@ def test_a_struct_of_matlab(tmp_path: Path, x: np.ndarray) -> None:
     traces = read_traces(path)
     assert traces.frame_rate == 15.0 and np.array_equal(traces.x, x)
     assert np.array_equal(read_traces(path, key="data.dff").x, x)
-
-
-def test_the_folder_above_a_plane_is_told(tmp_path: Path, x: np.ndarray) -> None:
-    plane = tmp_path / "suite2p" / "plane0"
-    plane.mkdir(parents=True)
-    np.save(plane / "F.npy", x.T)
-    with pytest.raises(UserError, match=r"holds no F.npy.*did you mean .*plane0\?"):
-        read_traces(tmp_path, frame_rate=30.0)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ class Traces:
         source: the file or folder.
         epochs: first frame of each stretch that was recorded without a break, and the frame after its last;
             none where the file tells of no breaks.
+        unusable: cells whose file has no trace that could be used, NaN here, and why.
     """
 
     x: NDArray[np.float32]
@@ -42,6 +43,7 @@ class Traces:
     notes: tuple[str, ...] = ()
     source: Path | None = None
     epochs: tuple[tuple[int, int], ...] = ()
+    unusable: Mapping[str, str] = field(default_factory=dict)
 
 
 def times_of(traces: Traces) -> NDArray[np.float64]:

@@ -26,7 +26,8 @@ class Result:
 
     Attributes:
         spikes: a row a frame and cell: ``time_s`` (of the frame: the file's own, else from the first one
-            on), ``cell``, ``probability`` (of at least one spike in the frame), ``expected_count`` (of spikes in the frame),
+            on), ``cell``, ``probability`` (of at least one spike in the frame),
+            ``expected_count`` (of spikes in the frame),
             and of the spikes in the second around the frame the mean, ``expected_count_1s``, and the central
             90% interval, ``low_1s`` and ``high_1s``; ``observed``, false where the frame is missing.
         cells: a row a cell: ``cell``, ``rate_hz``, ``amplitude``, ``baseline``, ``noise`` (the traces' unit),

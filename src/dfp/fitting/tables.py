@@ -25,7 +25,8 @@ def spikes_table(fitted: Fitted, traces: Traces) -> pd.DataFrame:
     Their slow baseline is taken away already.
 
     Columns: ``time_s`` (of the frame: the file's own, else from the first one on), ``cell``,
-    ``probability`` (of at least one spike in the frame), ``expected_count`` (of spikes in the frame), and of the spikes in the second around
+    ``probability`` (of at least one spike in the frame), ``expected_count`` (of spikes in the frame),
+    and of the spikes in the second around
     the frame the mean, ``expected_count_1s``, and the central 90% interval, ``low_1s`` and ``high_1s``;
     ``observed``, false where the frame is missing.
 

@@ -16,6 +16,9 @@ from dfp.data.doubts.find import doubts_of
 from dfp.data.doubts.mend import Trials, blank, level_epochs, trial_starts
 from dfp.data.traces import Orientation, Traces
 
+#: doubts of cells that nothing could be made of if they were confirmed
+HOPELESS = {"constant", "unusable"}
+
 
 @dataclass(frozen=True)
 class Care:
@@ -96,7 +99,7 @@ def admit(
         raise UserError(refusal(source, stops))
     for kind, some in _by_name(doubt for name in traces.names if (doubt := out.get(name))).items():
         cells = ", ".join(str(doubt.cell) for doubt in some)
-        way = f" (--confirm {kind} keeps {'it' if len(some) == 1 else 'them'})" if kind != "constant" else ""
+        way = "" if kind in HOPELESS else f" (--confirm {kind} keeps {'it' if len(some) == 1 else 'them'})"
         say(f"{cells} {'is' if len(some) == 1 else 'are'} left out: {some[0].sentence}{way}")
     for some in _by_name(doubt for doubt in found if doubt not in stops).values():
         who = f"{some[0].cell}: " if some[0].cell else ""
@@ -148,7 +151,7 @@ def refusal(source: object, stops: Sequence[Doubt]) -> str:
     first, names = stops[0], list(dict.fromkeys(doubt.name for doubt in stops))
     who = f"{first.cell}: " if first.cell else ""
     more = f"; also doubted: {', '.join(names[1:])} (`dfp look` tells)" if len(names) > 1 else ""
-    way = "" if names == ["constant"] else f"; if it is right as it is, --confirm {','.join(names)}"
+    way = "" if set(names) <= HOPELESS else f"; if it is right as it is, --confirm {','.join(names)}"
     return f"{source}: {who}{first.sentence}{way}{more}"
 
 

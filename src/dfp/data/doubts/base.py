@@ -27,6 +27,7 @@ STOPS = {
     "clock": "frames at unequal times",
     "rate": "a frame rate that the traces contradict, or outside 2 to 500 Hz",
     "constant": "a trace that never changes, or has hardly a frame",
+    "unusable": "a cell of which the file's numbers make no trace",
     "infinite": "values that are no numbers, as of a division by zero",
     "missing": "more than half of the frames missing",
     "counter": "a column that rises throughout: a clock or a counter",

@@ -29,7 +29,7 @@ def doubts_of(traces: Traces, expected: Expected = Expected()) -> list[Doubt]:
         ['unit']
     """
     cells = [Cell(n, name, np.asarray(y, dtype=float)) for n, (name, y) in enumerate(named(traces))]
-    lost = {cell.number: dead(cell) for cell in cells}
+    lost = {cell.number: _unusable(traces, cell) or dead(cell) for cell in cells}
     found = [doubt for doubt in lost.values() if doubt is not None]
     alive = [cell for cell in cells if lost[cell.number] is None]
     found += [*clock(traces), *rate(traces, alive), *short(traces)]
@@ -46,6 +46,11 @@ def unit_of(traces: Traces) -> str:
     """The unit that the numbers look like: ``dF/F``, ``percent``, ``counts``, ``z-score`` or ``0 to 1``."""
     cells = [Cell(n, name, y) for n, (name, y) in enumerate(named(traces)) if enough(y)]
     return looks_like(cells, traces.frame_rate) if cells else "unknown"
+
+
+def _unusable(traces: Traces, cell: Cell) -> Doubt | None:
+    why = traces.unusable.get(cell.name)
+    return None if why is None else Doubt("unusable", "stop", cell.name, why)
 
 
 def _without(cell: Cell, doubts: list[Doubt]) -> Cell:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -64,6 +64,7 @@ class Part:
         notes: as in ``Traces``.
         finish: ``(T, N)`` values and the frame rate in Hz → traces ``(T, N)``, for a format whose numbers are
             not traces yet.
+        unusable: cells that ``finish`` could make nothing of, and why; it fills this in.
         source: the file inside a folder, for the messages on its values.
     """
 
@@ -78,6 +79,7 @@ class Part:
     starts: Sequence[int] = ()
     notes: tuple[str, ...] = ()
     finish: Callable[[NDArray[Any], float], NDArray[np.float32]] | None = None
+    unusable: Mapping[str, str] = field(default_factory=dict)
     source: Path | None = None
 
 
@@ -219,7 +221,8 @@ def understood(path: Path, part: Part, values: NDArray[Any], request: Request) -
     if len(wanted) < len(labels):
         x, labels = np.ascontiguousarray(x[:, wanted]), tuple(labels[n] for n in wanted)
     x, times, epochs = _in_time(x, part)
-    return Traces(x, rate, labels, rate_from, times, part.notes, path, epochs)
+    unusable = {name: why for name, why in part.unusable.items() if name in labels}
+    return Traces(x, rate, labels, rate_from, times, part.notes, path, epochs, unusable)
 
 
 def _in_time(

@@ -1,9 +1,10 @@
-"""What suite2p leaves of a plane: raw fluorescence, made into dF/F here."""
+"""What suite2p leaves: raw fluorescence of a plane or of several, made into dF/F here."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,18 +12,49 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfp.core.errors import UserError
+from dfp.core.inert_pickle import dict_of_npy
 from dfp.data.preprocess import rolling_percentile
 from dfp.data.readers.base import Part, Reader, real, reason
+from dfp.data.readers.mat import load_mat
 from dfp.data.readers.npy import load_array
+
+#: where suite2p says how it ran: before version 1.0, and from it on
+_SETTINGS = ("ops.npy", "settings.npy")
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """What suite2p holds of the ROIs of a plane, or of several that are combined.
+
+    Attributes:
+        raw, neuropil: ``(ROIs, T)``; NaN in frames that were filled with zeros; no neuropil where none is
+            subtracted.
+        names: of the ROIs.
+        accepted: numbers of the ROIs that are taken.
+        frame_rate: Hz; None where it is not told.
+        told_by: what tells it.
+        source: the file of ``raw``.
+    """
+
+    raw: NDArray[Any]
+    neuropil: NDArray[Any] | None
+    names: tuple[str, ...]
+    accepted: tuple[int, ...]
+    frame_rate: float | None
+    told_by: str
+    source: Path
 
 
 @dataclass(frozen=True)
 class Suite2p(Reader):
     """dF/F from suite2p's raw fluorescence: (Fc − F₀) / F₀, Fc = F − c · Fneu, F₀ a rolling percentile.
 
-    The folder holds ``F.npy`` and, unless c = 0, ``Fneu.npy``, both cells × frames (suite2p's ``plane0``).
-    suite2p keeps the frame rate as ``fs`` in ``ops.npy``, which is a pickle and is not opened here. Cells are
-    named ``roi<row>``.
+    A plane's folder holds ``F.npy`` and, unless c = 0, ``Fneu.npy``, both ROIs × frames. Of the folder above,
+    ``combined`` is taken where there is one; else its planes side by side, a shorter one with missing frames
+    at its end. So are frames in which F and Fneu are both exactly 0, with which ``combined`` fills shorter
+    planes up. The frame rate is ``fs`` of ``ops.npy`` or, from suite2p 1.0 on, ``settings.npy``: frames a
+    second *of a plane*. Both are pickles, of which only plain values are read. ROIs are named ``roi<row>``,
+    in several planes ``plane<number>_roi<row>``.
 
     Attributes:
         neuropil_coefficient: c.
@@ -39,89 +71,215 @@ class Suite2p(Reader):
     name: ClassVar[str] = "suite2p"
     what: ClassVar[str] = "a plane of suite2p"
     summary: ClassVar[str] = (
-        "`plane0`, with `F.npy`: (F − 0.7 Fneu − F₀) / F₀ of the accepted cells, F₀ the rolling 8th "
-        "percentile of 60 s; say `--frame-rate`"
+        "`suite2p` (its `combined`, else all planes side by side) or one plane, with `F.npy`: (F − 0.7 Fneu "
+        "− F₀) / F₀ of the accepted cells, F₀ the rolling 8th percentile of 60 s; the frame rate (of a "
+        "plane) from `ops.npy` or `settings.npy`"
     )
 
     def recognises(self, path: Path) -> bool:
-        """Whether this is a plane's folder, or one above it, which ``parts`` then refuses by name."""
+        """Whether this is a plane's folder, or one above it."""
         known = ("F.npy", "Fneu.npy", "iscell.npy", "*/F.npy", "*/*/F.npy")
         return path.is_dir() and any(next(path.glob(name), None) is not None for name in known)
 
     def parts(self, path: Path) -> Mapping[str, Part]:
-        if not (path / "F.npy").is_file():
-            planes = sorted(found.parent for found in path.glob("**/F.npy"))
-            hint = f"; did you mean {planes[0]}?" if planes else ""
-            raise UserError(f"{path}: holds no F.npy, expected a plane's folder as suite2p leaves it{hint}")
-        raw = _array(path / "F.npy")
-        if raw.ndim != 2:
-            raise UserError(f"{path / 'F.npy'}: an array of shape {raw.shape}, expected cells × frames")
-        corrected = raw.astype(float)
-        if self.neuropil_coefficient != 0:
-            neuropil = _array(path / "Fneu.npy")
-            if neuropil.shape != raw.shape:
-                raise UserError(
-                    f"{path / 'Fneu.npy'}: shape {neuropil.shape}, expected that of F.npy, {raw.shape}"
-                )
-            corrected -= self.neuropil_coefficient * neuropil
-        rows = self._rows(path, len(raw))
-        names = [f"roi{row}" for row in rows]
+        return {"F": self.part(path, self._found(path))}
+
+    def part(self, path: Path, plane: Plane) -> Part:
+        """The accepted ROIs of a plane as an array that becomes dF/F once the frame rate is known."""
+        corrected = plane.raw.astype(float)
+        if plane.neuropil is not None:
+            corrected = corrected - self.neuropil_coefficient * plane.neuropil
+        rows, unusable = list(plane.accepted), dict[str, str]()
+        names = [plane.names[row] for row in rows]
 
         def dff(values: NDArray[Any], rate: float) -> NDArray[np.float32]:
-            return self._dff(path, names, values, rate)
+            return self._dff(names, values, rate, unusable)
 
-        part = Part(
+        return Part(
             corrected[rows],
             names=names,
             orientation="cells_first",
-            rate_hint=" (suite2p keeps it as 'fs' in ops.npy)",
+            frame_rate=plane.frame_rate,
+            rate_from=plane.told_by,
+            rate_hint=" (suite2p keeps it as 'fs' in ops.npy or, from 1.0 on, in settings.npy)",
             notes=(
-                f"{len(rows)} of {len(raw)} ROIs are taken",
+                f"{len(rows)} of {len(plane.names)} ROIs are taken",
                 f"dF/F is computed from F − {self.neuropil_coefficient:g} Fneu, over the rolling "
                 f"{self.percentile:g}th percentile of {self.window_seconds:g} s",
             ),
             finish=dff,
-            source=path / "F.npy",
+            unusable=unusable,
+            source=plane.source,
         )
-        return {"F": part}
 
-    def _rows(self, folder: Path, total: int) -> list[int]:
+    def _found(self, path: Path) -> Plane:
+        """The plane that a folder means, or several side by side."""
+        if (path / "F.npy").is_file():
+            return self._read(path)
+        if (path / "combined" / "F.npy").is_file():
+            return self._read(path / "combined")
+        above = path / "suite2p" if (path / "suite2p").is_dir() else path
+        if above != path and (above / "combined" / "F.npy").is_file():
+            return self._read(above / "combined")
+        folders = sorted((one.parent for one in above.glob("plane*/F.npy")), key=_number)
+        if not folders:
+            below = sorted(found.parent for found in path.glob("**/F.npy"))
+            hint = f"; did you mean {below[0]}?" if below else ""
+            raise UserError(f"{path}: holds no F.npy, expected a plane's folder as suite2p leaves it{hint}")
+        planes = [self._read(folder) for folder in folders]
+        return planes[0] if len(planes) == 1 else _side_by_side(path, planes, folders)
+
+    def _read(self, folder: Path) -> Plane:
+        raw = _array(folder / "F.npy")
+        if raw.ndim != 2:
+            raise UserError(f"{folder / 'F.npy'}: an array of shape {raw.shape}, expected cells × frames")
+        neuropil = None
+        if self.neuropil_coefficient != 0:
+            neuropil = _array(folder / "Fneu.npy")
+            if neuropil.shape != raw.shape:
+                raise UserError(
+                    f"{folder / 'Fneu.npy'}: shape {neuropil.shape}, expected that of F.npy, {raw.shape}"
+                )
+        iscell = folder / "iscell.npy"
+        accepted = _array(iscell) if self.cells is None and self.cells_only and iscell.is_file() else None
+        rate, told_by = _frame_rate(folder)
+        return self.plane(folder / "F.npy", raw, neuropil, accepted, rate, told_by)
+
+    def plane(
+        self,
+        source: Path,
+        raw: NDArray[Any],
+        neuropil: NDArray[Any] | None,
+        accepted: NDArray[Any] | None,
+        frame_rate: float | None,
+        told_by: str,
+    ) -> Plane:
+        """A plane of arrays as suite2p has them.
+
+        Args:
+            accepted: ``iscell``, ``(ROIs, 2)``; None takes every ROI.
+        """
+        total = len(raw)
         if self.cells is not None:
             rows = [int(row) for row in self.cells]
             wrong = [row for row in rows if not 0 <= row < total]
             if wrong:
-                raise UserError(f"{folder / 'F.npy'}: no row {wrong[0]}, expected 0 to {total - 1}")
-        elif self.cells_only and (folder / "iscell.npy").is_file():
-            accepted = _array(folder / "iscell.npy")
+                raise UserError(f"{source}: no row {wrong[0]}, expected 0 to {total - 1}")
+        elif accepted is not None:
             if accepted.ndim != 2 or len(accepted) != total:
                 raise UserError(
-                    f"{folder / 'iscell.npy'}: shape {accepted.shape}, expected ({total}, 2) as F.npy"
+                    f"{source}: iscell has the shape {accepted.shape}, expected ({total}, 2) as F"
                 )
             rows = [int(row) for row in np.flatnonzero(accepted[:, 0] > 0)]
         else:
             rows = list(range(total))
         if not rows:
-            raise UserError(f"{folder}: no cells are left, expected at least one in 'cells' or iscell.npy")
-        return rows
+            raise UserError(f"{source}: no cells are left, expected at least one in 'cells' or iscell")
+        if neuropil is not None and (empty := (raw == 0) & (neuropil == 0)).any():
+            raw = np.where(empty, np.nan, raw)
+        names = tuple(f"roi{row}" for row in range(total))
+        return Plane(raw, neuropil, names, tuple(rows), frame_rate, told_by, source)
 
     def _dff(
-        self, folder: Path, names: Sequence[str], corrected: NDArray[Any], rate: float
+        self, names: Sequence[str], corrected: NDArray[Any], rate: float, unusable: dict[str, str]
     ) -> NDArray[np.float32]:
-        """dF/F ``(T, N)`` from Fc ``(T, N)``."""
-        x = np.empty(corrected.shape, dtype=np.float32)
+        """dF/F ``(T, N)`` from Fc ``(T, N)``; NaN, and why in ``unusable``, where F₀ is not above 0."""
+        x = np.full(corrected.shape, np.nan, dtype=np.float32)
         for n, name in enumerate(names):
-            if not np.isfinite(corrected[:, n]).any() or np.isinf(corrected[:, n]).any():
-                x[:, n] = corrected[:, n]  # of no use, which the doubts say
+            trace = corrected[:, n]
+            if not np.isfinite(trace).any() or np.isinf(trace).any():
+                x[:, n] = trace  # of no use, which the doubts say
                 continue
-            rest = rolling_percentile(corrected[:, n], rate, self.percentile, self.window_seconds)
-            if not np.all(rest > 0):
-                raise UserError(
-                    f"{folder}: the baseline of {name} falls to {rest.min():.3g} after subtracting "
-                    f"{self.neuropil_coefficient} × neuropil, expected it above 0; lower "
-                    "neuropil_coefficient or leave the cell out with 'cells'"
+            rest = rolling_percentile(trace, rate, self.percentile, self.window_seconds)
+            if np.all(rest > 0):
+                x[:, n] = (trace - rest) / rest
+            else:
+                unusable[name] = (
+                    f"its baseline falls to {rest.min():.3g} after subtracting {self.neuropil_coefficient:g} "
+                    "× neuropil, expected it above 0: no dF/F can be computed of it"
                 )
-            x[:, n] = (corrected[:, n] - rest) / rest
         return x
+
+
+class Fall(Reader):
+    """``Fall.mat``, the same for MATLAB."""
+
+    name: ClassVar[str] = "suite2p's Fall"
+    what: ClassVar[str] = "Fall.mat of suite2p"
+    summary: ClassVar[str] = "what suite2p writes for MATLAB (`F`, `Fneu`, `iscell`, `ops`): as its folder"
+    suffixes: ClassVar[tuple[str, ...]] = (".mat",)
+    looks_inside: ClassVar[bool] = True
+
+    def recognises(self, path: Path) -> bool:
+        if not super().recognises(path):
+            return False
+        import scipy.io
+
+        return {name for name, _, _ in scipy.io.whosmat(path)} >= {"F", "Fneu", "iscell"}
+
+    def parts(self, path: Path) -> Mapping[str, Part]:
+        held, reader = load_mat(path), Suite2p()
+        raw, neuropil, accepted = (real(path, np.asarray(held[name])) for name in ("F", "Fneu", "iscell"))
+        if raw.ndim != 2 or raw.shape != neuropil.shape:
+            raise UserError(f"{path}: F has the shape {raw.shape}, Fneu {neuropil.shape}, expected the same")
+        if accepted.ndim == 2 and len(accepted) == 1 and len(raw) > 1:  # one column
+            accepted = accepted.T
+        ops = held.get("ops")
+        fields = getattr(getattr(ops, "dtype", None), "names", None) or ()
+        rate = _positive(np.asarray(ops["fs"].ravel()[0]) if ops is not None and "fs" in fields else None)
+        return {"F": reader.part(path, reader.plane(path, raw, neuropil, accepted, rate, "'ops.fs'"))}
+
+
+def _side_by_side(path: Path, planes: Sequence[Plane], folders: Sequence[Path]) -> Plane:
+    """Planes as one; the shorter ones with missing frames at their end."""
+    rates = {plane.frame_rate for plane in planes}
+    if len(rates) > 1:
+        found = ", ".join(sorted(map(str, rates)))
+        raise UserError(f"{path}: planes of different frame rates ({found}), expected one; name a plane")
+    frames = max(plane.raw.shape[1] for plane in planes)
+
+    def longer(values: NDArray[Any]) -> NDArray[Any]:
+        return np.pad(values.astype(float), ((0, 0), (0, frames - values.shape[1])), constant_values=np.nan)
+
+    names, accepted = list[str](), list[int]()
+    for plane, folder in zip(planes, folders, strict=True):
+        accepted += [len(names) + row for row in plane.accepted]
+        names += [f"{folder.name}_{name}" for name in plane.names]
+    neuropil = [plane.neuropil for plane in planes if plane.neuropil is not None]
+    return replace(
+        planes[0],
+        raw=np.concatenate([longer(plane.raw) for plane in planes]),
+        neuropil=np.concatenate([longer(one) for one in neuropil]) if neuropil else None,
+        names=tuple(names),
+        accepted=tuple(accepted),
+        source=path,
+    )
+
+
+def _number(folder: Path) -> int:
+    return int(re.sub(r"\D", "", folder.name) or 0)
+
+
+def _frame_rate(folder: Path) -> tuple[float | None, str]:
+    """``fs`` of the settings beside the arrays, and what tells it; a file that cannot be read tells none."""
+    for name in _SETTINGS:
+        if (folder / name).is_file():
+            try:
+                held = dict_of_npy(folder / name)
+            except Exception:
+                continue
+            rate = _positive(held.get("fs"))
+            if rate is not None:
+                return rate, f"'fs' in {name}"
+    return None, ""
+
+
+def _positive(value: Any) -> float | None:
+    try:
+        rate = float(np.asarray(value).ravel()[0])
+    except (TypeError, ValueError, IndexError):
+        return None
+    return rate if np.isfinite(rate) and rate > 0 else None
 
 
 def _array(path: Path) -> NDArray[Any]:
