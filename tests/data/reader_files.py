@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import scipy.io
 
@@ -45,7 +46,8 @@ class Format:
         key: of the traces where ``beside`` others can be written; None where there is one array.
         relative: precision of the numbers, as a share of the largest.
         body: the file that holds the traces, of the path that was written.
-        rows_are_cells: found by the reader itself, where there are more frames than cells.
+        rows_are_cells: by the format, or found where there are more frames than cells.
+        numbers_only: its own library writes nothing but real numbers.
         text: numbers are written as text: a file that is cut off may be a valid shorter one.
     """
 
@@ -60,6 +62,7 @@ class Format:
     body: Callable[[Path], Path] = lambda path: path
     text: bool = False
     rows_are_cells: bool = False
+    numbers_only: bool = False
 
 
 def write_npy(folder: Path, content: Content) -> Path:
@@ -86,6 +89,84 @@ def write_compressed_mat(folder: Path, content: Content) -> Path:
     """As MATLAB itself writes it, and in a struct."""
     scipy.io.savemat(folder / "mine.mat", {"data": arrays_of(content)}, do_compression=True)
     return folder / "mine.mat"
+
+
+def write_mat73(folder: Path, content: Content) -> Path:
+    """As MATLAB writes it since 2006: HDF5 after a block of its own, arrays transposed, structs as groups."""
+    with h5py.File(folder / "mine.mat", "w", userblock_size=512) as file:
+        data = file.create_group("data")
+        data.attrs["MATLAB_class"] = np.bytes_("struct")
+        for name, value in arrays_of(content).items():
+            value = np.atleast_2d(value)
+            if value.dtype.kind == "U":
+                value = np.array([[ord(char) for char in "oops"]], dtype=np.uint16)
+            data[name] = value.T
+            data[name].attrs["MATLAB_class"] = np.bytes_("char" if value.dtype == np.uint16 else "single")
+    with (folder / "mine.mat").open("r+b") as raw:
+        raw.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(116) + b"\x00" * 8 + b"\x00\x02IM")
+    return folder / "mine.mat"
+
+
+def write_hdf5(folder: Path, content: Content) -> Path:
+    with h5py.File(folder / "mine.h5", "w") as file:
+        for name, value in arrays_of(content).items():
+            file[f"session/{name}"] = (
+                np.asarray(value, dtype="S") if np.asarray(value).dtype.kind == "U" else value
+            )
+    return folder / "mine.h5"
+
+
+def write_caiman(folder: Path, content: Content) -> Path:
+    """With a component that was not accepted, and a field that is None."""
+    x = np.insert(content.x, 0, content.x[:, :1].T, axis=1)
+    with h5py.File(folder / "mine.hdf5", "w") as file:
+        for name in ("C", "F_dff"):
+            file[f"estimates/{name}"] = np.asarray(x.T, dtype="S") if x.dtype.kind == "U" else x.T
+        file["estimates/idx_components"] = np.arange(1, x.shape[1])
+        file["estimates/S"] = "NoneType"
+        if content.frame_rate is not None:
+            file["params/data/fr"] = content.frame_rate
+    return folder / "mine.hdf5"
+
+
+def write_nwb(folder: Path, content: Content) -> Path:
+    """By pynwb, as its own pages show it."""
+    from datetime import UTC, datetime
+
+    from pynwb import NWBHDF5IO, NWBFile
+    from pynwb.ophys import DfOverF, ImageSegmentation, OpticalChannel, RoiResponseSeries
+
+    x = content.x.astype("S4") if content.x.dtype.kind in "Uc" else content.x
+    file = NWBFile("a recording", "made up", datetime(2024, 1, 1, tzinfo=UTC))
+    device = file.create_device(name="microscope")
+    channel = OpticalChannel(name="green", description="GCaMP", emission_lambda=510.0)
+    plane = file.create_imaging_plane(
+        name="plane", optical_channel=channel, description="V1", device=device, excitation_lambda=920.0,
+        indicator="GCaMP6f", location="V1",
+    )  # fmt: skip
+    module = file.create_processing_module(name="ophys", description="processed")
+    segmentation = ImageSegmentation()
+    module.add(segmentation)
+    table = segmentation.create_plane_segmentation(name="cells", description="rois", imaging_plane=plane)
+    for _ in range(max(1, x.shape[1] if x.ndim > 1 else 1)):
+        table.add_roi(pixel_mask=[(0, 0, 1.0)])
+    rois = table.create_roi_table_region(region=list(range(len(table))), description="all")
+    series = RoiResponseSeries(name="traces", data=x, rois=rois, unit="n.a.", rate=content.frame_rate or 30.0)
+    module.add(DfOverF(roi_response_series=[series]))
+    with NWBHDF5IO(str(folder / "mine.nwb"), "w") as io:
+        io.write(file)
+    return folder / "mine.nwb"
+
+
+def write_pynapple(folder: Path, content: Content) -> Path:
+    """The keys of pynapple 0.11; names of columns are objects there."""
+    times = np.arange(len(content.x)) / (content.frame_rate or 30.0)
+    names = np.array(content.names or range(content.x.shape[1]), dtype=object if content.names else int)
+    np.savez(
+        folder / "mine.npz", t=times, d=content.x, columns=names, start=times[:1], end=times[-1:],
+        type=np.array(["TsdFrame"]),
+    )  # fmt: skip
+    return folder / "mine.npz"
 
 
 def write_table(folder: Path, content: Content) -> Path:
@@ -203,6 +284,11 @@ FORMATS: dict[str, Format] = {
     "npz": Format(write_npz, tells_rate=True, key="dff"),
     "MATLAB": Format(write_mat, tells_rate=True, key="dff"),
     "MATLAB, compressed": Format(write_compressed_mat, tells_rate=True, key="data.dff"),
+    "MATLAB, 7.3": Format(write_mat73, tells_rate=True, key="data.dff"),
+    "HDF5": Format(write_hdf5, tells_rate=True, key="session/dff"),
+    "CaImAn": Format(write_caiman, fixes_orientation=True, tells_rate=True, rows_are_cells=True),
+    "NWB": Format(write_nwb, fixes_orientation=True, tells_rate=True, needs_rate=True, numbers_only=True),
+    "pynapple": Format(write_pynapple, fixes_orientation=True, names=True, tells_rate=True, needs_rate=True),
     "table": Format(write_table, names=True, tells_rate=True, text=True),
     "table, long": Format(write_long_table, fixes_orientation=True, names=True, tells_rate=True, text=True),
     "table, cells in rows": Format(

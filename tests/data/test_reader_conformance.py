@@ -209,7 +209,9 @@ SPOILED: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
 @each
 def test_what_cannot_be_traces_is_refused(name: str, tmp_path: Path) -> None:
     form = FORMATS[name]
-    for spoil, sentence in SPOILED.values():
+    for what, (spoil, sentence) in SPOILED.items():
+        if form.numbers_only and what in ("complex", "text"):
+            continue
         path = form.write(folder_in(tmp_path), Content(spoil(transients(form))))
         with refused(path, sentence):
             read_traces(path, key=form.key, allow_nan=True, frame_rate=RATE)

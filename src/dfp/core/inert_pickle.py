@@ -6,7 +6,7 @@ import codecs
 import collections
 import pickle
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -63,7 +63,7 @@ def _latin(text: str, _: str = "latin1") -> bytes:
     return codecs.encode(text, "latin1")
 
 
-def load_inert(file: BinaryIO) -> Any:
+def load_inert(file: IO[bytes]) -> Any:
     """The numbers, texts, containers and NumPy arrays of a pickle; ``Inert`` in place of all else.
 
     No class or function is looked up but those that NumPy's arrays and Python's containers are made of.
@@ -74,15 +74,22 @@ def load_inert(file: BinaryIO) -> Any:
     return _Unpickler(file).load()
 
 
+def objects_of_npy(file: IO[bytes]) -> Any:
+    """What ``numpy.save`` wrote of Python's objects; None where the file holds numbers or text.
+
+    Args:
+        file: open, at its beginning; it need not be seekable.
+    """
+    npy = np.lib.format
+    first = npy.read_magic(file) == (1, 0)
+    _, _, dtype = (npy.read_array_header_1_0 if first else npy.read_array_header_2_0)(file)
+    return load_inert(file) if dtype.hasobject else None
+
+
 def dict_of_npy(path: Path) -> dict[str, Any]:
     """A dictionary that ``numpy.save`` wrote as an object; empty where the file holds something else."""
     with path.open("rb") as file:
-        npy = np.lib.format
-        first = npy.read_magic(file) == (1, 0)
-        shape, _, dtype = (npy.read_array_header_1_0 if first else npy.read_array_header_2_0)(file)
-        if not dtype.hasobject or shape != ():
-            return {}
-        value = load_inert(file)
+        value = objects_of_npy(file)
     if isinstance(value, np.ndarray) and value.shape == ():  # the array holds the dictionary
         value = value.item()
     return value if isinstance(value, dict) else {}

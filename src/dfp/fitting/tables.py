@@ -62,10 +62,10 @@ def spikes_table(fitted: Fitted, traces: Traces) -> pd.DataFrame:
 def cells_table(fitted: Fitted, traces: Traces, spikes: pd.DataFrame) -> pd.DataFrame:
     """A row for every cell, with its firing rate and its parameters.
 
-    Columns: ``cell``, ``rate_hz`` (posterior mean of the spikes per second that was measured), ``amplitude`` (of
-    one spike), ``baseline`` and ``noise`` (sd of a frame) in the traces' unit, ``rise_s``, ``decay_s``, what
-    else the observation model has (``freedom``), and the model's own history, ``history_1``, …, in logits per
-    spike.
+    Columns: ``cell``, ``rate_hz`` (posterior mean of the spikes per second that was measured), ``amplitude``
+    (of one spike), ``baseline`` and ``noise`` (sd of a frame) in the traces' unit, ``rise_s``, ``decay_s``,
+    what else the observation model has (``freedom``), and the model's own history, ``history_1``, …, in
+    logits per spike.
     """
     now = fitted.model.parameters_now()
     seconds = np.isfinite(traces.x).sum(0) / traces.frame_rate

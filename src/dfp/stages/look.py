@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dfp.core.files import atomic_path
-from dfp.data.doubts.admit import mended
+from dfp.data.doubts.admit import HOPELESS, mended
 from dfp.data.doubts.base import Doubt
 from dfp.data.doubts.find import doubts_of, unit_of
 from dfp.data.preprocess import noise_level
@@ -91,11 +91,12 @@ def lines(path: Path, facts: dict[str, Any], confirmed: Sequence[str] = ()) -> l
     ]
     doubts = facts["doubts"]
     stops = [one["name"] for one in doubts if one["severity"] == "stop" and one["name"] not in confirmed]
+    asked = [name for name in dict.fromkeys(stops) if name not in HOPELESS]
     end = "none" if not doubts else f"{len(doubts)}, of which {len(stops)} stop a run or leave a cell out"
     said = [f"  {_doubt(one)}" for one in doubts[:TOLD]]
     said += [f"  and {len(doubts) - TOLD} more (--json lists all)"] * (len(doubts) > TOLD)
-    if stops:
-        said.append(f"  what is right as it is: --confirm {','.join(dict.fromkeys(stops))}")
+    if asked:
+        said.append(f"  what is right as it is: --confirm {','.join(asked)}")
     return [*(f"{name + ':':<16}{value}" for name, value in told), f"{'doubts:':<16}{end}", *said]
 
 

@@ -6,6 +6,7 @@ only what its format fixes (``Part``).
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +22,7 @@ from dfp.data.traces import Orientation, Traces, cell_names, check_traces, chose
 #: the name of the one array of a format that gives its array no name
 UNNAMED = ""
 #: a number of one of these names beside an array is its frame rate in Hz
-RATE_NAMES = ("frame_rate", "framerate", "fs")
+RATE_NAMES = ("frame_rate", "framerate", "fs", "fr", "sampling_rate", "imaging_rate")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Part:
         notes: as in ``Traces``.
         finish: ``(T, N)`` values and the frame rate in Hz → traces ``(T, N)``, for a format whose numbers are
             not traces yet.
+        preferred: take it where several could be traces and no key is told.
         unusable: cells that ``finish`` could make nothing of, and why; it fills this in.
         source: the file inside a folder, for the messages on its values.
     """
@@ -79,6 +81,7 @@ class Part:
     starts: Sequence[int] = ()
     notes: tuple[str, ...] = ()
     finish: Callable[[NDArray[Any], float], NDArray[np.float32]] | None = None
+    preferred: bool = False
     unusable: Mapping[str, str] = field(default_factory=dict)
     source: Path | None = None
 
@@ -143,6 +146,12 @@ class Reader(ABC):
         return understood(path, part, values, request)
 
 
+def check_readable(path: Path) -> None:
+    """Raise ``OSError`` with the system's own reason, which HDF5's library does not tell."""
+    with path.open("rb"):
+        pass
+
+
 def real(path: Path, values: NDArray[Any]) -> NDArray[Any]:
     """``values``; raises ``UserError`` where they are not real numbers."""
     if values.dtype.kind not in "fiub":
@@ -169,6 +178,7 @@ def _chosen(path: Path, parts: Mapping[str, Part], key: str | None) -> Part:
             for name, part in parts.items()
             if part.values.dtype.kind in "fiub" and np.prod(part.values.shape) > 1
         ]
+        likely = [name for name in likely if parts[name].preferred] or likely
         if len(likely) != 1:
             raise UserError(
                 f"{path}: holds {len(likely)} arrays that could be traces ({listed}), expected 'key' "
@@ -185,7 +195,11 @@ def _with_rate(part: Part, parts: Mapping[str, Part]) -> Part:
         return part
     for name, other in parts.items():
         values = other.values
-        if name.split(".")[-1] in RATE_NAMES and values.dtype.kind in "fiu" and np.prod(values.shape) == 1:
+        if (
+            re.split(r"[./]", name)[-1].lower() in RATE_NAMES
+            and values.dtype.kind in "fiu"
+            and np.prod(values.shape) == 1
+        ):
             return replace(part, frame_rate=float(np.asarray(values).ravel()[0]), rate_from=f"'{name}'")
     return part
 

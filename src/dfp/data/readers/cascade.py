@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dfp.core.errors import UserError
 from dfp.data.readers.base import Part, Reader, real, reason
 from dfp.data.readers.mat import load_mat
+from dfp.data.readers.mat73 import is_hdf5
 from dfp.data.recording import cell_label
 
 _KEY = re.compile(r"^(?P<cell>.+)_s\d+_dff$")
@@ -55,6 +56,8 @@ class Cascade(Reader):
         if not super().recognises(path):
             return False
         if path.suffix.lower() == ".mat":
+            if is_hdf5(path):
+                return False
             import scipy.io
 
             return any(name == "CAttached" for name, _, _ in scipy.io.whosmat(path))

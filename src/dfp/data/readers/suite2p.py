@@ -16,6 +16,7 @@ from dfp.core.inert_pickle import dict_of_npy
 from dfp.data.preprocess import rolling_percentile
 from dfp.data.readers.base import Part, Reader, real, reason
 from dfp.data.readers.mat import load_mat
+from dfp.data.readers.mat73 import is_hdf5
 from dfp.data.readers.npy import load_array
 
 #: where suite2p says how it ran: before version 1.0, and from it on
@@ -71,8 +72,8 @@ class Suite2p(Reader):
     name: ClassVar[str] = "suite2p"
     what: ClassVar[str] = "a plane of suite2p"
     summary: ClassVar[str] = (
-        "`suite2p` (its `combined`, else all planes side by side) or one plane, with `F.npy`: (F − 0.7 Fneu "
-        "− F₀) / F₀ of the accepted cells, F₀ the rolling 8th percentile of 60 s; the frame rate (of a "
+        "`suite2p` (its `combined`, else all planes side by side) or one plane, with `F.npy`: (F − 0.7 Fneu"
+        " − F₀) / F₀ of the accepted cells, F₀ the rolling 8th percentile of 60 s; the frame rate (of a "
         "plane) from `ops.npy` or `settings.npy`"
     )
 
@@ -211,7 +212,7 @@ class Fall(Reader):
     looks_inside: ClassVar[bool] = True
 
     def recognises(self, path: Path) -> bool:
-        if not super().recognises(path):
+        if not super().recognises(path) or is_hdf5(path):
             return False
         import scipy.io
 
