@@ -59,8 +59,8 @@ def _wandb(made: argparse.ArgumentParser, default: str = "offline") -> None:
 
 def _traces(made: argparse.ArgumentParser, positional: bool = False) -> None:
     # as the readers say it (a test compares); asking them would load NumPy for every command
-    text = "fluorescence, frames × cells: .csv, .h5, .hdf, .hdf5, .mat, .npy, .npz, .nwb, .tsv, .txt "
-    text += "or a folder of suite2p"
+    text = "fluorescence, frames × cells: .csv, .h5, .hdf, .hdf5, .mat, .nc, .npy, .npz, .nwb, .tsv, .txt, "
+    text += ".zarr or a folder of suite2p"
     if positional:
         made.add_argument("traces", type=Path, metavar="FILE", help=text)
     else:

@@ -254,6 +254,26 @@ def write_fall(folder: Path, content: Content) -> Path:
     return folder / "Fall.mat"
 
 
+def _labelled(content: Content) -> Any:
+    import xarray
+
+    x = content.x if content.x.dtype.kind != "U" else content.x.astype("U4")
+    rate = content.frame_rate
+    marks = np.arange(x.shape[0]) / rate if rate is not None else np.arange(x.shape[0])
+    if x.ndim == 1:
+        return xarray.DataArray(x, dims=["time"])
+    names = list(content.names or [f"cell{n}" for n in range(x.shape[1])])
+    axes = ["time" if rate is not None else "frame", "unit_id"]
+    return xarray.DataArray(x, dims=axes, coords={axes[0]: marks, "unit_id": names}, name="C").T
+
+
+def write_netcdf(folder: Path, content: Content) -> Path:
+    _labelled(content).to_dataset(name="C").to_netcdf(
+        folder / "mine.nc", engine="h5netcdf", invalid_netcdf=True
+    )
+    return folder / "mine.nc"
+
+
 def write_cascade(folder: Path, content: Content) -> Path:
     """One cell, its segments in a cell array of structs; the array beside is a second segment."""
     stretches = [content.x, *(content.beside or {}).values()]
@@ -288,6 +308,7 @@ FORMATS: dict[str, Format] = {
     "HDF5": Format(write_hdf5, tells_rate=True, key="session/dff"),
     "CaImAn": Format(write_caiman, fixes_orientation=True, tells_rate=True, rows_are_cells=True),
     "NWB": Format(write_nwb, fixes_orientation=True, tells_rate=True, needs_rate=True, numbers_only=True),
+    "xarray": Format(write_netcdf, fixes_orientation=True, names=True, tells_rate=True, rows_are_cells=True),
     "pynapple": Format(write_pynapple, fixes_orientation=True, names=True, tells_rate=True, needs_rate=True),
     "table": Format(write_table, names=True, tells_rate=True, text=True),
     "table, long": Format(write_long_table, fixes_orientation=True, names=True, tells_rate=True, text=True),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from reader_files import Content, write_mat73
 
 from dfp.core.errors import UserError
+from dfp.data.arrays import array_traces
 from dfp.data.readers.registry import read_traces
 
 T = 600
@@ -174,6 +175,22 @@ def test_the_time_support_of_pynapple(tmp_path: Path) -> None:
     assert found.epochs == ((0, 300), (450, 750)) and np.array_equal(found.x[450:], X[300:])
     nap.Tsd(t=CLOCK, d=X[:, 0]).save(str(tmp_path / "b.npz"))
     assert np.array_equal(read_traces(tmp_path / "b.npz").x, X[:, :1])
+
+
+def test_stores_of_minian(tmp_path: Path) -> None:
+    """A folder of zarr stores, axes ``unit_id`` and ``frame``; one store of them; and in Python."""
+    xarray = pytest.importorskip("xarray")
+    traces = xarray.DataArray(
+        X.T, dims=["unit_id", "frame"], coords={"unit_id": [3, 17, 42], "frame": np.arange(T)}
+    )
+    for name, values in (("C", traces), ("S", abs(traces))):
+        values.to_dataset(name=name).to_zarr(tmp_path / "minian" / f"{name}.zarr")
+    for path in (tmp_path / "minian", tmp_path / "minian" / "C.zarr"):
+        found = read_traces(path, frame_rate=30)
+        assert found.names == ("3", "17", "42") and np.array_equal(found.x, X)
+    assert np.array_equal(array_traces(traces, 30).x, X)
+    lossy = traces.isel(frame=np.delete(np.arange(T), 9))
+    assert np.flatnonzero(np.isnan(array_traces(lossy, 30).x[:, 0])).tolist() == [9]
 
 
 @settings(max_examples=60, deadline=None)

@@ -15,6 +15,9 @@ OPTIONAL = {
     "oasis": ("oasis-deconv", "paper"),
     "h5py": ("h5py", "hdf5"),
     "pynwb": ("pynwb", "nwb"),
+    "xarray": ("xarray", "xarray"),
+    "zarr": ("zarr", "xarray"),
+    "h5netcdf": ("h5netcdf", "xarray"),
 }
 
 

@@ -28,6 +28,7 @@ from dfp.data.traces import Orientation, Traces
 #: names of an axis of frames, and of one of cells
 FRAMES = frozenset({"frame", "frames", "time", "times", "t", "sample", "samples"})
 CELLS = frozenset({"cell", "cells", "roi", "rois", "neuron", "neurons", "unit", "units", "component"})
+CELLS |= {"unit_id", "cell_id", "roi_id", "neuron_id", "cellid", "components"}
 
 
 def array_traces(
@@ -64,7 +65,7 @@ def array_traces(
     if frame_rate is not None and not isinstance(frame_rate, int | float | np.number):
         raise UserError(f"frame_rate: found {frame_rate!r}, expected a number of Hz")
     where = Path(source)
-    part = _part(x, orientation, where)
+    part = part_of(x, orientation, where)
     if names is not None:
         part = replace(part, names=[str(name) for name in names])
     values = real(where, np.asarray(part.values))
@@ -72,8 +73,12 @@ def array_traces(
     return replace(understood(where, part, values, request), source=None)
 
 
-def _part(x: Any, orientation: Orientation | None, source: Path) -> Part:
-    """The numbers as they lie, and what the array itself says of them."""
+def part_of(x: Any, orientation: Orientation | None, source: Path) -> Part:
+    """The numbers of an array as they lie, and what it says of them itself by names and labels of its axes.
+
+    Raises:
+        UserError: for what are not numbers, or labels of time that contradict themselves.
+    """
     if isinstance(x, Traces):
         return Part(x.x, names=x.names, orientation="time_first", frame_rate=x.frame_rate)
     axes: Sequence[Hashable] = ()

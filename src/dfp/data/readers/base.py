@@ -179,6 +179,7 @@ def _chosen(path: Path, parts: Mapping[str, Part], key: str | None) -> Part:
             if part.values.dtype.kind in "fiub" and np.prod(part.values.shape) > 1
         ]
         likely = [name for name in likely if parts[name].preferred] or likely
+        likely = likely or (list(parts) if len(parts) == 1 else [])  # what is wrong with it is said later
         if len(likely) != 1:
             raise UserError(
                 f"{path}: holds {len(likely)} arrays that could be traces ({listed}), expected 'key' "
