@@ -48,6 +48,7 @@ class Format:
         body: the file that holds the traces, of the path that was written.
         rows_are_cells: by the format, or found where there are more frames than cells.
         numbers_only: its own library writes nothing but real numbers.
+        slow: as many times fewer generated files are tried.
         text: numbers are written as text: a file that is cut off may be a valid shorter one.
     """
 
@@ -63,6 +64,7 @@ class Format:
     text: bool = False
     rows_are_cells: bool = False
     numbers_only: bool = False
+    slow: int = 1
 
 
 def write_npy(folder: Path, content: Content) -> Path:
@@ -308,7 +310,9 @@ FORMATS: dict[str, Format] = {
     "HDF5": Format(write_hdf5, tells_rate=True, key="session/dff"),
     "CaImAn": Format(write_caiman, fixes_orientation=True, tells_rate=True, rows_are_cells=True),
     "NWB": Format(write_nwb, fixes_orientation=True, tells_rate=True, needs_rate=True, numbers_only=True),
-    "xarray": Format(write_netcdf, fixes_orientation=True, names=True, tells_rate=True, rows_are_cells=True),
+    "xarray": Format(
+        write_netcdf, fixes_orientation=True, names=True, tells_rate=True, rows_are_cells=True, slow=4
+    ),
     "pynapple": Format(write_pynapple, fixes_orientation=True, names=True, tells_rate=True, needs_rate=True),
     "table": Format(write_table, names=True, tells_rate=True, text=True),
     "table, long": Format(write_long_table, fixes_orientation=True, names=True, tells_rate=True, text=True),

@@ -282,7 +282,7 @@ def test_any_numbers_come_back_as_they_were(name: str) -> None:
     finite = st.floats(-(2.0**100), 2.0**100, width=32)
     shapes = st.tuples(st.integers(2, 6), st.integers(1, form.cells or 3))
 
-    @settings(max_examples=30)
+    @settings(max_examples=max(2, 30 // form.slow))
     @given(arrays(np.float32, shapes, elements=finite))
     def check(x: np.ndarray) -> None:
         assume(not form.rows_are_cells or len(x) > x.shape[1])
@@ -327,7 +327,7 @@ def test_any_bytes_are_traces_or_a_sentence(name: str) -> None:
         )
         words = st.text(alphabet='0123456789.,;\t\n "#-+eEnaif_tx\x00é').map(lambda text: text.encode())
 
-        @settings(max_examples=120)
+        @settings(max_examples=max(2, 120 // form.slow))
         @given(st.one_of(st.binary(max_size=300), flipped, spliced, words))
         def check(content: bytes) -> None:
             body.write_bytes(content)
