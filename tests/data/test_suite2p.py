@@ -130,3 +130,55 @@ def test_fall_is_read_as_its_folder(tmp_path: Path) -> None:
             UserError, match=rf"{name}.npy: one of the arrays that suite2p leaves.*name its folder"
         ):
             read_traces(tmp_path / "p" / f"{name}.npy", frame_rate=30.0)
+
+
+def test_a_plane_without_cells_does_not_refuse_the_others(tmp_path: Path) -> None:
+    x = plane(tmp_path / "suite2p" / "plane0", ops={"fs": 6.0})
+    plane(tmp_path / "suite2p" / "plane1", iscell=np.zeros((3, 2)), ops={"fs": 6.0})
+    traces = read_traces(tmp_path)
+    assert traces.names == ("plane0_roi0", "plane0_roi1", "plane0_roi2")
+    assert np.allclose(traces.x, x, atol=1e-4) and any(note.startswith("plane1: no") for note in traces.notes)
+    with pytest.raises(UserError, match="no cells are left"):
+        read_traces(tmp_path / "suite2p" / "plane1")
+
+
+def test_a_plane_that_tells_no_rate_has_that_of_the_others(tmp_path: Path) -> None:
+    for n, more in enumerate([{}, {"ops": {"fs": 6.0}}]):
+        plane(tmp_path / f"plane{n}", **more)
+    traces = read_traces(tmp_path)
+    assert traces.frame_rate == 6 and any("plane0 does not tell" in note for note in traces.notes)
+    with pytest.raises(UserError, match="holds a frame rate of 6 Hz"):
+        read_traces(tmp_path, frame_rate=30.0)
+
+
+def test_settings_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    """What an earlier run of another version left behind."""
+    plane(tmp_path / "p", ops={"fs": 30.0}, settings={"fs": 6.0})
+    with pytest.raises(UserError, match=r"30 Hz in ops.npy, 6 Hz in settings.npy, expected one"):
+        read_traces(tmp_path / "p")
+    np.save(tmp_path / "p" / "settings.npy", {"fs": 30.0}, allow_pickle=True)  # type: ignore[arg-type]
+    assert read_traces(tmp_path / "p").frame_rate == 30
+
+
+def test_only_frames_that_suite2p_filled_need_no_leave(tmp_path: Path) -> None:
+    """A user's own NaN still does, in a plane of its own length too."""
+    plane(tmp_path / "plane0", ops={"fs": 6.0})
+    plane(tmp_path / "plane1", 2, T - 7, ops={"fs": 6.0})
+    traces = read_traces(tmp_path)
+    assert np.argwhere(np.isnan(traces.x)).tolist() == [[t, n] for t in range(T - 7, T) for n in (3, 4)]
+    assert any("2 ROIs lack frames" in note for note in traces.notes)
+    held = np.load(tmp_path / "plane0" / "F.npy")
+    held[0, 5] = np.nan
+    np.save(tmp_path / "plane0" / "F.npy", held)
+    with pytest.raises(UserError, match=r"1 NaN values in 1 of 5 cells, first at frame 5 of plane0_roi0"):
+        read_traces(tmp_path)
+
+
+def test_fall_of_combined_has_its_rate_beside_it(tmp_path: Path) -> None:
+    """From 1.0 on its ``ops`` are those of the recording, which lack ``fs``."""
+    folder = tmp_path / "combined"
+    plane(folder, iscell=np.ones((3, 2)), settings={"fs": 6.0})
+    arrays = {name: np.load(folder / f"{name}.npy") for name in ("F", "Fneu", "iscell")}
+    scipy.io.savemat(folder / "Fall.mat", {**arrays, "ops": {"nplanes": 2}})
+    traces = read_traces(folder / "Fall.mat")
+    assert traces.frame_rate == 6 and traces.rate_from == "'fs' in settings.npy"

@@ -66,6 +66,8 @@ class Part:
         finish: ``(T, N)`` values and the frame rate in Hz → traces ``(T, N)``, for a format whose numbers are
             not traces yet.
         preferred: take it where several could be traces and no key is told.
+        told_missing: of the shape of ``values``, true where the format itself says that there is no frame:
+            NaN there needs no leave of the user.
         unusable: cells that ``finish`` could make nothing of, and why; it fills this in.
         source: the file inside a folder, for the messages on its values.
     """
@@ -82,6 +84,7 @@ class Part:
     notes: tuple[str, ...] = ()
     finish: Callable[[NDArray[Any], float], NDArray[np.float32]] | None = None
     preferred: bool = False
+    told_missing: NDArray[np.bool_] | None = None
     unusable: Mapping[str, str] = field(default_factory=dict)
     source: Path | None = None
 
@@ -209,8 +212,9 @@ def understood(path: Path, part: Part, values: NDArray[Any], request: Request) -
     """What a file holds as ``(T, N)`` traces, or a sentence on what is wrong with it."""
     source = str(part.source or path)
     names, how = part.names, part.orientation or request.orientation
+    told = np.zeros(values.shape, bool) if part.told_missing is None else part.told_missing
     if values.ndim == 1:
-        values, how = values[:, None], "time_first"
+        values, told, how = values[:, None], told[:, None], "time_first"
     elif part.orientation and request.orientation not in (None, part.orientation):
         raise UserError(
             f"{source}: orientation is given as '{request.orientation}', expected '{part.orientation}' or "
@@ -218,14 +222,14 @@ def understood(path: Path, part: Part, values: NDArray[Any], request: Request) -
         )
     elif how == "cells_first" and values.ndim == 2:
         # the names of the columns are then those of frames
-        values, names = values.T, names if part.orientation else None
+        values, told, names = values.T, told.T, names if part.orientation else None
     if part.finish is None:
         values = _single(values)
     check_traces(values, source, orientation=how, allow_nan=True, names=names)
     labels = cell_names(names, values.shape[1], source)
     wanted = chosen_cells(labels, request.cells, source)
     check_traces(
-        values[:, wanted],
+        np.where(told, 0, values)[:, wanted],
         source,
         orientation="time_first",
         allow_nan=request.allow_nan,

@@ -15,8 +15,6 @@ from dfp.core.errors import UserError
 from dfp.core.inert_pickle import dict_of_npy
 from dfp.data.preprocess import rolling_percentile
 from dfp.data.readers.base import Part, Reader, real, reason
-from dfp.data.readers.mat import load_mat
-from dfp.data.readers.mat73 import is_hdf5
 from dfp.data.readers.npy import load_array
 
 #: where suite2p says how it ran: before version 1.0, and from it on
@@ -31,19 +29,23 @@ class Plane:
         raw, neuropil: ``(ROIs, T)``; NaN in frames that were filled with zeros; no neuropil where none is
             subtracted.
         names: of the ROIs.
-        accepted: numbers of the ROIs that are taken.
+        filled: ``(ROIs, T)``, true in frames that the plane does not have.
+        accepted: numbers of the ROIs that are taken; none where no ROI is a cell.
         frame_rate: Hz; None where it is not told.
         told_by: what tells it.
         source: the file of ``raw``.
+        notes: what a user should know of how planes were joined.
     """
 
     raw: NDArray[Any]
     neuropil: NDArray[Any] | None
+    filled: NDArray[np.bool_]
     names: tuple[str, ...]
     accepted: tuple[int, ...]
     frame_rate: float | None
     told_by: str
     source: Path
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,10 +54,10 @@ class Suite2p(Reader):
 
     A plane's folder holds ``F.npy`` and, unless c = 0, ``Fneu.npy``, both ROIs × frames. Of the folder above,
     ``combined`` is taken where there is one; else its planes side by side, a shorter one with missing frames
-    at its end. So are frames in which F and Fneu are both exactly 0, with which ``combined`` fills shorter
-    planes up. The frame rate is ``fs`` of ``ops.npy`` or, from suite2p 1.0 on, ``settings.npy``: frames a
-    second *of a plane*. Both are pickles, of which only plain values are read. ROIs are named ``roi<row>``,
-    in several planes ``plane<number>_roi<row>``.
+    at its end, one without an accepted cell left out. So are frames missing in which F and Fneu are both
+    exactly 0, with which ``combined`` fills shorter planes up. The frame rate is ``fs`` of ``ops.npy`` or,
+    from suite2p 1.0 on, ``settings.npy``: frames a second *of a plane*. Both are pickles, of which only plain
+    values are read. ROIs are named ``roi<row>``, in several planes ``plane<number>_roi<row>``.
 
     Attributes:
         neuropil_coefficient: c.
@@ -87,10 +89,13 @@ class Suite2p(Reader):
 
     def part(self, path: Path, plane: Plane) -> Part:
         """The accepted ROIs of a plane as an array that becomes dF/F once the frame rate is known."""
+        if not plane.accepted:
+            raise UserError(f"{plane.source}: no cells are left, expected at least one in 'cells' or iscell")
         corrected = plane.raw.astype(float)
         if plane.neuropil is not None:
             corrected = corrected - self.neuropil_coefficient * plane.neuropil
         rows, unusable = list(plane.accepted), dict[str, str]()
+        filled = plane.filled[rows]
         names = [plane.names[row] for row in rows]
 
         def dff(values: NDArray[Any], rate: float) -> NDArray[np.float32]:
@@ -107,7 +112,10 @@ class Suite2p(Reader):
                 f"{len(rows)} of {len(plane.names)} ROIs are taken",
                 f"dF/F is computed from F − {self.neuropil_coefficient:g} Fneu, over the rolling "
                 f"{self.percentile:g}th percentile of {self.window_seconds:g} s",
+                *plane.notes,
+                *_of_filled(filled),
             ),
+            told_missing=filled,
             finish=dff,
             unusable=unusable,
             source=plane.source,
@@ -143,7 +151,7 @@ class Suite2p(Reader):
                 )
         iscell = folder / "iscell.npy"
         accepted = _array(iscell) if self.cells is None and self.cells_only and iscell.is_file() else None
-        rate, told_by = _frame_rate(folder)
+        rate, told_by = told_frame_rate(folder)
         return self.plane(folder / "F.npy", raw, neuropil, accepted, rate, told_by)
 
     def plane(
@@ -174,12 +182,11 @@ class Suite2p(Reader):
             rows = [int(row) for row in np.flatnonzero(accepted[:, 0] > 0)]
         else:
             rows = list(range(total))
-        if not rows:
-            raise UserError(f"{source}: no cells are left, expected at least one in 'cells' or iscell")
-        if neuropil is not None and (empty := (raw == 0) & (neuropil == 0)).any():
-            raw = np.where(empty, np.nan, raw)
+        filled = np.zeros(raw.shape, bool) if neuropil is None else (raw == 0) & (neuropil == 0)
+        if filled.any():
+            raw = np.where(filled, np.nan, raw)
         names = tuple(f"roi{row}" for row in range(total))
-        return Plane(raw, neuropil, names, tuple(rows), frame_rate, told_by, source)
+        return Plane(raw, neuropil, filled, names, tuple(rows), frame_rate, told_by, source)
 
     def _dff(
         self, names: Sequence[str], corrected: NDArray[Any], rate: float, unusable: dict[str, str]
@@ -202,45 +209,24 @@ class Suite2p(Reader):
         return x
 
 
-class Fall(Reader):
-    """``Fall.mat``, the same for MATLAB."""
-
-    name: ClassVar[str] = "suite2p's Fall"
-    what: ClassVar[str] = "Fall.mat of suite2p"
-    summary: ClassVar[str] = "what suite2p writes for MATLAB (`F`, `Fneu`, `iscell`, `ops`): as its folder"
-    suffixes: ClassVar[tuple[str, ...]] = (".mat",)
-    looks_inside: ClassVar[bool] = True
-
-    def recognises(self, path: Path) -> bool:
-        if not super().recognises(path) or is_hdf5(path):
-            return False
-        import scipy.io
-
-        return {name for name, _, _ in scipy.io.whosmat(path)} >= {"F", "Fneu", "iscell"}
-
-    def parts(self, path: Path) -> Mapping[str, Part]:
-        held, reader = load_mat(path), Suite2p()
-        raw, neuropil, accepted = (real(path, np.asarray(held[name])) for name in ("F", "Fneu", "iscell"))
-        if raw.ndim != 2 or raw.shape != neuropil.shape:
-            raise UserError(f"{path}: F has the shape {raw.shape}, Fneu {neuropil.shape}, expected the same")
-        if accepted.ndim == 2 and len(accepted) == 1 and len(raw) > 1:  # one column
-            accepted = accepted.T
-        ops = held.get("ops")
-        fields = getattr(getattr(ops, "dtype", None), "names", None) or ()
-        rate = _positive(np.asarray(ops["fs"].ravel()[0]) if ops is not None and "fs" in fields else None)
-        return {"F": reader.part(path, reader.plane(path, raw, neuropil, accepted, rate, "'ops.fs'"))}
-
-
 def _side_by_side(path: Path, planes: Sequence[Plane], folders: Sequence[Path]) -> Plane:
     """Planes as one; the shorter ones with missing frames at their end."""
-    rates = {plane.frame_rate for plane in planes}
-    if len(rates) > 1:
-        found = ", ".join(sorted(map(str, rates)))
-        raise UserError(f"{path}: planes of different frame rates ({found}), expected one; name a plane")
+    told = {plane.frame_rate: plane.told_by for plane in planes if plane.frame_rate is not None}
+    if len(told) > 1:
+        found = ", ".join(f"{rate:g}" for rate in sorted(told))
+        raise UserError(f"{path}: planes of different frame rates ({found} Hz), expected one; name a plane")
+    rate, told_by = next(iter(told.items()), (None, ""))
+    silent = [folder.name for plane, folder in zip(planes, folders, strict=True) if plane.frame_rate is None]
+    without = [folder.name for plane, folder in zip(planes, folders, strict=True) if not plane.accepted]
+    notes = []
+    if told and silent:
+        notes.append(f"{', '.join(silent)} does not tell its frame rate and is taken to have the others'")
+    if without:
+        notes.append(f"{', '.join(without)}: no ROI is accepted, none is taken")
     frames = max(plane.raw.shape[1] for plane in planes)
 
-    def longer(values: NDArray[Any]) -> NDArray[Any]:
-        return np.pad(values.astype(float), ((0, 0), (0, frames - values.shape[1])), constant_values=np.nan)
+    def longer(values: NDArray[Any], end: Any = np.nan) -> NDArray[Any]:
+        return np.pad(values, ((0, 0), (0, frames - values.shape[1])), constant_values=end)
 
     names, accepted = list[str](), list[int]()
     for plane, folder in zip(planes, folders, strict=True):
@@ -249,11 +235,15 @@ def _side_by_side(path: Path, planes: Sequence[Plane], folders: Sequence[Path]) 
     neuropil = [plane.neuropil for plane in planes if plane.neuropil is not None]
     return replace(
         planes[0],
-        raw=np.concatenate([longer(plane.raw) for plane in planes]),
-        neuropil=np.concatenate([longer(one) for one in neuropil]) if neuropil else None,
+        raw=np.concatenate([longer(plane.raw.astype(float)) for plane in planes]),
+        neuropil=np.concatenate([longer(one.astype(float)) for one in neuropil]) if neuropil else None,
+        filled=np.concatenate([longer(plane.filled, True) for plane in planes]),
         names=tuple(names),
         accepted=tuple(accepted),
+        frame_rate=rate,
+        told_by=told_by,
         source=path,
+        notes=tuple(notes),
     )
 
 
@@ -261,21 +251,34 @@ def _number(folder: Path) -> int:
     return int(re.sub(r"\D", "", folder.name) or 0)
 
 
-def _frame_rate(folder: Path) -> tuple[float | None, str]:
-    """``fs`` of the settings beside the arrays, and what tells it; a file that cannot be read tells none."""
+def _of_filled(filled: NDArray[np.bool_]) -> list[str]:
+    rois = int((filled.any(axis=1) & ~filled.all(axis=1)).sum())
+    return [f"{rois} ROIs lack frames (filled with 0, or of a shorter plane): missing frames"] if rois else []
+
+
+def told_frame_rate(folder: Path) -> tuple[float | None, str]:
+    """``fs`` of the settings beside the arrays, in Hz, and what tells it; an unreadable file tells none.
+
+    Raises:
+        UserError: for two files that tell different ones; one is left of an earlier run.
+    """
+    told = dict[str, float]()
     for name in _SETTINGS:
         if (folder / name).is_file():
             try:
-                held = dict_of_npy(folder / name)
+                rate = positive(dict_of_npy(folder / name).get("fs"))
             except Exception:
                 continue
-            rate = _positive(held.get("fs"))
             if rate is not None:
-                return rate, f"'fs' in {name}"
-    return None, ""
+                told[name] = rate
+    if len(set(told.values())) > 1:
+        found = ", ".join(f"{rate:g} Hz in {name}" for name, rate in told.items())
+        raise UserError(f"{folder}: 'fs' is {found}, expected one frame rate; move the older file away")
+    return next(((rate, f"'fs' in {name}") for name, rate in told.items()), (None, ""))
 
 
-def _positive(value: Any) -> float | None:
+def positive(value: Any) -> float | None:
+    """A positive finite number, however it was saved; None for anything else."""
     try:
         rate = float(np.asarray(value).ravel()[0])
     except (TypeError, ValueError, IndexError):
