@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from dfp.amortised.constants import NAMES, from_real, to_real
-from dfp.amortised.posterior import FASTEST_HZ, FEWEST, Pretrained, _deal, binned
+from dfp.amortised.posterior import (
+    FASTEST_HZ,
+    FEWEST,
+    Pretrained,
+    _deal,
+    binned,
+    frames_per_bin,
+    load_pretrained,
+)
+from dfp.amortised.simulate import Cell, simulate_cell
 from dfp.amortised.told import Told
 from dfp.core.errors import UserError
 
@@ -33,7 +42,7 @@ def test_any_trace_has_draws_of_its_own_shape_or_a_sentence(
     trace = trace_of(frames, seed)
     trace[: int(missing * frames)] = np.nan
     trace[seed % frames] = np.nan
-    per_bin = max(1, int(np.ceil(rate / FASTEST_HZ - 1e-9)))
+    per_bin = frames_per_bin(trace, rate)
     if np.isfinite(binned(trace, per_bin)).sum() < FEWEST:
         with pytest.raises(UserError, match=r"found \d finite frames, expected at least 10"):
             POSTERIOR.condition(trace, rate)
@@ -124,3 +133,18 @@ def test_real_numbers_are_constants_and_back() -> None:
     again = from_real(real[None])
     assert {name: pytest.approx(float(value[0])) for name, value in again.items()} == constants
     assert np.abs(real).max() < 3  # a usual cell is near the centre
+
+
+@pytest.mark.parametrize("kept", [[1, 1, 0], [1, 0], [1, 1, 1, 0], [1, 1, 0, 1, 0]])
+def test_frames_lost_one_by_one_are_no_silence(kept: list[int]) -> None:
+    """As by a camera that drops every third: counts are those of the whole trace, to a fifth."""
+    cell = Cell(0.3, 0.4, 0.03, rate_hz=1.0, noise=0.08)
+    x, counts = simulate_cell(cell, 3600, 1 / 30, seed=2)
+    comb = np.where(np.resize(kept, len(x)) == 1, x, np.nan)
+    posterior, told = load_pretrained("cells"), Told(amplitude=0.3, decay=0.4, rise=0.03)
+    whole, holed = (posterior.condition(y, 30.0, told).sample(50, seed=0).expected.sum() for y in (x, comb))
+    assert whole == pytest.approx(counts.sum(), rel=0.15)
+    assert holed == pytest.approx(whole, rel=0.2)
+    assert frames_per_bin(x, 30.0) == 1 < frames_per_bin(comb, 30.0) <= 3
+    blocks = np.where(np.arange(len(x)) % 300 < 45, np.nan, x)
+    assert frames_per_bin(blocks, 30.0) == 1, "stretches of missing frames are what the network has learned"

@@ -266,7 +266,7 @@ def test_a_lossy_clock_gives_the_frames_back(data: st.DataObject) -> None:
     assert np.array_equal(found, np.flatnonzero(kept))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(st.data())
 def test_any_table_is_read_or_refused_in_a_sentence(data: st.DataObject) -> None:
     """Nothing that a file may hold makes a traceback."""

@@ -84,15 +84,26 @@ class Cell:
 
 def simulate_cell(cell: Cell, bins: int, bin_seconds: float, seed: int) -> tuple[Array, NDArray[np.int64]]:
     """A trace ``(T,)`` and its spikes' counts ``(T,)``, both a bin of ``bin_seconds``."""
-    steps = min(MOST_STEPS, max(1, int(np.ceil(bin_seconds / STEP_SECONDS))))
+    steps = substeps(bin_seconds)
     trace, counts = _simulate(
-        seed, bins, bin_seconds, steps, cell.rate_hz, cell.modulation, cell.modulation_seconds,
+        seed, bins, bin_seconds, steps, warm_up(cell, bin_seconds / steps),
+        cell.rate_hz, cell.modulation, cell.modulation_seconds,
         cell.burst_share, cell.burst_size, cell.burst_interval, cell.refractory,
         cell.amplitude, cell.decay * cell.power, cell.rise, cell.power, cell.saturation,
         cell.exposed, cell.instant, cell.noise, cell.shot, cell.tail, cell.slow, cell.slow_seconds,
         cell.drift,
     )  # fmt: skip
     return trace + cell.offset, np.minimum(counts, LARGEST)
+
+
+def substeps(bin_seconds: float) -> int:
+    """Steps of a simulation in a frame."""
+    return min(MOST_STEPS, max(1, int(np.ceil(bin_seconds / STEP_SECONDS))))
+
+
+def warm_up(cell: Cell, step: float) -> int:
+    """Steps before the first frame, whose spikes still glow in it."""
+    return int(min(4 * max(cell.decay * cell.power, 0.3), 12.0) / step)
 
 
 def draw_cell(prior: Prior, bin_seconds: float, rng: np.random.Generator) -> Cell:
@@ -135,7 +146,7 @@ def _log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
 
 @njit(cache=True, nogil=True)
 def _simulate(
-    seed: int, bins: int, bin_seconds: float, steps: int,
+    seed: int, bins: int, bin_seconds: float, steps: int, before: int,
     rate: float, modulation: float, modulation_seconds: float,
     burst_share: float, burst_size: float, burst_interval: float, refractory: float,
     amplitude: float, decay: float, rise: float, power: float, saturation: float,
@@ -144,7 +155,6 @@ def _simulate(
 ) -> tuple[Any, Any]:  # fmt: skip
     np.random.seed(seed)
     step = bin_seconds / steps
-    before = int(min(4 * max(decay, 0.3), 12.0) / step)  # the spikes before the first frame
     trace, counts = np.zeros(bins), np.zeros(bins, np.int64)
     falls, rises = np.exp(-step / decay), np.exp(-step / rise)
     top = np.log(decay / rise) * decay * rise / (decay - rise)

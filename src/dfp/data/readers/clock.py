@@ -135,6 +135,12 @@ def rises(column: NDArray[Any]) -> bool:
     return len(known) > 1 and len(known) > 0.5 * len(column) and bool((np.diff(known) > 0).all())
 
 
+def are_whole(column: NDArray[Any]) -> bool:
+    """Whether all are finite whole numbers."""
+    values = np.asarray(column, dtype=float)
+    return bool(np.isfinite(values).all()) and not (values % 1).any()
+
+
 def steps_of_one(column: NDArray[Any]) -> bool:
     """Whether whole numbers follow each other."""
     with np.errstate(invalid="ignore"):  # infinite numbers
@@ -148,11 +154,13 @@ def dates(column: NDArray[Any]) -> Array | None:
         if not known or not all(re.search(r"\d+:\d\d", one) for one in (known[0], known[-1])):
             return None
         try:
-            column = pd.to_datetime(pd.Series(column.astype(str)), format="mixed", utc=True).to_numpy()
+            marks = pd.to_datetime(pd.Series(column.astype(str)), format="mixed", utc=True)
         except (ValueError, TypeError, OverflowError):
             return None
-        column = column.astype("datetime64[ns]")
-    return np.asarray((column - column[:1]) / np.timedelta64(1, "s"), dtype=float)
+        column = marks.dt.tz_convert(None).to_numpy("datetime64[ns]")
+    told = ~np.isnat(column)
+    first = column[told][:1] if told.any() else column[:1]
+    return np.asarray((column - first) / np.timedelta64(1, "s"), dtype=float)
 
 
 def by_clock(source: Path, times: Array, what: str, starts: tuple[int, ...] = ()) -> Rows:
@@ -193,10 +201,11 @@ def by_counter(
     Raises:
         UserError: for numbers that are not whole, stand still, or step by two or more throughout.
     """
-    steps = np.diff(counter)
+    with np.errstate(invalid="ignore"):  # infinite numbers
+        steps = np.diff(counter)
     anew = np.flatnonzero(steps < 0) + 1
     within = np.delete(steps, anew - 1)
-    if not np.isfinite(counter).all() or (counter % 1).any() or (within < 1).any():
+    if not are_whole(counter) or (within < 1).any():
         raise UserError(f"{source}: {what} does not number the rows, expected whole numbers that rise")
     least = int(within.min()) if len(within) else 1
     if least > 1 and times is None:

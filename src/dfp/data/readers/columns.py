@@ -17,6 +17,7 @@ from dfp.data.readers.base import Part
 from dfp.data.readers.clock import (
     PLAUSIBLE_HZ,
     Rows,
+    are_whole,
     by_clock,
     by_counter,
     dates,
@@ -168,7 +169,7 @@ def _kind(source: Path, column: Column, others: bool) -> tuple[str, Array | None
             "seconds or 'time_ms'"
         )
     known = values[np.isfinite(values)]
-    whole = len(known) == len(values) > 1 and not (values % 1).any()
+    whole = len(known) == len(values) > 1 and are_whole(values)
     if whole and names_counter(name):
         steps = np.diff(values)
         if (steps >= 1).all() or ((steps == 1).mean() > 0.5 and not (steps == 0).any()):

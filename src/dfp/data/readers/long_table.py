@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dfp.core.errors import UserError
 from dfp.data.readers.base import UNNAMED, Part
-from dfp.data.readers.clock import dates, names_counter, names_trial, seconds_per_unit
+from dfp.data.readers.clock import are_whole, dates, names_counter, names_trial, seconds_per_unit
 from dfp.data.readers.columns import Column, names_cell, placed, rows_of, wide
 
 Array = NDArray[np.float64]
@@ -40,7 +40,7 @@ def parts_of(source: Path, columns: Sequence[Column], named: bool = True) -> dic
 def _is_id(column: Column) -> bool:
     """Whether a column names the cell of each row: several rows of each."""
     if not column.is_text:
-        whole = np.isfinite(column.data).all() and not (column.data % 1).any()
+        whole = are_whole(column.data)
         if not (whole and names_cell(column.name)):
             return False
     elif names_trial(column.name) or dates(column.data) is not None:

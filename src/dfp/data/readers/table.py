@@ -5,16 +5,17 @@ from __future__ import annotations
 import codecs
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dfp.core.errors import UserError
 from dfp.data.readers.base import UNNAMED, Part, Reader
-from dfp.data.readers.clock import by_clock, rises, seconds_per_unit, steps_of_one
+from dfp.data.readers.clock import are_whole, by_clock, rises, seconds_per_unit, steps_of_one
 from dfp.data.readers.columns import Column, names_cell, placed
 from dfp.data.readers.long_table import parts_of
 
@@ -31,6 +32,11 @@ def number_in(field: str) -> float | None:
         return float(word)
     except ValueError:
         return None
+
+
+def _floats(fields: Sequence[str]) -> NDArray[np.float64]:
+    """Numbers in fields that hold nothing else."""
+    return np.array([number_in(field) for field in fields], dtype=float)
 
 
 class Table(Reader):
@@ -107,7 +113,7 @@ def _cells_in_rows(columns: list[Column], names: list[str] | None) -> Column | N
     first, others = columns[0], columns[1:]
     if len(others) < 2 or any(column.is_text for column in others):
         return None
-    whole = not first.is_text and not (first.data % 1).any()
+    whole = not first.is_text and are_whole(first.data)
     if names is None:
         labels = first.is_text or (
             whole
@@ -130,7 +136,7 @@ def _turned(path: Path, cells: Column, columns: list[Column], names: list[str] |
     part = Part(values, names=named, orientation="cells_first", notes=(note,))
     if names is None:
         return part
-    marks = np.array([float(name) for name in names[1:]])
+    marks = _floats(names[1:])
     if steps_of_one(marks):
         return part
     seconds = marks * (seconds_per_unit(names[0]) or 1.0)
@@ -195,7 +201,7 @@ def _is_header(rows: list[list[str]]) -> bool:
         # a name before numbers, in every row: rows are cells, without a header
         named = [number_in(other[0]) is None and number_in(other[-1]) is not None for other in rows if other]
         if words[0] and not any(words[1:]) and len(row) > 3 and all(named) and len(rows) < len(row):
-            return rises(np.array([float(field) for field in row[1:]]))
+            return rises(_floats(row[1:]))
         return True
     named_row = row[1:] if not row[0].strip() else row
     least = 1 if len(named_row) < len(row) else 3
@@ -205,4 +211,4 @@ def _is_header(rows: list[list[str]]) -> bool:
     ):
         return True
     # times or frame numbers above cells in rows: even steps, nothing before them
-    return least == 1 and len(row) > 2 * len(rows) and rises(np.array([float(field) for field in named_row]))
+    return least == 1 and len(row) > 2 * len(rows) and rises(_floats(named_row))
