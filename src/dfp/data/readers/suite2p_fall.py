@@ -40,10 +40,8 @@ class Fall(Reader):
             accepted = accepted.T
         ops = held.get("ops")
         fields = getattr(getattr(ops, "dtype", None), "names", None) or ()
-        rate, told_by = (
-            positive(np.asarray(ops["fs"].ravel()[0]) if ops is not None and "fs" in fields else None),
-            "'ops.fs'",
-        )
+        told = np.asarray(ops["fs"].ravel()[0]) if ops is not None and "fs" in fields else None
+        rate, told_by = positive(told), "'ops.fs'"
         if rate is None:  # from 1.0 on, the one of `combined` lacks it, and settings.npy lies beside it
             rate, told_by = told_frame_rate(path.parent)
         return {"F": reader.part(path, reader.plane(path, raw, neuropil, accepted, rate, told_by))}
